@@ -1,0 +1,195 @@
+"""Every error the library raises on purpose: one root, a stable code, a sentence to act on.
+
+The HTTP contract turns these into responses with :attr:`ExpressoPersistError.status` and
+:attr:`ExpressoPersistError.code`; nothing else in the library decides a status code.
+Messages never hold SQL, parameters, file contents or secret values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+__all__ = [
+    "BackupCorrupted",
+    "BackupNotFound",
+    "Busy",
+    "ConflictRefused",
+    "DatabaseUnavailable",
+    "ExpressoPersistError",
+    "Forbidden",
+    "IdempotencyMismatch",
+    "InvalidConfiguration",
+    "InvalidInput",
+    "NotFound",
+    "PayloadTooLarge",
+    "Problem",
+    "RevisionConflict",
+    "SchemaMismatch",
+    "StorageFull",
+    "Unauthorized",
+    "UnsupportedMediaType",
+]
+
+
+@attrs.frozen
+class Problem:
+    """One fault inside an input: where it is and what is wrong with it.
+
+    Attributes:
+        path: Place of the fault, such as ``updates[3].data.quantity``.
+        message: A sentence that says what was expected.
+    """
+
+    path: str
+    message: str
+
+
+class ExpressoPersistError(Exception):
+    """expresso-persist could not do what was asked."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        problems: Sequence[Problem] = (),
+        retry_after: int | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep the message and the data a caller may want to act on.
+
+        Args:
+            message: What is wrong, where, and what to do. The first line of the class
+                docstring when left out.
+            problems: The single faults, for inputs that have several.
+            retry_after: Seconds after which trying again may help.
+            context: JSON values for a program, such as the current value after a conflict.
+        """
+        text = message or (type(self).__doc__ or "").strip().split("\n", 1)[0]
+        super().__init__(text)
+        self.message = text
+        self.problems = tuple(problems)
+        self.retry_after = retry_after
+        self.context: Mapping[str, Any] = dict(context or {})
+
+
+class InvalidInput(ExpressoPersistError):
+    """The input does not have the expected form."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class MalformedJson(InvalidInput):
+    """The body is not valid JSON."""
+
+    code = "malformed_json"
+    status = 400
+
+
+class PayloadTooLarge(ExpressoPersistError):
+    """The input is larger than the configured limit."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class UnsupportedMediaType(ExpressoPersistError):
+    """Send the body as application/json."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class Unauthorized(ExpressoPersistError):
+    """Sign in, or send a valid token, to use this endpoint."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(ExpressoPersistError):
+    """This token does not have the permission that the endpoint needs."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(ExpressoPersistError):
+    """There is no such thing here."""
+
+    code = "not_found"
+    status = 404
+
+
+class RevisionConflict(ExpressoPersistError):
+    """The data moved on since it was read; read it again and repeat the change."""
+
+    code = "revision_conflict"
+    status = 412
+
+
+class ConflictRefused(ExpressoPersistError):
+    """The change conflicts with what is stored, and conflicts were asked to fail."""
+
+    code = "conflict"
+    status = 409
+
+
+class Busy(ExpressoPersistError):
+    """Another import, restore or backup is running; try again in a moment."""
+
+    code = "busy"
+    status = 409
+
+
+class IdempotencyMismatch(ExpressoPersistError):
+    """This Idempotency-Key was already used with another request; use a new key."""
+
+    code = "idempotency_mismatch"
+    status = 422
+
+
+class BackupNotFound(NotFound):
+    """There is no backup with this id."""
+
+    code = "backup_not_found"
+
+
+class BackupCorrupted(ExpressoPersistError):
+    """The backup does not match its checksum and was not used; choose another one."""
+
+    code = "backup_corrupted"
+    status = 409
+
+
+class DatabaseUnavailable(ExpressoPersistError):
+    """The database does not answer at the moment; try again shortly."""
+
+    code = "database_unavailable"
+    status = 503
+
+
+class StorageFull(ExpressoPersistError):
+    """The database has no room left; free some space and try again."""
+
+    code = "storage_full"
+    status = 507
+
+
+class SchemaMismatch(ExpressoPersistError):
+    """The database schema does not fit this version; run `expresso-persist init`."""
+
+    code = "schema_mismatch"
+    status = 503
+
+
+class InvalidConfiguration(ExpressoPersistError, ValueError):
+    """A setting has a value that cannot work."""
+
+    code = "invalid_configuration"
