@@ -1,0 +1,156 @@
+"""One command to serve, one to test, from a plain clone: `./serve` and `./run-tests`.
+
+Standard library only, because it runs before anything is installed. Each command keeps a
+virtual environment of its own in the clone (`.venv`, `.venv-test`); delete it to start over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTIONS = [ROOT, ROOT / "adapters" / "flask", ROOT / "adapters" / "fastapi"]
+
+
+def say(text: str) -> None:
+    print(f"\N{BLACK RIGHT-POINTING SMALL TRIANGLE} {text}", file=sys.stderr, flush=True)
+
+
+def run(*command: object, **options: Any) -> None:
+    subprocess.run([str(part) for part in command], check=True, cwd=ROOT, **options)
+
+
+def ensure_venv_module() -> None:
+    """Debian ships Python without what `python3 -m venv` needs; get it, or say how."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        advice = f"Python has no venv module here. Run: apt-get install {package}"
+        if shutil.which("apt-get") is None:
+            sys.exit(f"{advice} (or your system's equivalent), then repeat the command.")
+        prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        if prefix and shutil.which("sudo") is None:
+            sys.exit(f"{advice} as root, then repeat the command.")
+        say(f"installing {package}, which Debian keeps apart from Python")
+        options = {
+            "stdout": subprocess.DEVNULL,
+            "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        }
+        try:
+            run(*prefix, "apt-get", "update", "-qq", **options)
+            run(*prefix, "apt-get", "install", "-y", "-qq", package, **options)
+        except subprocess.CalledProcessError:
+            sys.exit(f"{advice} as root, then repeat the command.")
+
+
+class Environment:
+    """A virtual environment in the clone that remembers what was installed into it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = ROOT / name
+        self.binaries = self.folder / "bin"
+        self._stamp = self.folder / "installed-for"
+
+    def create(self) -> None:
+        if not (self.binaries / "pip").exists():
+            ensure_venv_module()
+            say(f"creating {self.name}")
+            # A process of its own: this one may have started before the module was installed.
+            run(sys.executable, "-m", "venv", "--clear", self.folder)
+
+    @property
+    def up_to_date(self) -> bool:
+        return self._stamp.exists() and self._stamp.read_text() == self._fingerprint()
+
+    def remember(self) -> None:
+        self._stamp.write_text(self._fingerprint())
+
+    def pip(self, *arguments: object) -> None:
+        quiet = ["-q", "--disable-pip-version-check", "--no-input"]
+        run(self.binaries / "python", "-m", "pip", "install", *quiet, *arguments)
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(sys.version.encode())
+        for distribution in DISTRIBUTIONS:
+            digest.update((distribution / "pyproject.toml").read_bytes())
+        return digest.hexdigest()
+
+
+def serve(arguments: list[str]) -> None:
+    """Install what the server needs, then become the server."""
+    environment = Environment(".venv")
+    environment.create()
+    if not environment.up_to_date:
+        say("installing expresso-persist and its adapters (once, about a minute)")
+        # Editable, so that a `git pull` is all an update takes.
+        environment.pip(*(part for path in DISTRIBUTIONS for part in ("-e", path)))
+        environment.remember()
+    command = environment.binaries / "expresso-persist"
+    os.execv(command, [str(command), "serve", *arguments])
+
+
+def test(arguments: list[str]) -> None:
+    """Lint, types, architecture and the whole suite, against built and installed wheels."""
+    started = time.monotonic()
+    environment = Environment(".venv-test")
+    environment.create()
+    if not environment.up_to_date:
+        say("installing the test tools (once, a few minutes)")
+        environment.pip("--upgrade", "pip>=25.1")  # the first with dependency groups
+        environment.pip("--group", "pyproject.toml:test", *DISTRIBUTIONS)
+        environment.remember()
+    say("building and installing the three wheels")
+    environment.pip("--force-reinstall", "--no-deps", "--no-build-isolation", *DISTRIBUTIONS)
+
+    binaries = environment.binaries
+    steps: dict[str, list[object]] = {
+        "lint": [binaries / "ruff", "check"],
+        "format": [binaries / "ruff", "format", "--check"],
+        "types": [binaries / "mypy"],
+        "architecture": [binaries / "lint-imports"],
+    }
+    failed: list[str] = []
+    if not arguments:
+        for name, command in steps.items():
+            say(name)
+            try:
+                run(*command)
+            except subprocess.CalledProcessError:
+                failed.append(name)
+    say("tests")
+    workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    try:
+        run(binaries / "python", "-m", "pytest", *(arguments or workers))
+    except subprocess.CalledProcessError as error:
+        failed.append("tests" if error.returncode != 5 else "tests (none were run)")
+    say(f"{time.monotonic() - started:.0f} seconds")
+    if failed:
+        sys.exit(f"FAILED: {', '.join(failed)}")
+    say("everything passed")
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):
+        sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["serve", "test"])
+    options, rest = parser.parse_known_args()
+    try:
+        {"serve": serve, "test": test}[options.command](rest)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"This command failed ({error.returncode}): {' '.join(map(str, error.cmd))}")
+
+
+if __name__ == "__main__":
+    main()
