@@ -1,0 +1,255 @@
+/** Shows what the server plans or did: the plan, the receipt, the verification, backups. */
+
+import { counted, definitions, element, size, table } from './dom.js';
+
+/** @typedef {import('./secrets.js').Filtered} Filtered */
+/** @typedef {import('./verification.js').Comparison} Comparison */
+/** @typedef {'stored' | 'unchanged' | 'refused' | 'skipped' | 'quarantined'} KeyClass */
+/** @typedef {{key: string, class: KeyClass, reason: string | null, layout: string | null, records: number, removed_secrets: string[]}} KeyEntry */
+
+/**
+ * @typedef {object} Receipt
+ * @property {boolean} dry_run
+ * @property {boolean} committed
+ * @property {number} revision
+ * @property {{[name: string]: number}} totals
+ * @property {{[name: string]: number}} records
+ * @property {KeyEntry[]} keys
+ * @property {{kind: string, key: unknown, reason: string}[]} removals
+ * @property {{kind: string, key: unknown, document: string, resolution: string, existing: unknown, incoming: unknown}[]} conflicts
+ * @property {number} conflict_count
+ */
+
+/** @type {KeyClass[]} */
+const CLASSES = ['stored', 'quarantined', 'refused', 'unchanged', 'skipped'];
+
+const MEANING = {
+  stored: 'will be in the database',
+  quarantined: 'damaged: kept as it is, apart from the rest',
+  refused: 'secret: never stored',
+  unchanged: 'already in the database, equal',
+  skipped: 'caches and transient state: not needed',
+};
+
+const PREVIEW_LENGTH = 140;
+
+/**
+ * The server's keys and the ones the page kept back, in one list that adds up to the source.
+ * @param {Receipt} receipt
+ * @param {Filtered} filtered
+ * @returns {KeyEntry[]}
+ */
+export function allKeys(receipt, filtered) {
+  const withheld = filtered.withheld.map(({ key, reason }) => ({
+    key,
+    class: /** @type {KeyClass} */ ('refused'),
+    reason,
+    layout: null,
+    records: 0,
+    removed_secrets: [],
+  }));
+  return [...receipt.keys, ...withheld];
+}
+
+/**
+ * @param {Receipt} receipt
+ * @param {Filtered} filtered
+ * @param {Map<string, string>} found everything that was found, for its number
+ * @returns {string | null} what does not add up, or null
+ */
+export function imbalance(receipt, filtered, found) {
+  const named = new Set(receipt.keys.map(({ key }) => key));
+  const lost = [...filtered.entries.keys()].filter((key) => !named.has(key));
+  const { keys = 0, stored = 0, unchanged = 0, refused = 0, skipped = 0, quarantined = 0 } =
+    receipt.totals;
+  if (lost.length > 0) return `The receipt does not name ${lost.join(', ')}.`;
+  if (keys !== filtered.entries.size || keys + filtered.withheld.length !== found.size) {
+    return `The receipt counts ${keys} keys, but ${filtered.entries.size} were sent.`;
+  }
+  if (stored + unchanged + refused + skipped + quarantined !== keys) {
+    return 'The classes of the receipt do not add up to its keys.';
+  }
+  return null;
+}
+
+/**
+ * @param {Receipt} receipt
+ * @param {Filtered} filtered
+ * @param {Map<string, string>} found
+ * @returns {Node[]}
+ */
+export function plan(receipt, filtered, found) {
+  const keys = allKeys(receipt, filtered);
+  return [
+    totals(receipt, keys),
+    ...CLASSES.map((name) => classDetails(name, keys, filtered, found)),
+    ...conflicts(receipt),
+    ...removals(receipt),
+  ];
+}
+
+/** @param {Receipt} receipt @param {Filtered} filtered @returns {Node[]} */
+export function receipt(receipt, filtered) {
+  const done = receipt.committed
+    ? `Stored as revision ${receipt.revision}.`
+    : `Nothing had to change: the database already holds all of it (revision ${receipt.revision}).`;
+  return [
+    element('h3', {}, 'Receipt'),
+    element('p', { class: 'good' }, done),
+    totals(receipt, allKeys(receipt, filtered)),
+  ];
+}
+
+/** @param {Receipt} receipt @param {KeyEntry[]} keys */
+function totals(receipt, keys) {
+  const { added = 0, changed = 0, removed = 0, unchanged = 0 } = receipt.records;
+  /** @param {KeyClass} name */
+  const count = (name) => String(keys.filter((key) => key.class === name).length);
+  return definitions([
+    ['Keys found', String(keys.length)],
+    ...CLASSES.map((name) => /** @type {[string, string]} */ ([name, count(name)])),
+    ['Records', `${added} added, ${changed} changed, ${removed} removed, ${unchanged} unchanged`],
+  ]);
+}
+
+/**
+ * @param {KeyClass} name
+ * @param {KeyEntry[]} keys
+ * @param {Filtered} filtered
+ * @param {Map<string, string>} found
+ */
+function classDetails(name, keys, filtered, found) {
+  const members = keys.filter((key) => key.class === name);
+  const rows = members.map((key) => [
+    element(
+      'span',
+      {},
+      key.key,
+      name === 'refused'
+        ? ''
+        : element('span', { class: 'raw' }, shortened(found.get(key.key) ?? '')),
+    ),
+    size(new Blob([found.get(key.key) ?? '']).size),
+    key.records > 0 ? counted(key.records, 'record') : '',
+    remarks(key, filtered.stripped.get(key.key) ?? []),
+  ]);
+  const title = `${name}: ${counted(members.length, 'key')}`;
+  if (members.length === 0) {
+    return element('p', { class: 'soft' }, `${title} (${MEANING[name]})`);
+  }
+  return element(
+    'details',
+    { open: name !== 'skipped' && name !== 'unchanged', 'data-class': name },
+    element('summary', {}, title),
+    table(`${name}: ${MEANING[name]}`, ['Key', 'Size', 'Records', 'Remarks'], rows),
+  );
+}
+
+/** @param {KeyEntry} key @param {string[]} stripped */
+function remarks(key, stripped) {
+  const removed = [...stripped, ...key.removed_secrets];
+  return [
+    key.reason,
+    key.layout ? `layout: ${key.layout}` : null,
+    removed.length > 0 ? `secrets taken out: ${removed.join(', ')}` : null,
+  ]
+    .filter((remark) => remark !== null)
+    .join('; ');
+}
+
+/** @param {Receipt} receipt @returns {Node[]} */
+function conflicts(receipt) {
+  if (receipt.conflict_count === 0) return [];
+  const rows = receipt.conflicts.map((conflict) => [
+    `${conflict.document}: ${keyText(conflict.key)}`,
+    shortened(JSON.stringify(conflict.existing)),
+    shortened(JSON.stringify(conflict.incoming)),
+    conflict.resolution,
+  ]);
+  return [
+    element('h3', {}, counted(receipt.conflict_count, 'conflict')),
+    table(
+      'Values that differ between the database and this browser',
+      ['Record', 'In the database', 'In this browser', 'Kept'],
+      rows,
+    ),
+  ];
+}
+
+/** @param {Receipt} receipt @returns {Node[]} */
+function removals(receipt) {
+  if (receipt.removals.length === 0) return [];
+  const rows = receipt.removals.map((removal) => [
+    `${removal.kind}: ${keyText(removal.key)}`,
+    removal.reason,
+  ]);
+  return [
+    element('h3', {}, `${counted(receipt.removals.length, 'record')} to be removed`),
+    table('Records that are in the database but not here', ['Record', 'Reason'], rows),
+  ];
+}
+
+/** @param {Comparison[]} comparisons @returns {Node[]} */
+export function verification(comparisons) {
+  const bad = comparisons.filter(({ outcome }) => outcome === 'different' || outcome === 'missing');
+  const merged = comparisons.filter(({ outcome }) => outcome === 'merged');
+  const verdict =
+    bad.length > 0
+      ? `${counted(bad.length, 'key')} did not come back as sent: ${bad.map(({ key }) => key).join(', ')}.`
+      : `Verified: ${counted(comparisons.length, 'key')} read back and compared, nothing is missing` +
+        (merged.length > 0 ? `; ${merged.length} also hold data from elsewhere.` : '.');
+  const order = { missing: 0, different: 1, merged: 2, equal: 3 };
+  const sorted = [...comparisons].sort((one, other) => order[one.outcome] - order[other.outcome]);
+  const rows = sorted.map(({ key, outcome, how }) => [
+    key,
+    element(
+      'span',
+      { class: outcome === 'equal' ? 'good' : outcome === 'merged' ? 'warn' : 'bad' },
+      outcome,
+    ),
+    how,
+  ]);
+  return [
+    element('p', { class: bad.length > 0 ? 'bad' : 'good', id: 'verdict' }, verdict),
+    table('Each key, compared with this browser', ['Key', 'Result', 'Compared'], rows),
+  ];
+}
+
+/** @param {any} status @returns {Node[]} */
+export function backups(status) {
+  const latest = status.latest_backup;
+  const warnings = Array.isArray(status.warnings) ? status.warnings : [];
+  return [
+    definitions([
+      ['Automatic backups', status.backup_running ? 'running' : 'not running'],
+      ['Interval', counted(Number(status.backup_interval_minutes), 'minute')],
+      ['Backups', String(status.total_backups)],
+      ['Size', size(Number(status.total_size_bytes) || 0)],
+      ['Newest', latest ? moment(latest.confirmed_at ?? latest.created_at) : 'none yet'],
+      ['Newest verified', latest?.verified_at ? moment(latest.verified_at) : 'no'],
+    ]),
+    ...warnings.map((/** @type {unknown} */ warning) =>
+      element('p', { class: 'note' }, String(warning)),
+    ),
+  ];
+}
+
+/** @param {unknown} time */
+function moment(time) {
+  const date = new Date(String(time));
+  return element(
+    'time',
+    { datetime: String(time) },
+    Number.isNaN(date.getTime()) ? String(time) : date.toLocaleString(),
+  );
+}
+
+/** @param {unknown} key */
+function keyText(key) {
+  return Array.isArray(key) ? key.join(' / ') : String(key);
+}
+
+/** @param {string | undefined} text */
+function shortened(text = '') {
+  return text.length > PREVIEW_LENGTH ? `${text.slice(0, PREVIEW_LENGTH)}…` : text;
+}

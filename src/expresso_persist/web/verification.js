@@ -1,0 +1,135 @@
+/**
+ * Reads everything back and compares it with what the browser holds, value by value.
+ * Nothing is believed because the server said so.
+ */
+
+/** @typedef {import('./DatabaseInventoryService.js').Json} Json */
+/** @typedef {import('./DatabaseInventoryService.js').DatabaseInventoryService} Service */
+/** @typedef {'equal' | 'merged' | 'different' | 'missing'} Outcome */
+
+/**
+ * @typedef {object} Comparison
+ * @property {string} key
+ * @property {Outcome} outcome
+ * @property {string} how what was compared
+ */
+
+/** @type {{[key: string]: (service: Service) => Promise<Json>}} */
+const INVENTORY = {
+  event_inventory: (service) => service.getEventInventory(),
+  event_stock_levels: (service) => service.getEventStockLevels(),
+  station_inventory_configs: (service) => service.getStationInventoryConfigs(),
+  station_inventory_quantities: (service) => service.getStationInventoryQuantities(),
+};
+const STATION_STOCK = /^coffee_stock_station_(.+)$/;
+
+/**
+ * @param {Service} service
+ * @param {Map<string, string>} sent the raw strings as they were sent
+ * @param {string[]} keys those the receipt calls stored or unchanged
+ * @param {string} deviceId
+ * @param {(done: number, total: number) => void} [onProgress]
+ * @returns {Promise<Comparison[]>}
+ */
+export async function verify(service, sent, keys, deviceId, onProgress) {
+  const { localStorage: stored } = await service.getDocuments({ deviceId });
+  /** @type {Comparison[]} */
+  const comparisons = [];
+  for (const key of keys) {
+    const raw = sent.get(key) ?? '';
+    const back = Object.hasOwn(stored, key) ? stored[key] : undefined;
+    comparisons.push(await compare(service, key, raw, back));
+    onProgress?.(comparisons.length, keys.length);
+  }
+  return comparisons;
+}
+
+/**
+ * @param {Service} service
+ * @param {string} key
+ * @param {string} raw
+ * @param {string | undefined} back
+ * @returns {Promise<Comparison>}
+ */
+async function compare(service, key, raw, back) {
+  if (back === undefined) return { key, outcome: 'missing', how: 'not among the documents' };
+  const served = await throughClient(service, key);
+  if (back !== raw) {
+    const outcome = containedText(raw, back) ? 'merged' : 'different';
+    const how =
+      outcome === 'merged'
+        ? 'everything from here is there, with more from elsewhere'
+        : 'the text differs';
+    return { key, outcome, how };
+  }
+  if (served === undefined) return { key, outcome: 'equal', how: 'same text' };
+  const same = JSON.stringify(served) === JSON.stringify(valueOf(raw));
+  return {
+    key,
+    outcome: same ? 'equal' : 'different',
+    how: same ? 'same text, same data through the client' : 'the data through the client differs',
+  };
+}
+
+/**
+ * What the app will get for this key, or undefined where it asks for the document itself.
+ * @param {Service} service
+ * @param {string} key
+ * @returns {Promise<Json | undefined>}
+ */
+async function throughClient(service, key) {
+  const read = Object.hasOwn(INVENTORY, key) ? INVENTORY[key] : undefined;
+  if (read !== undefined) return read(service);
+  const station = STATION_STOCK.exec(key)?.[1];
+  if (station !== undefined) {
+    const stock = /** @type {{[station: string]: Json}} */ (await service.getStationStock());
+    return Object.hasOwn(stock, station) ? stock[station] : undefined;
+  }
+  const settings = await service.getSettings();
+  return Object.hasOwn(settings, key) ? settings[key] : undefined;
+}
+
+/** @param {string} raw @param {string} back @returns {boolean} */
+function containedText(raw, back) {
+  return contained(valueOf(raw), valueOf(back));
+}
+
+/** @param {string} raw @returns {Json} the JSON value, or the text itself where it is not JSON */
+function valueOf(raw) {
+  try {
+    return JSON.parse(raw);
+  } catch {
+    return raw;
+  }
+}
+
+/**
+ * Whether every value of `part` is also in `whole`, members by name, list items by equality
+ * or by their id.
+ * @param {Json} part
+ * @param {Json} whole
+ * @returns {boolean}
+ */
+export function contained(part, whole) {
+  if (Array.isArray(part)) {
+    return Array.isArray(whole) && part.every((item) => whole.some((other) => matches(item, other)));
+  }
+  if (part !== null && typeof part === 'object') {
+    if (whole === null || typeof whole !== 'object' || Array.isArray(whole)) return false;
+    return Object.entries(part).every(
+      ([name, member]) => Object.hasOwn(whole, name) && contained(member, whole[name] ?? null),
+    );
+  }
+  return part === whole;
+}
+
+/** @param {Json} item @param {Json} other @returns {boolean} */
+function matches(item, other) {
+  const id = idOf(item);
+  return id === undefined || id === idOf(other) ? contained(item, other) : false;
+}
+
+/** @param {Json} item @returns {Json | undefined} */
+function idOf(item) {
+  return item !== null && typeof item === 'object' && !Array.isArray(item) ? item.id : undefined;
+}
