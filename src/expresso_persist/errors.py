@@ -17,12 +17,14 @@ __all__ = [
     "BackupNotFound",
     "Busy",
     "ConflictRefused",
+    "DatabaseReadOnly",
     "DatabaseUnavailable",
     "ExpressoPersistError",
     "Forbidden",
     "IdempotencyMismatch",
     "InvalidConfiguration",
     "InvalidInput",
+    "MalformedJson",
     "NotFound",
     "PayloadTooLarge",
     "Problem",
@@ -180,6 +182,13 @@ class StorageFull(ExpressoPersistError):
 
     code = "storage_full"
     status = 507
+
+
+class DatabaseReadOnly(ExpressoPersistError):
+    """The database is read-only; give the server the right to write to it."""
+
+    code = "database_read_only"
+    status = 500
 
 
 class SchemaMismatch(ExpressoPersistError):

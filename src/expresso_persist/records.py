@@ -137,7 +137,7 @@ class EventItem(Record):
     key_columns = ("category", "item_id")
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         enabled = data.get("enabled") if isinstance(data, dict) else data
         return {
             "item_name": _string(data, "name", self.parts[1]),
@@ -153,7 +153,7 @@ class StockLevel(Record):
     key_columns = ("category", "item_id")
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         return {
             "item_name": _string(data, "name") or _string(data, "item_name", self.parts[1]),
             "total_quantity": _number(data, "quantity", "total", "total_quantity"),
@@ -178,7 +178,7 @@ class StationConfig(Record):
     key_columns = ("station_id",)
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         return {
             "station_name": _string(data, "name") or _string(data, "station_name"),
             "config_data": self.text,
@@ -193,7 +193,7 @@ class StationQuantity(Record):
     key_columns = ("station_id", "category", "item_id")
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         return {
             "item_name": _string(data, "name") or _string(data, "item_name", self.parts[2]),
             "quantity": _number(data, "quantity"),
@@ -211,7 +211,7 @@ class StationStock(Record):
     key_columns = ("station_id", "category", "item_id")
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         return {
             "item_name": _string(data, "name", self.parts[2]),
             "amount": _number(data, "amount"),
@@ -252,7 +252,7 @@ class Layout(Record):
     key_columns = ("document_key",)
 
     def columns(self) -> dict[str, Column]:
-        return {"layout": _string(self.data, "layout", "")}
+        return {"layout": _string(jsontext.peek(self.text), "layout", "")}
 
 
 class QuarantinedValue(Record):
@@ -263,7 +263,7 @@ class QuarantinedValue(Record):
     key_columns = ("id",)
 
     def columns(self) -> dict[str, Column]:
-        data = self.data
+        data = jsontext.peek(self.text)
         return {
             "document_key": _string(data, "key", ""),
             "device_id": _string(data, "device_id", ""),
@@ -287,9 +287,7 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
 }
 
 
-def record_from(
-    key: RecordKey, text: str, position: int = 0, raw: str | None = None
-) -> Record:
+def record_from(key: RecordKey, text: str, position: int = 0, raw: str | None = None) -> Record:
     """Make the record of the right class for ``key``."""
     return RECORD_TYPES[key.kind](key.parts, text, position, raw)
 

@@ -1,0 +1,45 @@
+"""expresso-persist: a coffee event's setup, safe in a database.
+
+The names here are the public ones; everything else may change between versions.
+"""
+
+from __future__ import annotations
+
+from expresso_persist.errors import ExpressoPersistError
+from expresso_persist.importing.importer import LocalStorageImporter
+from expresso_persist.importing.receipt import Receipt
+from expresso_persist.records import (
+    Adjust,
+    Change,
+    Commit,
+    Delete,
+    Head,
+    Operation,
+    Patch,
+    Put,
+    Record,
+    RecordKey,
+)
+from expresso_persist.repository import InventoryRepository
+from expresso_persist.store import Store
+
+__all__ = [
+    "Adjust",
+    "Change",
+    "Commit",
+    "Delete",
+    "ExpressoPersistError",
+    "Head",
+    "InventoryRepository",
+    "LocalStorageImporter",
+    "Operation",
+    "Patch",
+    "Put",
+    "Receipt",
+    "Record",
+    "RecordKey",
+    "Store",
+    "__version__",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,199 @@
+"""Writing documents back from records: the other half of :mod:`~expresso_persist.layouts`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import msgspec
+
+from expresso_persist import jsontext
+from expresso_persist.jsontext import Json
+from expresso_persist.layouts import (
+    DOCUMENT_KEYS,
+    STATION_STOCK_PREFIX,
+    Codec,
+    Decoded,
+    Node,
+    codec_for,
+)
+from expresso_persist.records import Layout, Record
+from expresso_persist.state import State
+
+__all__ = [
+    "Document",
+    "dump",
+    "inventory",
+    "layout_record",
+    "read",
+    "records_of",
+    "root_of",
+    "text_digest",
+]
+
+
+@attrs.frozen
+class Document:
+    """One localStorage document.
+
+    Attributes:
+        key: Its localStorage key.
+        device_id: Whose it is; ``''`` when it is shared.
+        value: The JSON value; for plain text the string itself.
+        raw: The string that localStorage holds.
+    """
+
+    key: str
+    device_id: str
+    value: Json
+    raw: str
+
+
+def text_digest(text: str) -> str:
+    """Short name of a JSON text, to see whether a document is still what came in."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def layout_record(key: str, decoded: Decoded, raw: str | None, text: str) -> Layout:
+    """The row that remembers a document's shape.
+
+    Args:
+        key: The localStorage key.
+        decoded: The document taken apart.
+        raw: The raw string, where ``text`` differs from it.
+        text: The JSON text that the records and the skeleton give.
+    """
+    data: dict[str, Json] = {"layout": decoded.layout, "skeleton": decoded.root.to_json()}
+    if raw is not None:
+        data["raw_digest"] = text_digest(text)
+    return Layout((key,), jsontext.dumps(data), raw=raw)
+
+
+def root_of(layout: Record | None) -> Node | None:
+    """The skeleton that a layout row remembers."""
+    if layout is None:
+        return None
+    return Node.from_json(jsontext.loads(layout.text, max_depth=1_000)["skeleton"])  # type: ignore[index,call-overload]
+
+
+def records_of(state: State, codec: Codec) -> list[Record]:
+    """The stored records of a codec's document."""
+    kind = codec.record_type.kind
+    if codec.prefix:
+        return state.find(kind, station_id=codec.prefix[0])
+    return state.records(kind)
+
+
+def _text(codec: Codec, records: list[Record], layout: Record | None) -> tuple[str, str]:
+    """The document's JSON text and its raw string."""
+    text = codec.encode(records, root_of(layout))
+    if layout is not None and layout.raw is not None:
+        data = jsontext.peek(layout.text)
+        if data.get("raw_digest") == text_digest(text):
+            return text, layout.raw
+    return text, text
+
+
+def _documents(state: State) -> Iterator[tuple[str, Codec, list[Record], Record | None]]:
+    """Every document that is stored in rows: key, codec, records, layout."""
+    layouts = {record.parts[0]: record for record in state.records("layout")}
+    for kind, key in DOCUMENT_KEYS.items():
+        records = state.records(kind)
+        if records or key in layouts:
+            codec = codec_for(key)
+            assert codec is not None
+            yield key, codec, records, layouts.get(key)
+    stations: dict[str, list[Record]] = {
+        key.removeprefix(STATION_STOCK_PREFIX): []
+        for key in layouts
+        if key.startswith(STATION_STOCK_PREFIX)
+    }
+    for record in state.records("station_stock"):
+        stations.setdefault(record.parts[0], []).append(record)
+    for station, records in sorted(stations.items()):
+        key = STATION_STOCK_PREFIX + station
+        codec = codec_for(key)
+        assert codec is not None
+        yield key, codec, records, layouts.get(key)
+
+
+def inventory(state: State) -> bytes:
+    """The inventory of a tenant as one JSON object, each document in its own shape."""
+    stations: dict[str, msgspec.Raw] = {}
+    content: dict[str, Any] = {}
+    for key, codec, records, layout in _documents(state):
+        text = msgspec.Raw(_text(codec, records, layout)[0].encode())
+        if codec.prefix:
+            stations[codec.prefix[0]] = text
+        else:
+            content[key] = text
+    for key in DOCUMENT_KEYS.values():
+        # A document in a shape that no codec knows is stored whole and shown all the same.
+        whole = state.get("document", key, "")
+        if key not in content and whole is not None:
+            content[key] = msgspec.Raw(whole.text.encode())
+    content["station_stock"] = stations
+    content["settings"] = {
+        record.parts[0]: msgspec.Raw(record.text.encode()) for record in state.records("setting")
+    }
+    return msgspec.json.encode(content)
+
+
+def read(state: State, key: str, device_id: str = "") -> Document | None:
+    """One document by its localStorage key, wherever it is stored."""
+    codec = codec_for(key)
+    if codec is not None:
+        layout = state.get("layout", key)
+        records = records_of(state, codec)
+        if layout is not None or records:
+            text, raw = _text(codec, records, layout)
+            return Document(key, "", jsontext.loads(text), raw)
+    record = state.get("setting", key) or state.get("document", key, device_id)
+    if record is None and device_id:
+        record = state.get("document", key, "")
+    if record is None:
+        return None
+    raw = record.raw if record.raw is not None else record.text
+    device = record.parts[1] if record.kind == "document" else ""
+    return Document(key, device, record.data, raw)
+
+
+def dump(state: State, device_id: str | None = None) -> dict[str, Any]:
+    """All documents as ``{"localStorage": {key: raw string}, "quarantined": [key, …]}``."""
+    storage: dict[str, str] = {}
+    for key, codec, records, layout in _documents(state):
+        storage[key] = _text(codec, records, layout)[1]
+    for record in state.records("setting"):
+        storage[record.parts[0]] = record.raw if record.raw is not None else record.text
+    newest: dict[str, Record] = {}
+    for record in state.records("document"):
+        key, device = record.parts
+        if device_id is not None and device not in ("", device_id):
+            continue
+        best = newest.get(key)
+        if best is None or _precedes(best, record, device_id):
+            newest[key] = record
+    for key, record in newest.items():
+        storage.setdefault(key, record.raw if record.raw is not None else record.text)
+    quarantined: dict[str, tuple[int, str]] = {}
+    for record in state.records("quarantined"):
+        data = record.data
+        assert isinstance(data, dict)
+        # What no database can store is kept as JSON text in which it is escaped.
+        key, raw = (
+            str(jsontext.loads(str(data["key_json"]))),
+            str(jsontext.loads(str(data["raw_json"]))),
+        )
+        if key not in storage and record.revision >= quarantined.get(key, (-1, ""))[0]:
+            quarantined[key] = (record.revision, raw)
+    storage.update({key: raw for key, (_, raw) in quarantined.items()})
+    return {"localStorage": storage, "quarantined": sorted(quarantined)}
+
+
+def _precedes(best: Record, other: Record, device_id: str | None) -> bool:
+    """Whether ``other`` is the better answer: the asked device's, else the newest."""
+    if device_id is not None:
+        return other.parts[1] == device_id
+    return other.revision > best.revision

@@ -1,0 +1,1 @@
+"""Taking localStorage dumps into the database: catalog, secrets, dump forms, importer."""

@@ -1,0 +1,110 @@
+"""The schema's history: Alembic revisions, run by the library itself.
+
+They have a version table of their own, so a host that uses Alembic too is not disturbed.
+A whole upgrade is one transaction on both databases: it happens, or it did not.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from expresso_persist.database import Database
+from expresso_persist.errors import SchemaMismatch
+
+__all__ = ["VERSION_TABLE", "check", "upgrade"]
+
+VERSION_TABLE = "expresso_persist_version"
+_FOLDER = Path(__file__).parent
+# Any number will do, as long as nobody else uses it: "expresso" in a bigint.
+_LOCK = 0x6578_7072_6573_736F
+
+
+def _config() -> Config:
+    config = Config()
+    # Alembic interpolates "%" in options, and a path may have one.
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config
+
+
+def _current(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _pending(script: ScriptDirectory, current: str | None) -> list[tuple[str, str]]:
+    """Revisions after ``current``, oldest first, each with its sentence.
+
+    Raises:
+        SchemaMismatch: This version of the library does not know ``current``.
+    """
+    revisions = list(script.walk_revisions())
+    if current is not None and current not in {revision.revision for revision in revisions}:
+        raise SchemaMismatch(
+            "The database was written by a newer version of expresso-persist; upgrade the "
+            "library on this machine: pip install --upgrade expresso-persist."
+        )
+    pending: list[tuple[str, str]] = []
+    for revision in revisions:
+        if revision.revision == current:
+            break
+        pending.append((revision.revision, revision.doc or revision.revision))
+    return pending[::-1]
+
+
+def check(database: Database) -> None:
+    """See whether the tables are those of this version.
+
+    Raises:
+        SchemaMismatch: They are missing, older or newer.
+    """
+    with database.read() as connection:
+        current = _current(connection)
+    if _pending(ScriptDirectory.from_config(_config()), current):
+        raise SchemaMismatch(
+            "The database has no expresso-persist tables yet, or older ones; run "
+            "`expresso-persist init` or open it with migrate=True."
+        )
+
+
+def upgrade(database: Database, *, dry_run: bool = False) -> list[str]:
+    """Bring the tables to this version, in one transaction.
+
+    Args:
+        database: Where they are.
+        dry_run: Only say what would be done.
+
+    Returns:
+        A sentence for each step; none when there is nothing to do.
+
+    Raises:
+        SchemaMismatch: The tables are newer than this version of the library.
+    """
+    config = _config()
+    script = ScriptDirectory.from_config(config)
+    with database.read() as connection:
+        pending = _pending(script, _current(connection))
+    if dry_run or not pending:
+        return [f"Would run migration {name}: {text}" for name, text in pending]
+    with database.write() as connection:
+        if database.dialect == "postgresql":
+            # Several workers start at once; the lock ends with the transaction, which
+            # also holds behind PgBouncer.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        pending = _pending(script, _current(connection))
+        config.attributes["connection"] = connection
+        logger = logging.getLogger("alembic")
+        previous = logger.level
+        logger.setLevel(logging.WARNING)
+        try:
+            command.upgrade(config, "head")
+        finally:
+            logger.setLevel(previous)
+    return [f"Ran migration {name}: {text}" for name, text in pending]

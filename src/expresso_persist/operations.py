@@ -1,0 +1,129 @@
+"""What operations do to records. Pure: current state in, changes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from expresso_persist import jsontext
+from expresso_persist.errors import InvalidInput, NotFound, Problem, RevisionConflict
+from expresso_persist.jsontext import Json
+from expresso_persist.records import (
+    Adjust,
+    Change,
+    Delete,
+    Operation,
+    Patch,
+    Put,
+    Record,
+    RecordKey,
+    record_from,
+)
+
+__all__ = ["adjusted", "apply"]
+
+MAX_QUANTITY = 1e15
+"""Quantities stay within this, so that a double holds them exactly to the unit."""
+
+
+def apply(
+    operations: Iterable[Operation], current: Callable[[RecordKey], Record | None]
+) -> list[Change]:
+    """Apply operations one after the other.
+
+    Args:
+        operations: What to do; later ones see what earlier ones did.
+        current: Gives the stored record of a key, or None.
+
+    Returns:
+        One change per record that ends up different, in order of first touch.
+
+    Raises:
+        RevisionConflict: A record is not at the revision that an operation expects.
+        InvalidInput: An operation does not fit the value it is for.
+        NotFound: A number is to be adjusted that is not there.
+    """
+    before: dict[RecordKey, Record | None] = {}
+    after: dict[RecordKey, Record | None] = {}
+    for operation in operations:
+        key = operation.key
+        if key not in before:
+            before[key] = after[key] = current(key)
+        _check_revision(operation, key, before[key])
+        after[key] = _result(operation, key, after[key])
+    return [Change(key, before[key], after[key]) for key in before if before[key] != after[key]]
+
+
+def _check_revision(operation: Operation, key: RecordKey, stored: Record | None) -> None:
+    expected = operation.expected_revision
+    if expected is None:
+        return
+    found = stored.revision if stored is not None else 0
+    if found != expected:
+        raise RevisionConflict(
+            f"{key} is at revision {found}, not {expected}: somebody changed it since it was "
+            "read. Read it again and repeat the change.",
+            context={
+                "kind": key.kind,
+                "key": list(key.parts),
+                "revision": found,
+                "value": stored.data if stored is not None else None,
+            },
+        )
+
+
+def _result(operation: Operation, key: RecordKey, record: Record | None) -> Record | None:
+    if isinstance(operation, Put):
+        return operation.record
+    if isinstance(operation, Delete):
+        return None
+    if isinstance(operation, Patch):
+        return _patched(operation, key, record)
+    return _adjusted(operation, key, record)
+
+
+def _with_data(key: RecordKey, record: Record | None, data: Json) -> Record:
+    # The raw text belongs to the value it came with; a new value writes itself.
+    return record_from(key, jsontext.dumps(data), record.position if record else 0)
+
+
+def _patched(operation: Patch, key: RecordKey, record: Record | None) -> Record:
+    data = record.data if record is not None else {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{key} is not an object; its members cannot be set one by one.")
+    return _with_data(key, record, {**data, **operation.members})
+
+
+def _adjusted(operation: Adjust, key: RecordKey, record: Record | None) -> Record:
+    if record is None:
+        raise NotFound(f"{key} is not stored, so there is nothing to adjust.")
+    data = record.data
+    value = data.get(operation.field) if isinstance(data, dict) else data
+    if value is None and isinstance(data, dict):
+        value = 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidInput(
+            f"{operation.field} of {key} is not a number.",
+            problems=[Problem(operation.field, "not a number")],
+        )
+    result = adjusted(value, operation.delta)
+    if operation.floor is not None and result < operation.floor:
+        raise InvalidInput(
+            f"{operation.field} of {key} would fall to {result}, below {operation.floor}.",
+            problems=[Problem("delta", f"at least {adjusted(operation.floor, -value)}")],
+            context={"value": value, "floor": operation.floor},
+        )
+    if abs(result) > MAX_QUANTITY:
+        raise InvalidInput(f"{operation.field} of {key} would leave the range of ±1e15.")
+    return _with_data(
+        key, record, {**data, operation.field: result} if isinstance(data, dict) else result
+    )
+
+
+def adjusted(value: float, delta: float) -> int | float:
+    """``value + delta`` as people add: 0.1 + 0.2 is 0.3.
+
+    Both are taken as the shortest decimal that writes them, which is what a screen shows
+    and what somebody counted.
+    """
+    return jsontext.canonical_number(float(Decimal(str(value)) + Decimal(str(delta))))

@@ -1,0 +1,513 @@
+"""InventoryRepository: reads, and the one way to write.
+
+Everything that changes data goes through :meth:`InventoryRepository.commit`: operations,
+applied in one transaction, move the tenant's revision by one and leave one change per
+record touched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from expresso_persist import audit, changelog, documents
+from expresso_persist.audit import VerificationReport
+from expresso_persist.changelog import GENESIS, ChangeRow
+from expresso_persist.database import Database, TransactionRetry
+from expresso_persist.documents import Document
+from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
+from expresso_persist.jsontext import Json
+from expresso_persist.operations import apply
+from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
+from expresso_persist.state import State, read_head, record_row
+from expresso_persist.tables import RECORD_TABLES, commits, tenants
+from expresso_persist.tables import changes as changes_table
+
+__all__ = ["ChangePage", "InventoryRepository", "Snapshot", "VerificationReport"]
+
+Decide: TypeAlias = Callable[[State], Iterable[Operation]]
+_ATTEMPTS = 4
+
+
+@attrs.frozen
+class Snapshot:
+    """All records of a tenant at one revision, in an order that only depends on them."""
+
+    head: Head
+    records: tuple[Record, ...]
+
+
+@attrs.frozen
+class ChangePage:
+    """A page of the change feed.
+
+    Attributes:
+        commits: The commits after the cursor, oldest first.
+        cursor: What to ask for next.
+        reset: The server does not have the commit that the cursor names: the database was
+            replaced by another or older copy, and the client has to read everything anew.
+        has_more: There are more commits after these.
+    """
+
+    commits: tuple[Commit, ...]
+    cursor: str
+    reset: bool
+    has_more: bool
+
+
+class InventoryRepository:
+    """The data of one tenant.
+
+    Attributes:
+        database: Where it is stored.
+        tenant: Whose it is.
+    """
+
+    def __init__(self, database: Database, tenant: str = "default") -> None:
+        """Look at ``tenant``'s data in ``database``; nothing is read or written yet."""
+        if not tenant or len(tenant) > 256:
+            raise InvalidInput("A tenant's name has 1 to 256 characters.")
+        self.database = database
+        self.tenant = tenant
+
+    # -- reading --------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        """Where the tenant stands; one look-up by primary key."""
+        with self.database.statement() as connection:
+            head = read_head(connection, self.tenant)
+        return head if head is not None else self._ensure_tenant()
+
+    def get(self, kind: str, *parts: str) -> Record | None:
+        """One record, or None."""
+        with self.database.read() as connection:
+            return State(connection, self.tenant).get(kind, *parts)
+
+    def records(self, kind: str | None = None) -> list[Record]:
+        """The records of a kind, or all, by container and position."""
+        with self.database.read() as connection:
+            state = State(connection, self.tenant)
+            kinds = [kind] if kind is not None else list(RECORD_TYPES)
+            return [record for name in kinds for record in state.records(name)]
+
+    def snapshot(self, connection: Connection | None = None) -> Snapshot:
+        """All records at one revision.
+
+        Args:
+            connection: Read inside this transaction instead of one of its own.
+        """
+        if connection is None:
+            self.head()
+            with self.database.read() as own:
+                return self.snapshot(own)
+        head = read_head(connection, self.tenant) or Head("", 0, GENESIS)
+        state = State(connection, self.tenant)
+        records = [record for kind in sorted(RECORD_TYPES) for record in state.records(kind)]
+        records.sort(key=lambda record: record.key)
+        return Snapshot(head, tuple(records))
+
+    def inventory_json(self) -> tuple[Head, bytes]:
+        """All inventory as JSON text in the shapes it came in, and the revision it shows."""
+        self.head()
+        with self.database.read() as connection:
+            head = read_head(connection, self.tenant)
+            assert head is not None
+            return head, documents.inventory(State(connection, self.tenant))
+
+    def document(self, key: str, device_id: str = "") -> Document | None:
+        """One localStorage document, or None."""
+        with self.database.read() as connection:
+            return documents.read(State(connection, self.tenant), key, device_id)
+
+    def dump(self, device_id: str | None = None) -> dict[str, Any]:
+        """Every stored document as a localStorage dump that a browser can load.
+
+        Args:
+            device_id: Whose preferences to include; None takes, for each key, those of
+                the device that wrote it last.
+        """
+        head = self.head()
+        with self.database.read() as connection:
+            head = read_head(connection, self.tenant) or head
+            content = documents.dump(State(connection, self.tenant), device_id)
+        return {**content, "epoch": head.epoch, "revision": head.revision}
+
+    def settings(self) -> dict[str, Json]:
+        """The settings by key."""
+        return {record.parts[0]: record.data for record in self.records("setting")}
+
+    def stats(self) -> dict[str, Any]:
+        """Counts per kind and the time of the last change."""
+        names = {
+            "event_inventory_items": "event_inventory",
+            "stock_items": "event_stock",
+            "station_configs": "station_config",
+            "station_quantities": "station_quantity",
+            "station_stock_items": "station_stock",
+            "settings": "setting",
+            "documents": "document",
+            "quarantined": "quarantined",
+        }
+        self.head()
+        with self.database.read() as connection:
+            counts: dict[str, Any] = {}
+            for name, kind in names.items():
+                table = RECORD_TABLES[kind]
+                counts[name] = connection.scalar(
+                    sa.select(sa.func.count()).where(table.c.tenant_id == self.tenant)
+                )
+            head = read_head(connection, self.tenant)
+            assert head is not None
+            last = connection.scalar(
+                sa.select(commits.c.created_at).where(
+                    commits.c.tenant_id == self.tenant, commits.c.revision == head.revision
+                )
+            )
+        counts["last_update"] = None if last is None else _iso(last)
+        counts["revision"] = head.revision
+        return counts
+
+    # -- writing --------------------------------------------------------------------------
+
+    def commit(
+        self,
+        operations: Iterable[Operation] | Decide,
+        *,
+        actor: str,
+        source: str = "api",
+        note: str = "",
+        idempotency_key: str | None = None,
+        request: str | bytes | None = None,
+        expected_revision: int | None = None,
+        receipt: str | Callable[[int], str] | None = None,
+    ) -> Commit:
+        """Apply operations in one transaction: all of them or none.
+
+        Args:
+            operations: What to do, or a function that decides it from the state under
+                the tenant's lock.
+            actor: Who does it; it goes into the audit trail.
+            source: What it comes from, such as ``api``, ``import`` or ``restore``.
+            note: Free text for people.
+            idempotency_key: The client's name for the request. The same key of the same
+                actor again returns the first commit and applies nothing.
+            request: What was asked, to tell a repetition from another request.
+            expected_revision: Refuse unless the tenant is at this revision.
+            receipt: JSON text to keep with the commit, or a function that writes it from
+                the new revision.
+
+        Raises:
+            RevisionConflict: The tenant or a record moved on.
+            IdempotencyMismatch: The key was used for another request.
+            InvalidInput: An operation does not fit the value it is for.
+            DatabaseUnavailable: The database does not answer.
+        """
+        fingerprint = _fingerprint(request)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self.database.write() as connection:
+                    head = self._lock(connection)
+                    if idempotency_key is not None:
+                        earlier = self._replay(connection, actor, idempotency_key, fingerprint)
+                        if earlier is not None:
+                            return earlier
+                    if expected_revision is not None and expected_revision != head.revision:
+                        raise RevisionConflict(context={"revision": head.revision})
+                    state = State(connection, self.tenant)
+                    wanted = list(operations(state) if callable(operations) else operations)
+                    state.load(operation.key for operation in wanted)
+                    changes = apply(wanted, lambda key: state.get(key.kind, *key.parts))
+                    now = dt.datetime.now(dt.UTC)
+                    if not changes and idempotency_key is None:
+                        return Commit(
+                            head.revision, actor, source, note, now, head.hash, stored=False
+                        )
+                    revision = head.revision + 1
+                    rows = changelog.change_rows(changes)
+                    commit = Commit(
+                        revision,
+                        actor,
+                        source,
+                        note,
+                        now,
+                        changelog.commit_hash(
+                            head.hash,
+                            tenant=self.tenant,
+                            revision=revision,
+                            actor=actor,
+                            source=source,
+                            note=note,
+                            created_at=now,
+                            rows=rows,
+                        ),
+                        tuple(changes),
+                        idempotency_key,
+                        receipt(revision) if callable(receipt) else receipt,
+                    )
+                    self._write_records(connection, commit)
+                    self._write_log(connection, commit, fingerprint, rows)
+                    return commit
+            except TransactionRetry:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _ensure_tenant(self) -> Head:
+        head = Head(secrets.token_hex(8), 0, GENESIS)
+        with self.database.write() as connection:
+            self.database.insert_if_absent(
+                connection,
+                tenants,
+                {
+                    "tenant_id": self.tenant,
+                    "revision": 0,
+                    "head_hash": GENESIS,
+                    "epoch": head.epoch,
+                    "created_at": dt.datetime.now(dt.UTC),
+                },
+            )
+            return read_head(connection, self.tenant) or head
+
+    def _lock(self, connection: Connection) -> Head:
+        """Take the tenant's lock: one commit at a time, in the order of revisions."""
+        query = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(
+            tenants.c.tenant_id == self.tenant
+        )
+        row = connection.execute(self.database.lock_rows(query)).one_or_none()
+        if row is None:
+            self.database.insert_if_absent(
+                connection,
+                tenants,
+                {
+                    "tenant_id": self.tenant,
+                    "revision": 0,
+                    "head_hash": GENESIS,
+                    "epoch": secrets.token_hex(8),
+                    "created_at": dt.datetime.now(dt.UTC),
+                },
+            )
+            row = connection.execute(self.database.lock_rows(query)).one()
+        return Head(row.epoch, row.revision, row.head_hash)
+
+    def _replay(
+        self, connection: Connection, actor: str, key: str, fingerprint: str | None
+    ) -> Commit | None:
+        row = connection.execute(
+            sa.select(commits).where(
+                commits.c.tenant_id == self.tenant,
+                commits.c.actor == actor,
+                commits.c.idempotency_key == key,
+            )
+        ).one_or_none()
+        if row is None:
+            return None
+        if row.request_fingerprint != fingerprint:
+            raise IdempotencyMismatch()
+        return attrs.evolve(self._with_changes(connection, [row])[0], replayed=True)
+
+    def _write_records(self, connection: Connection, commit: Commit) -> None:
+        by_kind: dict[str, tuple[list[Change], list[Change], list[Change]]] = {}
+        for change in commit.changes:
+            added, changed, removed = by_kind.setdefault(change.key.kind, ([], [], []))
+            where = removed if change.after is None else changed if change.before else added
+            where.append(change)
+        for kind, (added, changed, removed) in by_kind.items():
+            table = RECORD_TABLES[kind]
+            keys = RECORD_TYPES[kind].key_columns
+            condition = sa.and_(
+                table.c.tenant_id == self.tenant,
+                *(table.c[name] == sa.bindparam(f"key_{name}") for name in keys),
+            )
+            if removed:
+                connection.execute(
+                    sa.delete(table).where(condition),
+                    [_key_parameters(keys, change) for change in removed],
+                )
+            rows = [
+                record_row(
+                    change.after, self.tenant, commit.revision, commit.created_at, commit.actor
+                )
+                for change in (*added, *changed)
+                if change.after is not None
+            ]
+            self.database.bulk_insert(connection, table, rows[: len(added)])
+            if changed:
+                updated = [name for name in rows[-1] if name not in (*keys, *_FIXED_COLUMNS)]
+                connection.execute(
+                    sa.update(table)
+                    .where(condition)
+                    .values({name: sa.bindparam(f"new_{name}") for name in updated}),
+                    [
+                        {
+                            **_key_parameters(keys, change),
+                            **{f"new_{name}": row[name] for name in updated},
+                        }
+                        for change, row in zip(changed, rows[len(added) :], strict=True)
+                    ],
+                )
+
+    def _write_log(
+        self,
+        connection: Connection,
+        commit: Commit,
+        fingerprint: str | None,
+        rows: Sequence[ChangeRow],
+    ) -> None:
+        connection.execute(
+            sa.insert(commits),
+            {
+                "tenant_id": self.tenant,
+                "revision": commit.revision,
+                "actor": commit.actor,
+                "source": commit.source,
+                "note": commit.note,
+                "idempotency_key": commit.idempotency_key,
+                "request_fingerprint": fingerprint,
+                "receipt": commit.receipt,
+                "created_at": commit.created_at,
+                "hash": commit.hash,
+            },
+        )
+        self.database.bulk_insert(
+            connection,
+            changes_table,
+            [
+                {
+                    "tenant_id": self.tenant,
+                    "revision": commit.revision,
+                    "ordinal": ordinal,
+                    "kind": row.kind,
+                    "record_key": row.record_key,
+                    "before": row.before,
+                    "after": row.after,
+                }
+                for ordinal, row in enumerate(rows)
+            ],
+        )
+        connection.execute(
+            sa.update(tenants)
+            .where(tenants.c.tenant_id == self.tenant)
+            .values(revision=commit.revision, head_hash=commit.hash)
+        )
+
+    # -- the trail ------------------------------------------------------------------------
+
+    def commits(self, since: int = 0, limit: int = 100) -> list[Commit]:
+        """Commits after revision ``since``, oldest first, with their changes."""
+        with self.database.read() as connection:
+            return self._commits(connection, since, limit)
+
+    def changes(self, cursor: str | int, limit: int = 100) -> ChangePage:
+        """The feed: commits after ``cursor``, which is a revision or an earlier answer's.
+
+        Raises:
+            InvalidInput: The cursor cannot be read.
+        """
+        epoch, revision, prefix = _read_cursor(cursor)
+        self.head()
+        with self.database.read() as connection:
+            head = read_head(connection, self.tenant)
+            assert head is not None
+            known = revision <= head.revision and epoch in (None, head.epoch)
+            if known and prefix and revision:
+                stored = connection.scalar(
+                    sa.select(commits.c.hash).where(
+                        commits.c.tenant_id == self.tenant, commits.c.revision == revision
+                    )
+                )
+                known = stored is not None and stored.startswith(prefix)
+            if not known:
+                return ChangePage((), head.cursor, reset=True, has_more=False)
+            found = self._commits(connection, revision, limit)
+        if not found:
+            return ChangePage((), head.cursor, reset=False, has_more=False)
+        last = found[-1]
+        return ChangePage(
+            tuple(found),
+            Head(head.epoch, last.revision, last.hash).cursor,
+            reset=False,
+            has_more=last.revision < head.revision,
+        )
+
+    def verify(self) -> VerificationReport:
+        """Walk the audit trail and compare it with what is stored."""
+        self.head()
+        with self.database.read() as connection:
+            return audit.verify(connection, self.tenant)
+
+    def _commits(self, connection: Connection, since: int, limit: int) -> list[Commit]:
+        rows = connection.execute(
+            sa.select(commits)
+            .where(commits.c.tenant_id == self.tenant, commits.c.revision > since)
+            .order_by(commits.c.revision)
+            .limit(limit)
+        ).all()
+        return self._with_changes(connection, rows)
+
+    def _with_changes(self, connection: Connection, rows: Sequence[Any]) -> list[Commit]:
+        if not rows:
+            return []
+        found: dict[int, list[Change]] = {}
+        for row in connection.execute(
+            sa.select(changes_table)
+            .where(
+                changes_table.c.tenant_id == self.tenant,
+                changes_table.c.revision.between(rows[0].revision, rows[-1].revision),
+            )
+            .order_by(changes_table.c.revision, changes_table.c.ordinal)
+        ):
+            change = changelog.read_change(
+                ChangeRow(row.kind, row.record_key, row.before, row.after)
+            )
+            found.setdefault(row.revision, []).append(change)
+        return [
+            Commit(
+                row.revision,
+                row.actor,
+                row.source,
+                row.note,
+                row.created_at,
+                row.hash,
+                tuple(found.get(row.revision, ())),
+                row.idempotency_key,
+                row.receipt,
+            )
+            for row in rows
+        ]
+
+
+_FIXED_COLUMNS = ("tenant_id", "created_at")
+
+
+def _key_parameters(keys: Sequence[str], change: Change) -> Mapping[str, str]:
+    return {f"key_{name}": part for name, part in zip(keys, change.key.parts, strict=True)}
+
+
+def _fingerprint(request: str | bytes | None) -> str | None:
+    if request is None:
+        return None
+    return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
+
+
+def _read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
+    text = str(cursor)
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        return None, int(text), ""
+    epoch, _, rest = text.partition(".")
+    number, _, prefix = rest.partition(".")
+    if epoch and number.isascii() and number.isdigit() and len(number) <= 18 and prefix:
+        return epoch, int(number), prefix
+    raise InvalidInput(
+        "The cursor cannot be read; send a revision or the cursor of an earlier answer."
+    )
+
+
+def _iso(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")

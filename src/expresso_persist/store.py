@@ -1,0 +1,128 @@
+"""Store: opens a database and hands out what works on it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy.engine import Engine
+
+from expresso_persist import migrations
+from expresso_persist.database import Database
+from expresso_persist.importing.importer import LocalStorageImporter
+from expresso_persist.repository import InventoryRepository
+
+if TYPE_CHECKING:
+    from expresso_persist.backups.manager import BackupManager
+
+__all__ = ["DEFAULT_URL", "Store", "default_url"]
+
+DEFAULT_URL = "sqlite:///expresso.db"
+
+
+def default_url() -> str:
+    """``DATABASE_URL`` of the environment, else the embedded default."""
+    return os.environ.get("DATABASE_URL") or DEFAULT_URL
+
+
+class Store:
+    """One database, seen as one tenant.
+
+    >>> with Store("sqlite://", migrate=True) as store:
+    ...     store.inventory.stats()["event_inventory_items"]
+    0
+
+    Attributes:
+        database: The engine and its transactions.
+        tenant: Whose data is seen.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        engine: Engine | None = None,
+        tenant: str = "default",
+        migrate: bool = False,
+    ) -> None:
+        """Open a database.
+
+        Args:
+            url: ``sqlite:///file.db`` or ``postgresql://…``; see :func:`default_url`.
+            engine: An engine of the caller to use instead; it is never disposed of.
+            tenant: Whose data to see.
+            migrate: Create or update the library's tables first.
+
+        Raises:
+            InvalidConfiguration: The URL is not one of SQLite or PostgreSQL.
+            SchemaMismatch: The tables are missing, older or newer than this version.
+            DatabaseUnavailable: The database does not answer.
+        """
+        if engine is None:
+            self.database = Database(url if url is not None else default_url())
+        else:
+            self.database = Database(url, engine=engine)
+        self.tenant = tenant
+        try:
+            if migrate:
+                migrations.upgrade(self.database)
+            else:
+                migrations.check(self.database)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def for_tenant(self, tenant: str) -> Store:
+        """The same database seen as another tenant; closing either closes both."""
+        other = Store.__new__(Store)
+        other.database = self.database
+        other.tenant = tenant
+        return other
+
+    @property
+    def url(self) -> str:
+        """The database's URL, its password hidden."""
+        return self.database.url
+
+    @cached_property
+    def inventory(self) -> InventoryRepository:
+        """The data."""
+        return InventoryRepository(self.database, self.tenant)
+
+    @cached_property
+    def importer(self) -> LocalStorageImporter:
+        """Takes localStorage dumps in."""
+        return LocalStorageImporter(self.inventory)
+
+    @cached_property
+    def backups(self) -> BackupManager:
+        """Makes and restores backups."""
+        from expresso_persist.backups.manager import BackupManager
+
+        return BackupManager(self.database, self.inventory)
+
+    def init(self, dry_run: bool = False) -> list[str]:
+        """Create or update the tables; say what was (or would be) done, a sentence each."""
+        return migrations.upgrade(self.database, dry_run=dry_run)
+
+    def close(self) -> None:
+        """Stop what runs in the background and close the connections."""
+        manager = self.__dict__.get("backups")
+        if manager is not None:
+            manager.stop()
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        """Use the store in a ``with`` block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
