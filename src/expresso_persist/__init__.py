@@ -5,6 +5,8 @@ The names here are the public ones; everything else may change between versions.
 
 from __future__ import annotations
 
+from expresso_persist.backups.manager import BackupManager
+from expresso_persist.backups.rotation import Rotation
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.importing.receipt import Receipt
@@ -25,6 +27,7 @@ from expresso_persist.store import Store
 
 __all__ = [
     "Adjust",
+    "BackupManager",
     "Change",
     "Commit",
     "Delete",
@@ -38,6 +41,7 @@ __all__ = [
     "Receipt",
     "Record",
     "RecordKey",
+    "Rotation",
     "Store",
     "__version__",
 ]

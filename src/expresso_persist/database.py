@@ -87,7 +87,8 @@ class Database:
             if self.dialect == "sqlite":
                 _begin_sqlite(connection, "BEGIN")
             else:
-                connection = connection.execution_options(
+                # Sets it on this connection, for this use only.
+                connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
             try:
@@ -164,9 +165,7 @@ class Database:
         columns = ", ".join(preparer.quote(name) for name in names)
         cursor = connection.connection.cursor()
         try:
-            with cursor.copy(  # type: ignore[attr-defined]
-                f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN"
-            ) as copy:
+            with cursor.copy(f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row([row[name] for name in names])
         except Exception as error:
@@ -221,7 +220,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:
-    raw = connection.connection.dbapi_connection
+    raw: object = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and raw.in_transaction:
         raw.rollback()  # an engine of the host may have begun one that cannot be upgraded
     connection.exec_driver_sql(statement)

@@ -17,7 +17,7 @@ from expresso_persist.errors import InvalidInput, MalformedJson, Problem
 
 __all__ = ["Json", "MAX_DEPTH", "canonical_number", "dumps", "find_unstorable", "loads", "peek"]
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_DEPTH = 64
 """Nesting accepted by default; the deepest document of the real front end has 7 levels."""
@@ -36,14 +36,16 @@ class _NotANumber(ValueError):
 
 def canonical_number(value: float) -> int | float:
     """Write a finite double the way JavaScript does: ``5.0`` is ``5``, ``-0.0`` is ``0``."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _INTEGRAL_BELOW:
+    if isinstance(value, int):
+        return value
+    if value.is_integer() and abs(value) < _INTEGRAL_BELOW:
         # Not int(value): JavaScript pads the shortest digits with zeros, 2**69 is
         # 590295810358705700000 there.
         mantissa, _, exponent = repr(value).partition("e")
         if not exponent:
             return int(value)
         digits, _, fraction = mantissa.partition(".")
-        return int(digits + fraction) * 10 ** (int(exponent) - len(fraction))
+        return int((digits + fraction).ljust(len(digits) + int(exponent), "0"))
     return value
 
 

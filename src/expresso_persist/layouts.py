@@ -267,10 +267,8 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-class EventInventoryCodec(Codec):
+class _CategoriesCodec(Codec):
     """``{category: [item, …]}`` or ``{category: {item: value}}``, also mixed."""
-
-    record_type = EventItem
 
     def role(self, path: Path, value: Json) -> Literal["record", "container", "literal"]:
         if path:
@@ -278,7 +276,13 @@ class EventInventoryCodec(Codec):
         return "container" if isinstance(value, (dict, list)) else "literal"
 
 
-class StationStockCodec(EventInventoryCodec):
+class EventInventoryCodec(_CategoriesCodec):
+    """What the event offers, by category."""
+
+    record_type = EventItem
+
+
+class StationStockCodec(_CategoriesCodec):
     """``{category: [item, …]}`` of one station, the station being in the key."""
 
     record_type = StationStock

@@ -223,7 +223,7 @@ class InventoryRepository:
                     state = State(connection, self.tenant)
                     wanted = list(operations(state) if callable(operations) else operations)
                     state.load(operation.key for operation in wanted)
-                    changes = apply(wanted, lambda key: state.get(key.kind, *key.parts))
+                    changes = apply(wanted, state.at)
                     now = dt.datetime.now(dt.UTC)
                     if not changes and idempotency_key is None:
                         return Commit(
@@ -309,7 +309,7 @@ class InventoryRepository:
         if row is None:
             return None
         if row.request_fingerprint != fingerprint:
-            raise IdempotencyMismatch()
+            raise IdempotencyMismatch
         return attrs.evolve(self._with_changes(connection, [row])[0], replayed=True)
 
     def _write_records(self, connection: Connection, commit: Commit) -> None:

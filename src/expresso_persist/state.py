@@ -48,6 +48,10 @@ class State:
         self.load([key])
         return self._known.get(key)
 
+    def at(self, key: RecordKey) -> Record | None:
+        """The record at ``key``, or None."""
+        return self.get(key.kind, *key.parts)
+
     def load(self, keys: Iterable[RecordKey]) -> None:
         """Read many records at once, for the :meth:`get` calls that follow."""
         wanted: dict[str, list[RecordKey]] = {}

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from sqlalchemy.engine import Engine
 
 from expresso_persist import migrations
+from expresso_persist.backups.manager import BackupManager
 from expresso_persist.database import Database
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.repository import InventoryRepository
-
-if TYPE_CHECKING:
-    from expresso_persist.backups.manager import BackupManager
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
 
@@ -99,8 +97,6 @@ class Store:
     @cached_property
     def backups(self) -> BackupManager:
         """Makes and restores backups."""
-        from expresso_persist.backups.manager import BackupManager
-
         return BackupManager(self.database, self.inventory)
 
     def init(self, dry_run: bool = False) -> list[str]:

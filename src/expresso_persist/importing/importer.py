@@ -241,10 +241,7 @@ class _Request:
             record.key
             for record in (*plan.added, *(after for _, after in plan.changed), *plan.removed)
         }
-        keys = [
-            self._left_out[item.key] if item.key in self._left_out else None
-            for item in self.dump.items
-        ]
+        keys = [self._left_out.get(item.key) for item in self.dump.items]
         documents_by_key = {document.key: document for document in self._documents}
         receipts = tuple(
             known
@@ -443,32 +440,37 @@ def _read_item(item: Item, device_id: str, include_caches: bool) -> _Document | 
         fault = f"The key is longer than {layouts.MAX_NAME} characters."
     device = device_id if own_device else ""
     if fault is not None:
-        if secrets.is_secret_text(item.raw) or secrets.is_secret_name(item.key):
-            return KeyReceipt(
-                item.key, "refused", "Not valid JSON, and something in it looks like a secret."
-            )
-        return _quarantined(item, device, fault)
+        return _read_fault(item, device, fault)
     if item.is_text:
-        if secrets.is_secret_text(item.raw) or (
-            secrets.is_secret_name(item.key) and item.raw.strip("*•")
-        ):
+        if secrets.is_secret_text(item.raw, item.key):
             return KeyReceipt(item.key, "refused", "The text is, or holds, a secret.")
         return _whole_document(item.key, device, item.raw, item.raw, "text")
+    return _read_json(item, device, None if own_device else codec_for(item.key))
+
+
+def _read_fault(item: Item, device: str, fault: str) -> _Document | KeyReceipt:
+    if secrets.is_secret_text(item.raw, item.key):
+        return KeyReceipt(
+            item.key, "refused", "Not valid JSON, and something in it looks like a secret."
+        )
+    return _quarantined(item, device, fault)
+
+
+def _read_json(item: Item, device: str, codec: Codec | None) -> _Document | KeyReceipt:
     text = jsontext.dumps(item.value)
     scan = secrets.scan(item.value, item.key, text=text)
     if scan.whole:
         return KeyReceipt(item.key, "refused", "The value is a secret.")
+    reason = None
     if scan.removed:
-        text = jsontext.dumps(scan.value)
+        text, reason = jsontext.dumps(scan.value), "Secrets were taken out of it."
     elif item.duplicates and secrets.is_secret_text(item.raw):
         # A member that is hidden behind its twin must not slip in with the raw text.
         return KeyReceipt(
             item.key, "refused", "Something in a repeated member looks like a secret."
         )
     raw = None if scan.removed or text == item.raw else item.raw
-    reason = "Secrets were taken out of it." if scan.removed else None
-    codec = codec_for(item.key)
-    if codec is None or own_device:
+    if codec is None:
         document = _whole_document(item.key, device, text, raw, "document")
     else:
         document = _taken_apart(item.key, codec, scan.value, text, raw)

@@ -97,7 +97,7 @@ class Receipt:
     @property
     def totals(self) -> dict[str, int]:
         """How many keys there are, in all and per class."""
-        totals = {"keys": len(self.keys), **dict.fromkeys(OUTCOMES, 0)}
+        totals: dict[str, int] = {"keys": len(self.keys), **dict.fromkeys(OUTCOMES, 0)}
         for key in self.keys:
             totals[key.outcome] += 1
         return totals

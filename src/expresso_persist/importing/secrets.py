@@ -78,9 +78,14 @@ def is_secret_value(text: str) -> bool:
     return any(_hides_jwt(match.group()) for match in _BASE64_JWT.finditer(text))
 
 
-def is_secret_text(text: str) -> bool:
-    """Like :func:`is_secret_value`, and also ``password=…`` or ``"token": "…"`` in text."""
-    if is_secret_value(text):
+def is_secret_text(text: str, name: str = "") -> bool:
+    """Like :func:`is_secret_value`, and also ``password=…`` or ``"token": "…"`` in text.
+
+    Args:
+        text: Text that is not JSON, or not valid.
+        name: What it is called; a secret's name makes any text but a placeholder one.
+    """
+    if is_secret_value(text) or (text and is_secret_name(name) and not _is_placeholder(text)):
         return True
     return any(
         is_secret_name(match.group(1)) and not _is_placeholder(match.group(2))
