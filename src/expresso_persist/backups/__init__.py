@@ -1,0 +1,19 @@
+"""Backups: made in time, verified by restoring them, rotated with reasons, restored as commits."""
+
+from expresso_persist.backups.catalog import Backup
+from expresso_persist.backups.host import HostTable, HostTables
+from expresso_persist.backups.manager import BackupManager
+from expresso_persist.backups.restore import RestorePlan
+from expresso_persist.backups.rotation import Decision, Rotation
+from expresso_persist.backups.verification import Verification
+
+__all__ = [
+    "Backup",
+    "BackupManager",
+    "Decision",
+    "HostTable",
+    "HostTables",
+    "RestorePlan",
+    "Rotation",
+    "Verification",
+]

@@ -1,0 +1,208 @@
+"""Rows of ``data_backups``: what is known about each backup without opening it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from expresso_persist.backups.manifest import Manifest
+from expresso_persist.errors import BackupNotFound
+from expresso_persist.jsontext import Json
+from expresso_persist.tables import data_backups
+
+__all__ = ["Backup", "Catalog", "iso"]
+
+
+def iso(time: dt.datetime | None) -> str | None:
+    """ISO 8601 in UTC with a ``Z``, as every time in the library's JSON."""
+    if time is None:
+        return None
+    return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@attrs.frozen
+class Backup:
+    """A backup without its payload.
+
+    Attributes:
+        id: Its unguessable name.
+        backup_type: ``automatic``, ``manual`` or ``safety`` (made before a restore).
+        backup_status: ``completed``, or ``failed`` with the reason in ``error``.
+        revision: The tenant's revision it shows.
+        created_at: When it was stored, by the database's clock.
+        confirmed_at: When the state was last found to be still the same.
+        verified_at: When it was last read back and rebuilt with the right result.
+        verification: What that check covered, or what it found wrong.
+        file_size_bytes: Size of the state before compression.
+        stored_bytes: What it added to the database; parts shared with others cost nothing.
+        payload_sha256: Checksum of the state; equal states have equal ones.
+        record_counts: Records per kind and rows per host table (or ``absent``).
+        notes: Free text.
+        pinned: True: rotation leaves it alone.
+        actor: Who asked for it.
+        error: Why it failed.
+    """
+
+    id: str
+    backup_type: str
+    backup_status: str
+    revision: int
+    created_at: dt.datetime
+    confirmed_at: dt.datetime | None = None
+    verified_at: dt.datetime | None = None
+    verification: str | None = None
+    file_size_bytes: int = 0
+    stored_bytes: int = 0
+    payload_sha256: str = ""
+    record_counts: dict[str, int | str] = attrs.field(factory=dict)
+    notes: str = ""
+    pinned: bool = False
+    actor: str = "system"
+    error: str | None = None
+
+    @property
+    def seen_at(self) -> dt.datetime:
+        """When the state was last known to be this one."""
+        return max(self.created_at, self.confirmed_at or self.created_at)
+
+    def to_json(self) -> dict[str, Json]:
+        """The metadata as a JSON object; the payload is never part of it."""
+        value: dict[str, Any] = attrs.asdict(self)
+        for name in ("created_at", "confirmed_at", "verified_at"):
+            value[name] = iso(value[name])
+        return value
+
+
+_COLUMNS = tuple(data_backups.c[field.name] for field in attrs.fields(Backup))
+
+
+def _backup(row: sa.Row[Any]) -> Backup:
+    values = dict(row._mapping)  # noqa: SLF001 - its public name
+    values["record_counts"] = msgspec.json.decode(values["record_counts"])
+    return Backup(**values)
+
+
+@attrs.frozen
+class Catalog:
+    """The backups of one tenant, as rows."""
+
+    tenant: str
+
+    def all(self, connection: Connection) -> list[Backup]:
+        """Every backup, newest first."""
+        return [_backup(row) for row in connection.execute(self._newest_first())]
+
+    def get(self, connection: Connection, backup_id: str) -> Backup:
+        """One backup.
+
+        Raises:
+            BackupNotFound: This tenant has no such backup.
+        """
+        row = connection.execute(self._select().where(data_backups.c.id == backup_id)).first()
+        if row is None:
+            raise BackupNotFound
+        return _backup(row)
+
+    def newest(self, connection: Connection) -> Backup | None:
+        """The newest completed one by revision, whatever clocks said when it was made."""
+        row = connection.execute(
+            self._select()
+            .where(data_backups.c.backup_status == "completed")
+            .order_by(data_backups.c.revision.desc(), data_backups.c.created_at.desc())
+            .limit(1)
+        ).first()
+        return None if row is None else _backup(row)
+
+    def newest_failure(self, connection: Connection) -> Backup | None:
+        """The newest one, if it failed."""
+        row = connection.execute(self._newest_first().limit(1)).first()
+        return _backup(row) if row is not None and row.backup_status == "failed" else None
+
+    def unverified(self, connection: Connection) -> Backup | None:
+        """The newest completed one, if its check is missing: its maker died in between."""
+        newest = self.newest(connection)
+        if newest is None or newest.verification is not None:
+            return None
+        return newest
+
+    def manifest_text(self, connection: Connection, backup_id: str) -> str:
+        """The encoded manifest of one backup."""
+        return str(
+            connection.scalar(
+                sa.select(data_backups.c.manifest).where(
+                    data_backups.c.tenant_id == self.tenant, data_backups.c.id == backup_id
+                )
+            )
+            or ""
+        )
+
+    def manifest_texts(self, connection: Connection) -> list[str]:
+        """The encoded manifests of all backups that completed."""
+        return list(
+            connection.scalars(
+                sa.select(data_backups.c.manifest).where(
+                    data_backups.c.tenant_id == self.tenant, data_backups.c.manifest != ""
+                )
+            )
+        )
+
+    def insert(self, connection: Connection, backup: Backup, manifest: Manifest | None) -> None:
+        """Store the row of a new backup."""
+        values: dict[str, Any] = attrs.asdict(backup)
+        values["record_counts"] = msgspec.json.encode(backup.record_counts).decode()
+        connection.execute(
+            sa.insert(data_backups).values(
+                tenant_id=self.tenant,
+                manifest="" if manifest is None else manifest.encode(),
+                **values,
+            )
+        )
+
+    def update(self, connection: Connection, backup_id: str, **values: Any) -> None:
+        """Change single columns of one row.
+
+        Raises:
+            BackupNotFound: It is gone.
+        """
+        result = connection.execute(
+            sa.update(data_backups)
+            .where(data_backups.c.tenant_id == self.tenant, data_backups.c.id == backup_id)
+            .values(**values)
+        )
+        if result.rowcount == 0:
+            raise BackupNotFound
+
+    def delete(self, connection: Connection, ids: Iterable[str]) -> None:
+        """Remove rows; their chunks are collected separately."""
+        for backup_id in ids:
+            connection.execute(
+                sa.delete(data_backups).where(
+                    data_backups.c.tenant_id == self.tenant, data_backups.c.id == backup_id
+                )
+            )
+
+    def totals(self, connection: Connection) -> tuple[int, int]:
+        """How many completed, and the bytes of their states before compression."""
+        row = connection.execute(
+            sa.select(
+                sa.func.count(), sa.func.coalesce(sa.func.sum(data_backups.c.file_size_bytes), 0)
+            ).where(
+                data_backups.c.tenant_id == self.tenant,
+                data_backups.c.backup_status == "completed",
+            )
+        ).one()
+        return int(row[0]), int(row[1])
+
+    def _select(self) -> sa.Select[Any]:
+        return sa.select(*_COLUMNS).where(data_backups.c.tenant_id == self.tenant)
+
+    def _newest_first(self) -> sa.Select[Any]:
+        return self._select().order_by(
+            data_backups.c.created_at.desc(), data_backups.c.revision.desc(), data_backups.c.id
+        )

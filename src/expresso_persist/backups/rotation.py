@@ -1,0 +1,212 @@
+"""Which backups stay: a pure decision with a reason for each one.
+
+Nothing here reads a clock, a database or a time zone of the machine. The manager asks for
+a plan and carries it out; a dry run only asks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import attrs
+
+from expresso_persist.errors import InvalidConfiguration
+
+__all__ = ["Decision", "Rotatable", "Rotation", "plan"]
+
+
+class Rotatable(Protocol):
+    """What the rule looks at in a backup."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def backup_type(self) -> str: ...
+    @property
+    def backup_status(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def created_at(self) -> dt.datetime: ...
+    @property
+    def verified_at(self) -> dt.datetime | None: ...
+    @property
+    def pinned(self) -> bool: ...
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidConfiguration(
+            f"Rotation.{attribute.name} is a number of backups, 0 or more; got {value!r}."
+        )
+
+
+@attrs.frozen
+class Rotation:
+    """How many automatic backups stay.
+
+    The counts add up to a union: a backup stays when any of them wants it. A tier such as
+    ``daily=7`` keeps the newest backup of each of the 7 newest UTC days that have one.
+
+    Attributes:
+        keep_last: The newest ones, whatever their time.
+        hourly: One per hour for this many hours.
+        daily: One per day.
+        weekly: One per ISO week.
+        monthly: One per month.
+    """
+
+    keep_last: int = attrs.field(default=50, validator=_count)
+    hourly: int = attrs.field(default=0, validator=_count)
+    daily: int = attrs.field(default=0, validator=_count)
+    weekly: int = attrs.field(default=0, validator=_count)
+    monthly: int = attrs.field(default=0, validator=_count)
+
+    def __attrs_post_init__(self) -> None:
+        if not any((self.keep_last, self.hourly, self.daily, self.weekly, self.monthly)):
+            raise InvalidConfiguration(
+                "This rotation would keep no backup at all; set at least one of keep_last, "
+                "hourly, daily, weekly and monthly to 1 or more."
+            )
+
+    def __str__(self) -> str:
+        parts = [f"the {self.keep_last} newest"] if self.keep_last else []
+        parts += [
+            f"{count} {name}"
+            for name, count in (
+                ("hourly", self.hourly),
+                ("daily", self.daily),
+                ("weekly", self.weekly),
+                ("monthly", self.monthly),
+            )
+            if count
+        ]
+        return ", ".join(parts)
+
+
+@attrs.frozen
+class Decision:
+    """Whether one backup stays, and the rule that says so."""
+
+    backup_id: str
+    keep: bool
+    reason: str
+
+
+def _hour(time: dt.datetime) -> str:
+    return f"{time:%Y-%m-%d %H}:00"
+
+
+def _day(time: dt.datetime) -> str:
+    return f"{time:%Y-%m-%d}"
+
+
+def _week(time: dt.datetime) -> str:
+    year, week, _ = time.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def _month(time: dt.datetime) -> str:
+    return f"{time:%Y-%m}"
+
+
+def plan(
+    backups: Iterable[Rotatable], rule: Rotation, *, now: dt.datetime | None = None
+) -> tuple[Decision, ...]:
+    """Decide for every backup, newest first.
+
+    Args:
+        backups: All backups of a tenant, in any order.
+        rule: How many automatic ones stay.
+        now: The database's clock. Backups dated after it stay and use up no place of the
+            rule, because a clock that was wrong for an hour must cost no backup.
+            ``None``: no backup is treated as dated in the future.
+
+    Returns:
+        One decision per backup. Backups made by hand, pinned ones and those made before a
+        restore stay. So does the newest verified automatic one, whatever the rule says.
+    """
+    ordered = sorted(backups, key=lambda b: (b.created_at, b.revision, b.id), reverse=True)
+    reasons: dict[str, str] = {}
+    rotating: list[Rotatable] = []
+    completed = [b for b in ordered if b.backup_status == "completed"]
+    newest_completed = completed[0] if completed else None
+
+    for backup in ordered:
+        fixed = _kept_anyway(backup, now, newest_completed)
+        if fixed is not None:
+            reasons[backup.id] = fixed
+        elif backup.backup_status == "completed":
+            rotating.append(backup)
+
+    _keep_last(rotating, rule.keep_last, reasons)
+    for name, count, bucket in (
+        ("hour", rule.hourly, _hour),
+        ("day", rule.daily, _day),
+        ("week", rule.weekly, _week),
+        ("month", rule.monthly, _month),
+    ):
+        _keep_tier(rotating, name, count, bucket, reasons)
+
+    for backup in completed:
+        if backup.backup_type == "automatic" and backup.verified_at is not None:
+            reasons.setdefault(backup.id, "the newest verified one")
+            break
+
+    return tuple(
+        Decision(b.id, True, reasons[b.id])
+        if b.id in reasons
+        else Decision(b.id, False, _why_dropped(b, rule))
+        for b in ordered
+    )
+
+
+def _kept_anyway(
+    backup: Rotatable, now: dt.datetime | None, newest_completed: Rotatable | None
+) -> str | None:
+    """The reason that keeps a backup out of the rotation, if there is one."""
+    if backup.pinned:
+        return "pinned"
+    if backup.backup_type == "manual":
+        return "made by hand"
+    if backup.backup_type == "safety":
+        return "made before a restore"
+    if backup.backup_type != "automatic":
+        return f"of type {backup.backup_type}, which does not rotate"
+    if now is not None and backup.created_at > now:
+        return "dated in the future"
+    if backup.backup_status != "completed" and (
+        newest_completed is None or backup.created_at > newest_completed.created_at
+    ):
+        return "shows a failure that no later backup has made good"
+    return None
+
+
+def _keep_last(rotating: list[Rotatable], count: int, reasons: dict[str, str]) -> None:
+    for place, backup in enumerate(rotating[:count], start=1):
+        reasons.setdefault(backup.id, f"newest: {place} of {count}")
+
+
+def _keep_tier(
+    rotating: list[Rotatable],
+    name: str,
+    count: int,
+    bucket: Callable[[dt.datetime], str],
+    reasons: dict[str, str],
+) -> None:
+    seen: set[str] = set()
+    for backup in rotating:  # newest first, so the first of a bucket is its newest
+        if len(seen) == count:
+            break
+        label = bucket(backup.created_at.astimezone(dt.UTC))
+        if label not in seen:
+            seen.add(label)
+            reasons.setdefault(backup.id, f"newest of {name} {label}: {len(seen)} of {count}")
+
+
+def _why_dropped(backup: Rotatable, rule: Rotation) -> str:
+    if backup.backup_status != "completed":
+        return "failed, and a later backup completed"
+    return f"beyond the rule ({rule})"

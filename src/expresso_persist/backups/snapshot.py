@@ -1,0 +1,120 @@
+"""A state as bytes: sections of JSON lines in an order that depends on the contents only.
+
+One line per record, sorted by key:
+``{"key":["milk","oat"],"position":3,"text":"…","raw":null}``. The value (``text``) stays
+JSON text inside the line, so that it comes back byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+import msgspec
+
+from expresso_persist.backups.manifest import Section, SectionState
+from expresso_persist.errors import BackupCorrupted
+from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
+
+__all__ = ["Line", "SectionData", "decode_records", "encode_records", "section_of"]
+
+
+@attrs.frozen
+class Line:
+    """One line of a section: a key to cut chunks by, and the bytes with their newline."""
+
+    key: bytes
+    data: bytes
+
+
+@attrs.frozen
+class SectionData:
+    """A section before it is cut into chunks."""
+
+    name: str
+    lines: tuple[Line, ...] = ()
+    state: SectionState = "stored"
+    note: str = ""
+
+
+@attrs.frozen
+class _RecordLine:
+    key: tuple[str, ...]
+    position: int
+    text: str
+    raw: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_RecordLine)
+
+
+def encode_records(records: Iterable[Record]) -> tuple[SectionData, ...]:
+    """Cut a state into one section per kind; kinds without records have an empty one."""
+    by_kind: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_kind[record.kind].append(record)
+    return tuple(
+        SectionData(kind, tuple(_lines(by_kind.get(kind, ())))) for kind in sorted(RECORD_TYPES)
+    )
+
+
+def _lines(records: Iterable[Record]) -> Iterator[Line]:
+    for record in sorted(records, key=lambda record: record.parts):
+        yield Line(
+            "\0".join(record.parts).encode(),
+            _encoder.encode(
+                {
+                    "key": record.parts,
+                    "position": record.position,
+                    "text": record.text,
+                    "raw": record.raw,
+                }
+            )
+            + b"\n",
+        )
+
+
+def decode_records(section: Section, data: bytes) -> list[Record]:
+    """Read the records of a section back.
+
+    Raises:
+        BackupCorrupted: The bytes are not the section's, or are not records.
+    """
+    if hashlib.sha256(data).hexdigest() != section.sha256:
+        raise BackupCorrupted(f"Section {section.name} does not match its checksum.")
+    if section.name not in RECORD_TYPES:
+        raise BackupCorrupted(
+            f"Section {section.name} is of a kind that this version does not know. Upgrade it."
+        )
+    width = len(RECORD_TYPES[section.name].key_columns)
+    try:
+        lines = [_decoder.decode(line) for line in data.splitlines()] if data else []
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
+    if len(lines) != section.records or any(len(line.key) != width for line in lines):
+        raise BackupCorrupted(f"Section {section.name} does not have the records it lists.")
+    return [
+        record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
+        for line in lines
+    ]
+
+
+def section_of(data: SectionData, chunks: Sequence[str]) -> Section:
+    """Describe a section that was cut into ``chunks``."""
+    digest = hashlib.sha256()
+    size = 0
+    for line in data.lines:
+        digest.update(line.data)
+        size += len(line.data)
+    return Section(
+        name=data.name,
+        records=len(data.lines),
+        size=size,
+        sha256=digest.hexdigest(),
+        chunks=tuple(chunks),
+        state=data.state,
+        note=data.note,
+    )

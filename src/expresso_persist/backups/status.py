@@ -1,0 +1,77 @@
+"""What ``backup-status`` answers: is anybody making backups, and are they any good?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import attrs
+from sqlalchemy.engine import Connection
+
+from expresso_persist.backups.catalog import Backup, Catalog, iso
+from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.lease import DueMark, Lease
+from expresso_persist.backups.rotation import Rotation
+
+__all__ = ["status"]
+
+
+def status(
+    connection: Connection,
+    *,
+    catalog: Catalog,
+    chunks: ChunkStore,
+    due: DueMark,
+    lease: Lease,
+    rotation: Rotation,
+    running_here: bool,
+    last_error: str | None,
+) -> dict[str, Any]:
+    """Describe the backups of a tenant; never with a payload."""
+    now = due.database.now(connection)
+    latest = catalog.newest(connection)
+    failure = catalog.newest_failure(connection)
+    total, size = catalog.totals(connection)
+    last = due.last(connection)
+    running = running_here or lease.view(connection).live
+    lag = 0.0 if last is None else max(0.0, (now - last - due.interval).total_seconds())
+    times = [time for time in (last, None if latest is None else latest.seen_at) if time]
+    minutes = due.interval.total_seconds() / 60
+    error = last_error or (failure.error if failure is not None else None)
+    return {
+        "backup_running": running,
+        "backup_interval_minutes": int(minutes) if minutes.is_integer() else minutes,
+        "latest_backup": None if latest is None else latest.to_json(),
+        "total_backups": total,
+        "total_size_bytes": size,
+        "stored_bytes": chunks.stored_bytes(connection),
+        "last_success_at": iso(max(times)) if times else None,
+        "next_due_at": iso(max(now, last + due.interval) if last is not None else now),
+        "lag_seconds": lag,
+        "last_error": error,
+        "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
+        "warnings": _warnings(running, latest, lag, due.interval, error),
+    }
+
+
+def _warnings(
+    running: bool, latest: Backup | None, lag: float, interval: dt.timedelta, error: str | None
+) -> list[str]:
+    found = ["Backups live only in the database they protect; set a mirror."]
+    if not running:
+        found.append(
+            "Nobody makes automatic backups at the moment; start the scheduler or run "
+            "`expresso-persist backup run` from cron."
+        )
+    if latest is None:
+        found.append("There is no backup yet.")
+    elif latest.verified_at is None:
+        found.append("The newest backup is not verified.")
+    if lag > interval.total_seconds():
+        found.append(f"The automatic backup is {round(lag)} seconds late.")
+    if error:
+        found.append(f"The last attempt failed: {error}")
+    for name, count in (latest.record_counts if latest is not None else {}).items():
+        if count == "unreadable":
+            found.append(f"The table {name.partition(':')[2]} could not be read for the backup.")
+    return found
