@@ -529,10 +529,31 @@ export class DatabaseInventoryService {
     );
   }
 
-  /** @param {string} key @param {Json} value */
+  /**
+   * Store a whole document. What is stored and the new document lacks is never removed
+   * silently: such a save is refused before anything is written.
+   * @param {string} key
+   * @param {Json} value
+   * @returns {Promise<any>} the receipt
+   */
   async #saveDocument(key, value) {
     const dump = { localStorage: { [key]: JSON.stringify(value) } };
-    return this.migrateLocalStorage(dump, { mode: 'replace' });
+    this.#requireExact(key, await this.migrateLocalStorage(dump, { dryRun: true }));
+    const receipt = await this.migrateLocalStorage(dump);
+    this.#requireExact(key, receipt); // another writer may have come in between
+    return receipt;
+  }
+
+  /** @param {string} key @param {any} receipt */
+  #requireExact(key, receipt) {
+    const entry = receipt.keys.find((/** @type {any} */ line) => line.key === key);
+    if (entry?.exact === true) return;
+    throw new ExpressoPersistError(
+      `${key} was not saved as given: ` +
+        (entry?.reason ?? 'the server did not take it.') +
+        ' The database holds records that this document lacks, and saving does not remove them.',
+      { code: 'not_exact', data: receipt },
+    );
   }
 
   /**

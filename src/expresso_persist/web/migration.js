@@ -43,6 +43,9 @@ const state = {
   /** @type {(() => Promise<void>) | null} what to go on with after signing in */ pending: null,
 };
 
+/** Who is signed in to the app: cleared, they would have to sign in again. */
+const LOGIN_KEYS = new Set(['coffee_system_user', 'user']);
+
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 const section = (/** @type {string} */ id) => byId(id, HTMLElement);
 const options = {
@@ -259,6 +262,7 @@ async function migrate() {
   if (problem !== null) throw new ExpressoPersistError(problem, { code: 'receipt' });
   steps.next('The receipt adds up to what was sent', 100);
   state.receipt = receipt;
+  for (const details of section('plan').querySelectorAll('details')) details.open = false;
   const save = element('button', { type: 'button', id: 'save-receipt' }, 'Download receipt');
   save.addEventListener('click', () => download(`expresso-receipt-${stamp()}.json`, wholeReceipt()));
   section('receipt').replaceChildren(
@@ -332,6 +336,7 @@ async function verifyMigration() {
     comparisons
       .filter(({ key, outcome }) => outcome === 'equal' && !strippedByServer.has(key))
       .filter(({ key }) => filtered.entries.get(key) === source.entries.get(key))
+      .filter(({ key }) => !LOGIN_KEYS.has(key))
       .map(({ key }) => [key, source.entries.get(key) ?? '']),
   );
   section('verify-heading').focus();

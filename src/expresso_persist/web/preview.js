@@ -18,6 +18,7 @@ import { counted, definitions, element, size, table } from './dom.js';
  * @property {{kind: string, key: unknown, reason: string}[]} removals
  * @property {{kind: string, key: unknown, document: string, resolution: string, existing: unknown, incoming: unknown}[]} conflicts
  * @property {number} conflict_count
+ * @property {number} [removal_count]
  */
 
 /** @type {KeyClass[]} */
@@ -105,11 +106,19 @@ function totals(receipt, keys) {
   const { added = 0, changed = 0, removed = 0, unchanged = 0 } = receipt.records;
   /** @param {KeyClass} name */
   const count = (name) => String(keys.filter((key) => key.class === name).length);
-  return definitions([
-    ['Keys found', String(keys.length)],
-    ...CLASSES.map((name) => /** @type {[string, string]} */ ([name, count(name)])),
-    ['Records', `${added} added, ${changed} changed, ${removed} removed, ${unchanged} unchanged`],
-  ]);
+  return element(
+    'div',
+    {},
+    definitions([
+      ['keys found', String(keys.length)],
+      ...CLASSES.map((name) => /** @type {[string, string]} */ ([name, count(name)])),
+    ]),
+    element(
+      'p',
+      {},
+      `Records: ${added} added, ${changed} changed, ${removed} removed, ${unchanged} unchanged.`,
+    ),
+  );
 }
 
 /**
@@ -127,7 +136,8 @@ function classDetails(name, keys, filtered, found) {
       key.key,
       name === 'refused'
         ? ''
-        : element('span', { class: 'raw' }, shortened(found.get(key.key) ?? '')),
+        : // What is sent, not what was found: a password inside it is not shown either.
+          element('span', { class: 'raw' }, shortened(filtered.entries.get(key.key))),
     ),
     size(new Blob([found.get(key.key) ?? '']).size),
     key.records > 0 ? counted(key.records, 'record') : '',
@@ -184,7 +194,7 @@ function removals(receipt) {
     removal.reason,
   ]);
   return [
-    element('h3', {}, `${counted(receipt.removals.length, 'record')} to be removed`),
+    element('h3', {}, `${counted(receipt.removal_count ?? receipt.removals.length, 'record')} to be removed`),
     table('Records that are in the database but not here', ['Record', 'Reason'], rows),
   ];
 }

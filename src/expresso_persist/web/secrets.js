@@ -44,7 +44,7 @@ const FINAL = [
   'pwd',
 ];
 const OPAQUE = /^[A-Za-z0-9+/=_.~-]{16,}$/;
-const NOT_A_SECRET = new Set(['true', 'false', 'null', 'undefined']);
+const NOT_A_SECRET = new Set(['true', 'false', 'null']);
 
 /** @param {string} name @returns {boolean} whether a member of this name holds a secret */
 export function isSecretName(name) {
