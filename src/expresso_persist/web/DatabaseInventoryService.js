@@ -13,8 +13,8 @@
  * Every read goes through `#read()` and every write through `#write()`.
  */
 
-/** @typedef {null | boolean | number | string | Json[] | {[member: string]: Json}} Json */
-/** @typedef {{[member: string]: Json}} JsonObject */
+/** @typedef {{[member: string]: any}} JsonObject */
+/** @typedef {null | boolean | number | string | any[] | JsonObject} Json */
 /** @typedef {{path: string, message: string}} Problem one fault inside a request */
 /** @typedef {string | {item_id: string} | {item_name: string} | {id: string}} Item a name, or an id in an object */
 /** @typedef {{revision: number, message: string, data: any}} Written what a write answers */

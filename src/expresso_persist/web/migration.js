@@ -118,7 +118,8 @@ async function attempt(doing, action) {
 /** @param {string} id a section to show, and to go to */
 function goTo(id) {
   section(id).hidden = false;
-  section(`${id}-heading`).focus();
+  section(`${id}-heading`).focus({ preventScroll: true });
+  section(id).scrollIntoView({ block: 'start' });
 }
 
 /* ----- signing in ----------------------------------------------------------------------- */
