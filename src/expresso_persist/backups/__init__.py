@@ -3,7 +3,7 @@
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.host import HostTable, HostTables
 from expresso_persist.backups.manager import BackupManager
-from expresso_persist.backups.restore import RestorePlan
+from expresso_persist.backups.restore_plan import RestorePlan
 from expresso_persist.backups.rotation import Decision, Rotation
 from expresso_persist.backups.verification import Verification
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,8 @@ class Backup:
         backup_status: ``completed``, or ``failed`` with the reason in ``error``.
         revision: The tenant's revision it shows.
         created_at: When it was stored, by the database's clock.
-        confirmed_at: When the state was last found to be still the same.
+        confirmed_at: When the state was last found to be still the same; for a failure,
+            when it was last repeated.
         verified_at: When it was last read back and rebuilt with the right result.
         verification: What that check covered, or what it found wrong.
         file_size_bytes: Size of the state before compression.
@@ -88,6 +90,10 @@ def _backup(row: sa.Row[Any]) -> Backup:
     return Backup(**values)
 
 
+def _text(value: str | bytes | None) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
 @attrs.frozen
 class Catalog:
     """The backups of one tenant, as rows."""
@@ -124,33 +130,15 @@ class Catalog:
         row = connection.execute(self._newest_first().limit(1)).first()
         return _backup(row) if row is not None and row.backup_status == "failed" else None
 
-    def unverified(self, connection: Connection) -> Backup | None:
-        """The newest completed one, if its check is missing: its maker died in between."""
-        newest = self.newest(connection)
-        if newest is None or newest.verification is not None:
-            return None
-        return newest
-
     def manifest_text(self, connection: Connection, backup_id: str) -> str:
-        """The encoded manifest of one backup."""
-        return str(
-            connection.scalar(
-                sa.select(data_backups.c.manifest).where(
-                    data_backups.c.tenant_id == self.tenant, data_backups.c.id == backup_id
-                )
-            )
-            or ""
-        )
+        """The encoded manifest of one backup; empty when it has none."""
+        select = self._manifests(connection).where(data_backups.c.id == backup_id)
+        return _text(connection.scalar(select))
 
     def manifest_texts(self, connection: Connection) -> list[str]:
-        """The encoded manifests of all backups that completed."""
-        return list(
-            connection.scalars(
-                sa.select(data_backups.c.manifest).where(
-                    data_backups.c.tenant_id == self.tenant, data_backups.c.manifest != ""
-                )
-            )
-        )
+        """The encoded manifests of all backups that have one."""
+        select = self._manifests(connection).where(data_backups.c.manifest != "")
+        return [_text(value) for value in connection.scalars(select)]
 
     def insert(self, connection: Connection, backup: Backup, manifest: Manifest | None) -> None:
         """Store the row of a new backup."""
@@ -162,6 +150,26 @@ class Catalog:
                 manifest="" if manifest is None else manifest.encode(),
                 **values,
             )
+        )
+
+    def note_failure(self, connection: Connection, now: dt.datetime, error: str) -> None:
+        """Leave a row that tells of an automatic backup that failed; one per run of failures."""
+        newest = self.newest_failure(connection)
+        if newest is not None and newest.backup_type == "automatic" and not newest.payload_sha256:
+            self.update(connection, newest.id, confirmed_at=now, error=error)
+            return
+        self.insert(
+            connection,
+            Backup(
+                id=secrets.token_hex(16),
+                backup_type="automatic",
+                backup_status="failed",
+                revision=0,
+                created_at=now,
+                actor="scheduler",
+                error=error,
+            ),
+            None,
         )
 
     def update(self, connection: Connection, backup_id: str, **values: Any) -> None:
@@ -198,6 +206,13 @@ class Catalog:
             )
         ).one()
         return int(row[0]), int(row[1])
+
+    def _manifests(self, connection: Connection) -> sa.Select[Any]:
+        # SQLite hands out damaged text only as bytes; as text the driver refuses the row.
+        column: sa.ColumnElement[Any] = data_backups.c.manifest
+        if connection.dialect.name == "sqlite":
+            column = sa.cast(column, sa.LargeBinary)
+        return sa.select(column).where(data_backups.c.tenant_id == self.tenant)
 
     def _select(self) -> sa.Select[Any]:
         return sa.select(*_COLUMNS).where(data_backups.c.tenant_id == self.tenant)

@@ -201,15 +201,12 @@ class ChunkStore:
             connection: A write transaction that holds :meth:`lock`.
             referenced: The chunks of every backup that is left, read in this transaction.
         """
-        stored = dict(
-            connection.execute(
-                sa.select(backup_chunks.c.sha256, backup_chunks.c.stored_size).where(
-                    backup_chunks.c.tenant_id == self.tenant
-                )
+        rows = connection.execute(
+            sa.select(backup_chunks.c.sha256, backup_chunks.c.stored_size).where(
+                backup_chunks.c.tenant_id == self.tenant
             )
-            .tuples()
-            .all()
         )
+        stored = {sha256: int(size) for sha256, size in rows}
         garbage = stored.keys() - set(referenced)
         for batch in _batches(garbage):
             connection.execute(

@@ -37,6 +37,14 @@ def lock_row(
     database: Database, connection: Connection, tenant: str, name: str
 ) -> sa.Row[tuple[str, dt.datetime, dt.datetime]]:
     """Lock the row ``name`` until the transaction ends, creating it when it is missing."""
+    _add_row(database, connection, tenant, name)
+    select = sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(
+        leases.c.tenant_id == tenant, leases.c.name == name
+    )
+    return connection.execute(database.lock_rows(select)).one()
+
+
+def _add_row(database: Database, connection: Connection, tenant: str, name: str) -> None:
     database.insert_if_absent(
         connection,
         leases,
@@ -48,10 +56,6 @@ def lock_row(
             "expires_at": _LONG_AGO,
         },
     )
-    select = sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(
-        leases.c.tenant_id == tenant, leases.c.name == name
-    )
-    return connection.execute(database.lock_rows(select)).one()
 
 
 @attrs.frozen
@@ -108,28 +112,16 @@ class Lease:
         """Take the lease when it is free, or renew it; tell whether it is ours."""
         with self._database.write() as connection:
             now = self._database.now(connection)
-            taken = connection.execute(
-                self._update(now).where(
-                    sa.or_(
-                        leases.c.holder == self.holder,
-                        leases.c.expires_at <= now,
-                        leases.c.acquired_at > now,
-                    )
-                )
+            free = sa.or_(
+                leases.c.holder == self.holder,
+                leases.c.expires_at <= now,
+                leases.c.acquired_at > now,
             )
-            if taken.rowcount == 1:
+            if self._take(connection, now, free):
                 return True
-            return self._database.insert_if_absent(
-                connection,
-                leases,
-                {
-                    "tenant_id": self._tenant,
-                    "name": self._name,
-                    "holder": self.holder,
-                    "acquired_at": now,
-                    "expires_at": now + self.ttl,
-                },
-            )
+            # Taken by another, or used for the first time: then a free row is added.
+            _add_row(self._database, connection, self._tenant, self._name)
+            return self._take(connection, now, free)
 
     def fence(self, connection: Connection) -> bool:
         """Prove inside a write transaction that nobody took the lease over, and renew it.
@@ -138,10 +130,7 @@ class Lease:
         nobody can take it before the transaction ends.
         """
         now = self._database.now(connection)
-        return bool(
-            connection.execute(self._update(now).where(leases.c.holder == self.holder)).rowcount
-            == 1
-        )
+        return self._take(connection, now, leases.c.holder == self.holder)
 
     def release(self) -> None:
         """Let others take it at once; nothing happens when it is not ours."""
@@ -166,12 +155,15 @@ class Lease:
     def _row(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return leases.c.tenant_id == self._tenant, leases.c.name == self._name
 
-    def _update(self, now: dt.datetime) -> sa.Update:
-        return (
+    def _take(
+        self, connection: Connection, now: dt.datetime, condition: sa.ColumnElement[bool]
+    ) -> bool:
+        taken = connection.execute(
             sa.update(leases)
-            .where(*self._row)
+            .where(*self._row, condition)
             .values(holder=self.holder, acquired_at=now, expires_at=now + self.ttl)
         )
+        return taken.rowcount == 1
 
 
 @attrs.frozen

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import builtins
 import datetime as dt
-import random
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
 import attrs
 from sqlalchemy.engine import Connection
 
-from expresso_persist.backups import restore as restoring
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.host import HostTables
-from expresso_persist.backups.lease import RESTORE, DueMark, Lease
+from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.manifest import Manifest
-from expresso_persist.backups.restore import RestorePlan, Scope
+from expresso_persist.backups.restore import Restorer
+from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
-from expresso_persist.backups.scheduler import Scheduler, describe
+from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.status import status
-from expresso_persist.backups.verification import (
-    Verification,
-    check,
-    load,
-    open_records,
-    rebuild,
-)
+from expresso_persist.backups.verification import Verification, Verifier, load, open_records
 from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
 from expresso_persist.errors import (
@@ -38,15 +32,14 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
-from expresso_persist.jsontext import dumps
-from expresso_persist.plan import Plan
+from expresso_persist.records import Record
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["BackupManager"]
 
 TYPES = ("automatic", "manual", "safety")
-_RESTORE_TTL = 60.0
 _MAX_NOTES = 1000
+_VERIFY_AGAIN = dt.timedelta(days=1)  # an unchanged state makes no new backup to be verified
 
 
 class BackupManager:
@@ -90,11 +83,19 @@ class BackupManager:
         self._catalog = Catalog(repository.tenant)
         self._chunks = ChunkStore(database, repository.tenant)
         self._writer = Writer(repository, self._catalog, self._chunks, host_tables or HostTables())
-        # Half an interval: a runner that dies is replaced before the next backup is missed.
-        self._lease = Lease(database, repository.tenant, self.interval / 2)
-        self._due = DueMark(database, repository.tenant, dt.timedelta(seconds=self.interval))
-        self._scheduler = Scheduler(self._tick, interval=self.interval, on_error=self._note_error)
-        self._last_error: str | None = None
+        self._verifier = Verifier(database, self._catalog, self._chunks)
+        self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
+        self._runner = Runner(
+            database,
+            repository.tenant,
+            self.interval,
+            Work(
+                make=self._make_due,
+                tidy=self.rotate,
+                resume=self._verify_newest,
+                failed=self._leave_trace,
+            ),
+        )
 
     # -- reading --------------------------------------------------------------------------
 
@@ -119,11 +120,11 @@ class BackupManager:
                 connection,
                 catalog=self._catalog,
                 chunks=self._chunks,
-                due=self._due,
-                lease=self._lease,
+                due=self._runner.due,
+                lease=self._runner.lease,
                 rotation=self.rotation,
-                running_here=self._scheduler.alive,
-                last_error=self._last_error,
+                running_here=self._runner.alive,
+                last_error=self._runner.last_error,
             )
 
     # -- making ---------------------------------------------------------------------------
@@ -149,7 +150,7 @@ class BackupManager:
         try:
             backup = self._create(kind, notes, actor)
         except ExpressoPersistError as error:
-            self._note_error(error)
+            self._runner.note(error)
             raise
         if backup is None:  # pragma: no cover - only one with a lease may find it made
             raise _lost()
@@ -176,26 +177,23 @@ class BackupManager:
                 # else can take the lease or make the backup of this interval.
                 if not lease.fence(connection):
                     raise _lost()
-                if not self._due.claim(connection):
+                if not self._runner.due.claim(connection):
                     return None
             if automatic:
                 # The mark is locked before the chunks, always in this order.
-                self._due.move(connection, self._database.now(connection))
+                self._runner.due.move(connection, self._database.now(connection))
                 confirmed = self._confirm(connection, draft)
                 if confirmed is not None:
-                    self._last_error = None
                     return confirmed
             backup = self._writer.store(
                 connection, draft, packed, kind=kind, notes=notes, actor=actor
             )
-        result = self._verify(backup.id, draft)
+        result = self._verifier.verify(backup.id, draft.chunks)
         if not result.ok:
             raise BackupCorrupted(
                 f"The backup was stored but does not restore: {' '.join(result.problems)}",
                 context={"backup_id": backup.id},
             )
-        if automatic:
-            self._last_error = None
         return self.get(backup.id)
 
     def _confirm(self, connection: Connection, draft: Draft) -> Backup | None:
@@ -220,62 +218,7 @@ class BackupManager:
         Raises:
             BackupNotFound: There is no such backup.
         """
-        return self._verify(backup_id, None)
-
-    def _verify(self, backup_id: str, draft: Draft | None) -> Verification:
-        result = self._check(backup_id)
-        damaged = result.damaged_chunks
-        if damaged and draft is not None and set(damaged) <= draft.chunks.keys():
-            # A part shared with older backups has rotted. Its contents are at hand, so it
-            # is written anew, which mends the older backups as well.
-            with self._database.write() as connection:
-                self._chunks.lock(connection)
-                for sha256 in damaged:
-                    self._chunks.replace(connection, sha256, draft.chunks[sha256])
-            result = attrs.evolve(self._check(backup_id), repaired=len(damaged))
-            self._store_result(result)
-            for other in self.list():
-                if other.backup_status == "failed" and other.payload_sha256:
-                    self._store_result(self._check(other.id))
-            return result
-        self._store_result(result)
-        return result
-
-    def _check(self, backup_id: str) -> Verification:
-        try:
-            with self._database.read() as connection:
-                _, manifest = load(connection, self._catalog, backup_id)
-                records = check(connection, self._chunks, manifest)
-            rebuild(manifest, records)
-        except BackupCorrupted as error:
-            damaged = tuple(error.context.get("chunks", ()))
-            return Verification(backup_id, False, (error.message,), damaged)
-        return Verification(backup_id, True)
-
-    def _store_result(self, result: Verification) -> None:
-        with self._database.write() as connection:
-            backup = self._catalog.get(connection, result.backup_id)
-            if result.ok:
-                text = "read back, checksums compared, rebuilt in a scratch database"
-                if result.repaired:
-                    text += f"; {result.repaired} damaged chunks were written anew"
-                values: dict[str, Any] = {
-                    "verified_at": self._database.now(connection),
-                    "verification": text,
-                    "backup_status": "completed",
-                    "error": None,
-                }
-            elif backup.payload_sha256:
-                text = " ".join(result.problems)
-                values = {
-                    "verified_at": None,
-                    "verification": text,
-                    "backup_status": "failed",
-                    "error": text,
-                }
-            else:  # it failed before it held anything; the first reason stays
-                return
-            self._catalog.update(connection, result.backup_id, **values)
+        return self._verifier.verify(backup_id)
 
     # -- rotating -------------------------------------------------------------------------
 
@@ -323,11 +266,15 @@ class BackupManager:
             BackupCorrupted: It is damaged and cannot be used.
             InvalidInput: One of the kinds does not exist.
         """
-        scope = Scope.of(kinds)
+        return self._plan_restore(backup_id, Scope.of(kinds))[0]
+
+    def _plan_restore(
+        self, backup_id: str, scope: Scope
+    ) -> tuple[RestorePlan, builtins.list[Record]]:
         with self._database.read() as connection:
             backup, manifest = load(connection, self._catalog, backup_id)
-            records = open_records(connection, self._chunks, manifest, scope.reads)
-            return restoring.make_plan(connection, backup, manifest, scope.filter(records), scope)
+            wanted = scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
+            return make_plan(connection, backup, manifest, wanted, scope), wanted
 
     def restore(
         self,
@@ -356,83 +303,12 @@ class BackupManager:
             InvalidInput: One of the kinds does not exist.
         """
         scope = Scope.of(kinds)
-        dry = self.plan_restore(backup_id, scope.kinds)
+        dry, wanted = self._plan_restore(backup_id, scope)
         if dry_run:
             return dry
         if dry.plan.empty:
             return attrs.evolve(dry, dry_run=False)
-        lease = Lease(
-            self._database, self._repository.tenant, _RESTORE_TTL, name=RESTORE, label=actor
-        )
-        if not lease.acquire():
-            raise self._busy(lease)
-        try:
-            return self._restore(dry, scope, actor)
-        finally:
-            lease.release()
-
-    def _restore(self, dry: RestorePlan, scope: Scope, actor: str) -> RestorePlan:
-        with self._database.read() as connection:
-            _, manifest = load(connection, self._catalog, dry.backup.id)
-            records = open_records(connection, self._chunks, manifest, scope.reads)
-        wanted = scope.filter(records)
-        safety = self.create("safety", f"Before restoring {dry.backup.id}", actor)
-        carried_out: list[Plan] = []
-
-        def receipt(revision: int) -> str:
-            return _receipt(done(revision))
-
-        def done(revision: int) -> RestorePlan:
-            return attrs.evolve(
-                dry,
-                plan=carried_out[-1],
-                dry_run=False,
-                committed=True,
-                revision=revision,
-                safety_backup_id=safety.id,
-            )
-
-        commit = self._repository.commit(
-            restoring.decide(scope, wanted, carried_out.append),
-            actor=actor,
-            source="restore",
-            note=f"Restored backup {dry.backup.id}",
-            receipt=receipt,
-        )
-        result = attrs.evolve(done(commit.revision), committed=commit.stored)
-        self._prove(result, scope, wanted)
-        return result
-
-    def _prove(self, result: RestorePlan, scope: Scope, wanted: Sequence[Any]) -> None:
-        """Compare the state right after the restore with the backup's."""
-        snapshot = self._repository.snapshot()
-        newer = [
-            commit
-            for commit in self._commits_since(result.revision)
-            if commit.revision <= snapshot.head.revision
-        ]
-        stored = scope.filter(restoring.rewind(snapshot.records, newer))
-        differing = restoring.differing_kinds(stored, wanted)
-        if differing:
-            raise BackupCorrupted(
-                f"The restore was committed as revision {result.revision}, but "
-                f"{', '.join(differing)} is not what the backup holds. The state before is "
-                f"in safety backup {result.safety_backup_id}.",
-                context={"revision": result.revision},
-            )
-
-    def _commits_since(self, revision: int) -> Iterable[Any]:
-        while page := self._repository.commits(revision, 500):
-            yield from page
-            revision = page[-1].revision
-
-    def _busy(self, lease: Lease) -> Busy:
-        with self._database.read() as connection:
-            view = lease.view(connection)
-        return Busy(
-            f"{view.label or 'Somebody'} is restoring a backup at the moment; try again shortly.",
-            retry_after=max(1, round(view.seconds_left)),
-        )
+        return self._restorer.restore(dry, scope, wanted, actor)
 
     # -- running --------------------------------------------------------------------------
 
@@ -445,20 +321,11 @@ class BackupManager:
         Returns:
             The backup that was made or confirmed; None when there was nothing to do.
         """
-        if not self._lease.acquire():
-            return None
-        try:
-            return self._run_due()
-        except ExpressoPersistError as error:
-            self._note_error(error)
-            raise
-        finally:
-            if not self._scheduler.alive:
-                self._lease.release()
+        return self._runner.run_once()
 
     def start(self) -> None:
-        """Make automatic backups in a background thread from now on."""
-        self._scheduler.start()
+        """Make automatic backups in a background thread from now on; safe to call twice."""
+        self._runner.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop the background thread, after the backup it is making.
@@ -466,12 +333,7 @@ class BackupManager:
         Args:
             grace: Seconds to wait for it.
         """
-        was_alive = self._scheduler.alive
-        if self._scheduler.stop(grace) and was_alive:
-            try:
-                self._lease.release()
-            except ExpressoPersistError as error:
-                self._note_error(error)  # it expires by itself
+        self._runner.stop(grace)
 
     def __enter__(self) -> Self:
         self.start()
@@ -485,48 +347,22 @@ class BackupManager:
     ) -> None:
         self.stop()
 
-    def _run_due(self) -> Backup | None:
-        with self._database.read() as connection:
-            left = self._due.seconds_left(connection)
-            unverified = self._catalog.unverified(connection)
-        if unverified is not None:  # its maker died before it could check it
-            self._verify(unverified.id, None)
-        if left > 0:
-            return None
-        backup = self._create("automatic", "", "scheduler", lease=self._lease)
-        if backup is not None and backup.confirmed_at is None:
-            self.rotate()
-        return backup
+    def _make_due(self, lease: Lease) -> Backup | None:
+        return self._create("automatic", "", "scheduler", lease=lease)
 
-    def _tick(self) -> float:
-        """What the scheduler does each time; gives back the seconds until the next time."""
+    def _verify_newest(self) -> None:
+        """Check the newest backup if its maker died before it could, or if that is long ago."""
         with self._database.read() as connection:
-            lease = self._lease.view(connection)
-        ttl = self._lease.ttl.total_seconds()
-        jitter = random.uniform(0, ttl / 10)  # noqa: S311 - spreads processes, no secret
-        if lease.live and lease.holder != self._lease.holder:
-            return lease.seconds_left + jitter
-        if not self._lease.acquire():
-            return ttl / 2 + jitter
-        try:
-            self._run_due()
-        except BaseException:
-            # Another process may be luckier. If releasing fails too, the lease expires.
-            self._release_quietly()
-            raise
-        with self._database.read() as connection:
-            left = self._due.seconds_left(connection)
-        # The holder comes back before the lease expires, to renew it.
-        return min(left + jitter / 10, ttl / 3)
+            newest = self._catalog.newest(connection)
+            now = self._database.now(connection)
+        if newest is not None and (
+            newest.verified_at is None or now - newest.verified_at > _VERIFY_AGAIN
+        ):
+            self._verifier.verify(newest.id)
 
-    def _release_quietly(self) -> None:
-        try:
-            self._lease.release()
-        except ExpressoPersistError as error:
-            self._note_error(error)
-
-    def _note_error(self, error: BaseException) -> None:
-        self._last_error = describe(error)
+    def _leave_trace(self, error: str) -> None:
+        with self._database.write() as connection:
+            self._catalog.note_failure(connection, self._database.now(connection), error)
 
 
 def _keep(lease: Lease | None) -> None:
@@ -537,7 +373,3 @@ def _keep(lease: Lease | None) -> None:
 
 def _lost() -> Busy:
     return Busy("Another process took the backup over, because this one was too slow.")
-
-
-def _receipt(plan: RestorePlan) -> str:
-    return dumps(plan.to_json())

@@ -1,13 +1,9 @@
-"""What a restore would do, told before it is done, and proved afterwards.
-
-A restore is "diff the backup against what is stored, commit the difference". Nothing here
-writes; the manager commits what :func:`decide` decides under the tenant's lock.
-"""
+"""What a restore would do, told before it is done. Nothing here writes."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 
 import attrs
 import sqlalchemy as sa
@@ -15,25 +11,15 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, iso
 from expresso_persist.backups.manifest import HOST_PREFIX, Manifest
-from expresso_persist.backups.verification import digests
 from expresso_persist.errors import InvalidInput
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import DOCUMENT_KEYS, STATION_STOCK_PREFIX
 from expresso_persist.plan import Plan, diff
-from expresso_persist.records import RECORD_TYPES, Commit, Operation, Record
+from expresso_persist.records import RECORD_TYPES, Record
 from expresso_persist.state import State, read_head
 from expresso_persist.tables import changes, commits
 
-__all__ = [
-    "RestorePlan",
-    "Scope",
-    "UndoneCommit",
-    "decide",
-    "differing_kinds",
-    "make_plan",
-    "rewind",
-    "undone_commits",
-]
+__all__ = ["RestorePlan", "Scope", "UndoneCommit", "make_plan", "undone_commits"]
 
 _MOST_UNDONE = 1000
 
@@ -148,8 +134,10 @@ class RestorePlan:
             sentences = ["The stored state equals the backup; there is nothing to restore."]
         else:
             sentences = [
-                f"{counts.added} records {verb} added, {counts.changed} changed, {counts.removed} "
-                + f"removed; {counts.unchanged} stay as they are."
+                (
+                    f"{counts.added} records {verb} added, {counts.changed} changed and "
+                    f"{counts.removed} removed; {counts.unchanged} stay as they are."
+                )
             ]
         if self.undone_count:
             first, last = self.undone[-1].revision, self.undone[0].revision
@@ -220,11 +208,12 @@ def undone_commits(
     connection: Connection, tenant: str, since: int, scope: Scope
 ) -> tuple[tuple[UndoneCommit, ...], int]:
     """The commits after revision ``since`` that touched the scope, newest first."""
-    touching = sa.select(changes.c.revision.distinct()).where(
+    touching = sa.select(changes.c.revision).where(
         changes.c.tenant_id == tenant, changes.c.revision > since
     )
     if not scope.whole:
         touching = touching.where(changes.c.kind.in_(scope.kinds))
+    touching = touching.distinct()
     total = connection.scalar(sa.select(sa.func.count()).select_from(touching.subquery()))
     rows = connection.execute(
         sa.select(
@@ -239,41 +228,3 @@ def undone_commits(
         .limit(_MOST_UNDONE)
     )
     return tuple(UndoneCommit(*row) for row in rows), int(total or 0)
-
-
-def decide(
-    scope: Scope, wanted: Collection[Record], keep: Callable[[Plan], None]
-) -> Callable[[State], list[Operation]]:
-    """What a commit has to do, decided from the state under the lock.
-
-    Args:
-        scope: Which records it is about.
-        wanted: Those of the backup.
-        keep: Receives the plan that is carried out, which may differ from the dry run's
-            when somebody wrote in between.
-    """
-
-    def operations(state: State) -> list[Operation]:
-        plan = diff(scope.current(state), wanted)
-        keep(plan)
-        return plan.operations()
-
-    return operations
-
-
-def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:
-    """Take commits back, so that a state that clients went on writing to can be judged."""
-    by_key = {record.key: record for record in records}
-    for commit in sorted(newer, key=lambda commit: commit.revision, reverse=True):
-        for change in reversed(commit.changes):
-            if change.before is None:
-                by_key.pop(change.key, None)
-            else:
-                by_key[change.key] = change.before
-    return list(by_key.values())
-
-
-def differing_kinds(stored: Iterable[Record], wanted: Iterable[Record]) -> list[str]:
-    """The kinds whose checksums differ; empty when the restore did what it should."""
-    have, should = digests(stored), digests(wanted)
-    return sorted(kind for kind in should if have[kind] != should[kind])

@@ -18,7 +18,9 @@ from expresso_persist.records import Put, Record
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.tables import metadata
 
-__all__ = ["Verification", "check", "digests", "load", "open_records", "rebuild"]
+__all__ = ["Verification", "Verifier", "digests", "load", "open_records", "rebuild"]
+
+_COVERED = "read back, checksums compared, rebuilt in a scratch database"
 
 
 @attrs.frozen
@@ -38,6 +40,82 @@ class Verification:
     problems: tuple[str, ...] = ()
     damaged_chunks: tuple[str, ...] = ()
     repaired: int = 0
+
+
+@attrs.frozen
+class Verifier:
+    """Checks backups of one tenant and notes the results in their rows."""
+
+    database: Database
+    catalog: Catalog
+    chunks: ChunkStore
+
+    def verify(self, backup_id: str, contents: Mapping[str, bytes] | None = None) -> Verification:
+        """Check one backup.
+
+        Args:
+            backup_id: The backup.
+            contents: Bytes of chunks, known from the state it was just made of. A part
+                shared with older backups that has rotted is written anew from them, which
+                mends the older backups as well.
+        """
+        result = self._check(backup_id)
+        damaged = result.damaged_chunks
+        if damaged and contents is not None and set(damaged) <= contents.keys():
+            with self.database.write() as connection:
+                self.chunks.lock(connection)
+                for sha256 in damaged:
+                    self.chunks.replace(connection, sha256, contents[sha256])
+            result = attrs.evolve(self._check(backup_id), repaired=len(damaged))
+            self._note(result)
+            self._verify_failed_ones()
+        else:
+            self._note(result)
+        return result
+
+    def _verify_failed_ones(self) -> None:
+        with self.database.read() as connection:
+            backups = self.catalog.all(connection)
+        for backup in backups:
+            if backup.backup_status == "failed" and backup.payload_sha256:
+                self._note(self._check(backup.id))
+
+    def _check(self, backup_id: str) -> Verification:
+        try:
+            with self.database.read() as connection:
+                _, manifest = load(connection, self.catalog, backup_id)
+                records = check(connection, self.chunks, manifest)
+            rebuild(manifest, records)
+        except BackupCorrupted as error:
+            damaged = tuple(error.context.get("chunks", ()))
+            return Verification(
+                backup_id, ok=False, problems=(error.message,), damaged_chunks=damaged
+            )
+        return Verification(backup_id, ok=True)
+
+    def _note(self, result: Verification) -> None:
+        with self.database.write() as connection:
+            if result.ok:
+                mended = f"; {result.repaired} damaged chunks written anew" * bool(result.repaired)
+                self.catalog.update(
+                    connection,
+                    result.backup_id,
+                    verified_at=self.database.now(connection),
+                    verification=_COVERED + mended,
+                    backup_status="completed",
+                    error=None,
+                )
+            elif self.catalog.get(connection, result.backup_id).payload_sha256:
+                # One that failed before it held anything keeps its first reason.
+                found = " ".join(result.problems)
+                self.catalog.update(
+                    connection,
+                    result.backup_id,
+                    verified_at=None,
+                    verification=found,
+                    backup_status="failed",
+                    error=found,
+                )
 
 
 def load(connection: Connection, catalog: Catalog, backup_id: str) -> tuple[Backup, Manifest]:

@@ -1,0 +1,139 @@
+"""Carrying a restore out, and proving that it did what it should.
+
+A restore is "diff the backup against what is stored, commit the difference". The plan is
+made anew under the tenant's lock, so what is committed fits what is stored at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import attrs
+
+from expresso_persist.backups.catalog import Backup
+from expresso_persist.backups.lease import RESTORE, Lease
+from expresso_persist.backups.restore_plan import RestorePlan, Scope
+from expresso_persist.backups.verification import digests
+from expresso_persist.errors import BackupCorrupted, Busy
+from expresso_persist.jsontext import dumps
+from expresso_persist.plan import Plan, diff
+from expresso_persist.records import Commit, Operation, Record
+from expresso_persist.repository import InventoryRepository
+from expresso_persist.state import State
+
+__all__ = ["Restorer", "differing_kinds", "rewind"]
+
+_TTL = 60.0  # seconds after which a restore whose process died no longer blocks others
+_PAGE = 500
+
+
+@attrs.frozen
+class Restorer:
+    """Restores into one tenant, one restore at a time.
+
+    Attributes:
+        repository: The data that is written.
+        make_safety_backup: Makes the backup of the state before.
+    """
+
+    repository: InventoryRepository
+    make_safety_backup: Callable[[str, str], Backup]
+
+    def restore(
+        self, dry: RestorePlan, scope: Scope, wanted: Sequence[Record], actor: str
+    ) -> RestorePlan:
+        """Commit what makes the stored records inside ``scope`` equal to ``wanted``.
+
+        Raises:
+            Busy: Another restore is running.
+            BackupCorrupted: The state afterwards is not the backup's.
+        """
+        database, tenant = self.repository.database, self.repository.tenant
+        lease = Lease(database, tenant, _TTL, name=RESTORE, label=actor)
+        if not lease.acquire():
+            raise self._busy(lease)
+        try:
+            safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor)
+            result = self._commit(dry, scope, wanted, actor, safety.id)
+        finally:
+            lease.release()
+        self._prove(result, scope, wanted)
+        return result
+
+    def _commit(
+        self, dry: RestorePlan, scope: Scope, wanted: Sequence[Record], actor: str, safety_id: str
+    ) -> RestorePlan:
+        carried_out: list[Plan] = []
+
+        def operations(state: State) -> list[Operation]:
+            # Somebody may have written since the dry run, and the commit may be repeated.
+            carried_out.append(diff(scope.current(state), wanted))
+            return carried_out[-1].operations()
+
+        def result(revision: int) -> RestorePlan:
+            return attrs.evolve(
+                dry,
+                plan=carried_out[-1],
+                dry_run=False,
+                committed=True,
+                revision=revision,
+                safety_backup_id=safety_id,
+            )
+
+        commit = self.repository.commit(
+            operations,
+            actor=actor,
+            source="restore",
+            note=f"Restored backup {dry.backup.id}",
+            receipt=lambda revision: dumps(result(revision).to_json()),
+        )
+        return attrs.evolve(result(commit.revision), committed=commit.stored)
+
+    def _prove(self, result: RestorePlan, scope: Scope, wanted: Sequence[Record]) -> None:
+        """Compare the state right after the restore with the backup's."""
+        snapshot = self.repository.snapshot()
+        newer = [
+            commit
+            for commit in self._commits_since(result.revision)
+            if commit.revision <= snapshot.head.revision
+        ]
+        stored = scope.filter(rewind(snapshot.records, newer))
+        differing = differing_kinds(stored, wanted)
+        if differing:
+            raise BackupCorrupted(
+                f"The restore was committed as revision {result.revision}, but "
+                f"{', '.join(differing)} is not what the backup holds. The state before is "
+                f"in safety backup {result.safety_backup_id}.",
+                context={"revision": result.revision},
+            )
+
+    def _commits_since(self, revision: int) -> Iterator[Commit]:
+        while page := self.repository.commits(revision, _PAGE):
+            yield from page
+            revision = page[-1].revision
+
+    def _busy(self, lease: Lease) -> Busy:
+        with self.repository.database.read() as connection:
+            view = lease.view(connection)
+        return Busy(
+            f"{view.label or 'Somebody'} is restoring a backup at the moment; try again shortly.",
+            retry_after=max(1, round(view.seconds_left)),
+        )
+
+
+def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:
+    """Take commits back, so that a state that clients went on writing to can be judged."""
+    by_key = {record.key: record for record in records}
+    for commit in sorted(newer, key=lambda commit: commit.revision, reverse=True):
+        for change in reversed(commit.changes):
+            if change.before is None:
+                by_key.pop(change.key, None)
+            else:
+                by_key[change.key] = change.before
+    return list(by_key.values())
+
+
+def differing_kinds(stored: Iterable[Record], wanted: Iterable[Record]) -> list[str]:
+    """The kinds whose checksums differ; empty when the restore did what it should."""
+    have, should = digests(stored), digests(wanted)
+    return sorted(kind for kind in should if have[kind] != should[kind])

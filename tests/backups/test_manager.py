@@ -1,0 +1,350 @@
+"""Backups on both databases: made, verified, found damaged, rotated."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from expresso_persist import Store
+from expresso_persist.backups import BackupManager, Rotation
+from expresso_persist.errors import (
+    BackupCorrupted,
+    BackupNotFound,
+    ExpressoPersistError,
+    InvalidConfiguration,
+    InvalidInput,
+)
+from expresso_persist.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
+from expresso_persist.tables import backup_chunks, data_backups
+
+
+def fill(store: Store, count: int = 40) -> None:
+    store.inventory.commit(
+        [
+            *(
+                Put(EventItem.of("milk", f"m{i}", data={"name": f"Milk {i}", "n": 0}, position=i))
+                for i in range(count)
+            ),
+            Put(Setting.of("branding", data={"z": 1, "a": [0.125, "ü"]})),
+            Put(StationStock.of("1", "milk", "m1", data={"amount": 2.5})),
+        ],
+        actor="test",
+    )
+
+
+def change(store: Store, value: int, item: str = "m1") -> None:
+    key = RecordKey("event_inventory", ("milk", item))
+    store.inventory.commit([Patch(key, {"n": value})], actor="test")
+
+
+def manager(store: Store, **options: object) -> BackupManager:
+    return BackupManager(store.database, store.inventory, **options)  # type: ignore[arg-type]
+
+
+def chunk_ids(store: Store) -> set[str]:
+    with store.database.read() as connection:
+        return set(connection.scalars(sa.select(backup_chunks.c.sha256)))
+
+
+def test_a_backup_is_made_and_verified(store: Store) -> None:
+    """It tells what it holds, and that it was rebuilt elsewhere with the right result."""
+    fill(store)
+    backup = store.backups.create(notes="before the event", actor="Zoë")
+    assert (backup.backup_type, backup.backup_status) == ("manual", "completed")
+    assert backup.verified_at is not None
+    assert backup.revision == 1
+    assert backup.record_counts["event_inventory"] == 40
+    assert backup.record_counts["setting"] == 1
+    assert backup.stored_bytes > 0
+    assert backup.file_size_bytes > 40 * 50
+    assert len(backup.id) == 32
+    assert backup.notes == "before the event"
+    assert store.backups.list() == [backup]
+    assert store.backups.get(backup.id) == backup
+
+
+def test_an_empty_state_can_be_backed_up(store: Store) -> None:
+    """A tenant that was never used has a backup with nothing in it."""
+    backup = store.backups.create()
+    assert backup.verified_at is not None
+    assert backup.record_counts["event_inventory"] == 0
+
+
+def test_an_unchanged_part_is_stored_once(store: Store) -> None:
+    """The second backup of a state that changed in one place costs one piece."""
+    fill(store, 3000)
+    first = store.backups.create()
+    change(store, 1)
+    second = store.backups.create()
+    assert second.payload_sha256 != first.payload_sha256
+    assert second.stored_bytes * 5 < first.stored_bytes
+
+
+def test_an_equal_state_makes_no_new_row(store: Store) -> None:
+    """The newest backup is confirmed instead, whether or not there were commits."""
+    fill(store)
+    first = store.backups.create("automatic")
+    again = store.backups.create("automatic")
+    assert again.id == first.id
+    assert again.confirmed_at is not None
+    change(store, 1)
+    change(store, 0)
+    back = store.backups.create("automatic")
+    assert back.id == first.id
+    change(store, 2)
+    assert store.backups.create("automatic").id != first.id
+    assert len(store.backups.list()) == 2
+
+
+def test_the_status_tells_how_the_backups_do(store: Store) -> None:
+    """And never a payload."""
+    fill(store)
+    status = store.backups.status()
+    assert status["latest_backup"] is None
+    assert status["last_success_at"] is None
+    assert "There is no backup yet." in status["warnings"]
+    backup = store.backups.create("automatic")
+    status = store.backups.status()
+    assert status["backup_running"] is False
+    assert status["backup_interval_minutes"] == 5
+    assert status["latest_backup"]["id"] == backup.id
+    assert status["latest_backup"]["created_at"].endswith("Z")
+    assert status["total_backups"] == 1
+    assert status["total_size_bytes"] == backup.file_size_bytes
+    assert status["stored_bytes"] == backup.stored_bytes
+    assert status["lag_seconds"] == 0
+    assert status["next_due_at"] > status["last_success_at"]
+    assert status["last_error"] is None
+    assert "Milk" not in str(status)
+    assert any("mirror" in warning for warning in status["warnings"])
+
+
+def test_another_tenant_sees_nothing(store: Store) -> None:
+    """Its backups are its own; an id of another tenant does not exist."""
+    fill(store)
+    backup = store.backups.create()
+    other = store.for_tenant("other")
+    assert other.backups.list() == []
+    with pytest.raises(BackupNotFound):
+        other.backups.get(backup.id)
+    with pytest.raises(BackupNotFound):
+        other.backups.restore(backup.id, actor="test")
+    other.backups.create()
+    other.backups.rotation = Rotation(keep_last=1)
+    other.backups.rotate()
+    assert store.backups.verify(backup.id).ok
+
+
+def test_what_cannot_work_is_refused(store: Store) -> None:
+    """With a sentence that says what can."""
+    with pytest.raises(InvalidInput, match="automatic, manual, safety"):
+        store.backups.create("weekly")
+    with pytest.raises(InvalidInput):
+        store.backups.create(notes="x" * 1001)
+    with pytest.raises(InvalidConfiguration):
+        manager(store, interval=0)
+    with pytest.raises(BackupNotFound):
+        store.backups.verify("nothing")
+
+
+# -- damage -------------------------------------------------------------------------------
+
+
+def flip(store: Store, column: sa.Column[object], chance: random.Random) -> None:
+    """Change one random byte of one random stored value, as a failing disk does."""
+    table = column.table
+    with store.database.write() as connection:
+        rows = connection.execute(sa.select(*table.primary_key, column)).all()
+        *key, value = chance.choice([row for row in rows if row[-1]])
+        text = isinstance(value, str)
+        data = bytearray(value.encode() if text else value)
+        place = chance.randrange(len(data))
+        data[place] = chance.choice([b for b in range(32, 127) if b != data[place]])
+        connection.execute(
+            sa.update(table)
+            .where(*(c == v for c, v in zip(table.primary_key, key, strict=True)))
+            .values({column: data.decode("utf-8", "replace") if text else bytes(data)})
+        )
+
+
+@pytest.mark.parametrize("column", [backup_chunks.c.data, data_backups.c.manifest])
+def test_a_flipped_byte_is_found_and_never_restored(
+    store: Store, column: sa.Column[object]
+) -> None:
+    """Verification names it, restore refuses it, other backups are not affected."""
+    fill(store)
+    backup = store.backups.create()
+    before = store.inventory.snapshot().records
+    with store.database.read() as connection:
+        kept = connection.execute(sa.select(column.table)).mappings().all()
+    chance = random.Random(1)
+    for _ in range(10):
+        flip(store, column, chance)
+        result = store.backups.verify(backup.id)
+        assert not result.ok, "a flipped byte was not found"
+        assert result.problems
+        damaged = store.backups.get(backup.id)
+        assert (damaged.backup_status, damaged.verified_at) == ("failed", None)
+        with pytest.raises(BackupCorrupted):
+            store.backups.restore(backup.id, actor="test")
+        with store.database.write() as connection:
+            connection.execute(sa.delete(column.table))
+            connection.execute(sa.insert(column.table), [dict(row) for row in kept])
+    assert store.inventory.snapshot().records == before
+    assert store.backups.verify(backup.id).ok
+    assert store.backups.get(backup.id).backup_status == "completed"
+
+
+def test_a_rotten_piece_is_mended_by_the_next_backup(store: Store) -> None:
+    """The new backup shares it, finds it damaged, and writes it anew for both."""
+    fill(store, 3000)
+    old = store.backups.create()
+    with store.database.write() as connection:
+        connection.execute(sa.update(backup_chunks).values(data=b"\x01rubbish"))
+    assert not store.backups.verify(old.id).ok
+    change(store, 1)
+    new = store.backups.create()
+    assert new.backup_status == "completed"
+    assert "written anew" in str(new.verification)
+    missing = store.backups.verify(old.id)
+    # Only the piece that changed since cannot be known any more.
+    assert len(missing.damaged_chunks) <= 1
+    change(store, 0)
+    assert store.backups.create().verified_at is not None
+    assert store.backups.verify(old.id).ok
+
+
+def test_a_missing_piece_is_found(store: Store) -> None:
+    """A backup that lost a piece is not restored."""
+    fill(store)
+    backup = store.backups.create()
+    with store.database.write() as connection:
+        connection.execute(sa.delete(backup_chunks))
+    with pytest.raises(BackupCorrupted, match="missing"):
+        store.backups.plan_restore(backup.id)
+    assert not store.backups.verify(backup.id).ok
+
+
+def test_a_row_that_does_not_fit_its_manifest_is_found(store: Store) -> None:
+    """Even when the manifest itself is in order."""
+    fill(store)
+    backup = store.backups.create()
+    with store.database.write() as connection:
+        connection.execute(sa.update(data_backups).values(revision=99))
+    with pytest.raises(BackupCorrupted):
+        store.backups.plan_restore(backup.id)
+
+
+def test_a_damaged_newest_backup_is_not_confirmed(store: Store) -> None:
+    """An equal state gets a new row when the newest one was found damaged."""
+    fill(store)
+    first = store.backups.create("automatic")
+    with store.database.write() as connection:
+        connection.execute(sa.update(data_backups).values(payload_sha256="0" * 64))
+    assert not store.backups.verify(first.id).ok
+    second = store.backups.create("automatic")
+    assert second.id != first.id
+    assert second.verified_at is not None
+
+
+def test_a_failed_read_leaves_no_backup(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never an empty backup that calls itself completed; the failure is seen everywhere."""
+    fill(store)
+
+    def broken(*_: object) -> None:
+        raise ExpressoPersistError("The disk is on fire.")
+
+    monkeypatch.setattr(store.inventory, "snapshot", broken)
+    with pytest.raises(ExpressoPersistError):
+        store.backups.create()
+    assert store.backups.list() == []
+    for _ in range(3):
+        with pytest.raises(ExpressoPersistError):
+            store.backups.run_once()
+    (failed,) = store.backups.list()
+    assert (failed.backup_status, failed.error) == ("failed", "The disk is on fire.")
+    elsewhere = manager(store).status()
+    assert elsewhere["last_error"] == "The disk is on fire."
+    assert elsewhere["total_backups"] == 0
+    with pytest.raises(BackupCorrupted):
+        store.backups.restore(failed.id, actor="test")
+    monkeypatch.undo()
+    assert store.backups.run_once() is not None
+    assert store.backups.status()["last_error"] is None
+
+
+# -- rotation -----------------------------------------------------------------------------
+
+
+def test_rotation_drops_rows_and_the_pieces_nobody_needs(store: Store) -> None:
+    """The dry run tells exactly what is done; what stays still verifies."""
+    fill(store, 400)
+    backups = manager(store, rotation=Rotation(keep_last=3))
+    manual = backups.create()
+    for number in range(1, 7):
+        change(store, number)
+        backups.create("automatic")
+    pinned = backups.pin(backups.list()[-2].id)
+    before = chunk_ids(store)
+    dry = backups.rotate(dry_run=True)
+    assert chunk_ids(store) == before
+    assert backups.rotate() == dry
+    left = {backup.id for backup in backups.list()}
+    assert left == {decision.backup_id for decision in dry if decision.keep}
+    assert len(left) == 5
+    assert {manual.id, pinned.id} <= left
+    assert chunk_ids(store) < before
+    assert all(backups.verify(backup_id).ok for backup_id in left)
+
+
+def test_fifty_automatic_backups_stay(store: Store) -> None:
+    """The default rule, with rows of a whole day."""
+    fill(store)
+    backups = store.backups
+    first = backups.create("automatic")
+    with store.database.write() as connection:
+        row = dict(connection.execute(sa.select(data_backups)).mappings().one())
+        for number in range(60):
+            created = first.created_at - dt.timedelta(minutes=5 * (number + 1))
+            connection.execute(
+                sa.insert(data_backups).values(
+                    **{**row, "id": f"old{number:02}", "created_at": created}
+                )
+            )
+    backups.rotate()
+    left = backups.list()
+    assert len(left) == 50
+    assert left[0].id == first.id
+    assert left[-1].id == "old48"
+    assert backups.status()["total_backups"] == 50
+
+
+def test_nothing_is_collected_while_a_manifest_cannot_be_read(store: Store) -> None:
+    """What a damaged manifest refers to is unknown, so every piece stays."""
+    fill(store)
+    backups = manager(store, rotation=Rotation(keep_last=1))
+    for number in range(4):
+        change(store, number + 1)
+        backups.create("automatic")
+    oldest = backups.list()[-1]
+    backups.pin(oldest.id)
+    with store.database.write() as connection:
+        connection.execute(
+            sa.update(data_backups)
+            .where(data_backups.c.id == oldest.id)
+            .values(manifest='{"sha256": "0", "manifest": {}}')
+        )
+    before = chunk_ids(store)
+    backups.rotate()
+    assert len(backups.list()) == 2
+    assert chunk_ids(store) == before
+
+
+def test_backups_are_values(store: Store) -> None:
+    """Their JSON has no more than the metadata."""
+    value = store.backups.create().to_json()
+    assert set(value) == {field.name for field in attrs.fields(type(store.backups.list()[0]))}
