@@ -1,0 +1,381 @@
+"""Exactly one runner, by the database's clock; a scheduler that never dies."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import logging
+import os
+import threading
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from expresso_persist import Store
+from expresso_persist.backups import BackupManager
+from expresso_persist.backups.lease import DueMark, Lease
+from expresso_persist.backups.scheduler import Scheduler
+from expresso_persist.errors import Busy, DatabaseUnavailable
+from expresso_persist.records import Put, Setting
+from expresso_persist.tables import leases
+
+
+def manager(store: Store, interval: float = 300) -> BackupManager:
+    return BackupManager(store.database, store.inventory, interval=interval)
+
+
+def lease(store: Store, ttl: float = 60) -> Lease:
+    return Lease(store.database, "default", ttl)
+
+
+def write(store: Store, value: int) -> None:
+    store.inventory.commit([Put(Setting.of("n", data=value))], actor="test")
+
+
+def shift(store: Store, name: str, by: dt.timedelta) -> None:
+    """Move a row's times, as if the clock had been moved the other way."""
+    with store.database.write() as connection:
+        row = connection.execute(sa.select(leases).where(leases.c.name == name)).one()
+        connection.execute(
+            sa.update(leases)
+            .where(leases.c.name == name)
+            .values(acquired_at=row.acquired_at + by, expires_at=row.expires_at + by)
+        )
+
+
+# -- the lease ----------------------------------------------------------------------------
+
+
+def test_one_holder_at_a_time(store: Store) -> None:
+    """The first takes it and may renew it; the second waits until it is released."""
+    first, second = lease(store), lease(store)
+    assert first.acquire()
+    assert first.acquire()
+    assert not second.acquire()
+    second.release()  # not its own: nothing happens
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    with store.database.read() as connection:
+        view = first.view(connection)
+    assert view.holder == second.holder
+    assert 50 < view.seconds_left <= 60
+
+
+def test_a_lease_expires(store: Store) -> None:
+    """A holder that was killed or hangs is replaced."""
+    first, second = lease(store), lease(store)
+    assert first.acquire()
+    shift(store, "backup-runner", dt.timedelta(seconds=-61))
+    with store.database.read() as connection:
+        assert not first.view(connection).live
+    assert second.acquire()
+    with store.database.write() as connection:
+        assert not first.fence(connection)
+        assert second.fence(connection)
+
+
+def test_an_expired_lease_that_nobody_took_still_counts(store: Store) -> None:
+    """A slow backup is not thrown away when nobody else came."""
+    holder = lease(store)
+    assert holder.acquire()
+    shift(store, "backup-runner", dt.timedelta(seconds=-61))
+    with store.database.write() as connection:
+        assert holder.fence(connection)
+
+
+def test_a_lease_from_the_future_is_free(store: Store) -> None:
+    """The clock went back by hours: a dead holder must not block for hours."""
+    assert lease(store).acquire()
+    shift(store, "backup-runner", dt.timedelta(hours=5))
+    assert lease(store).acquire()
+
+
+def test_tenants_have_leases_of_their_own(store: Store) -> None:
+    """One shop's runner does not keep another's from its backups."""
+    assert lease(store).acquire()
+    assert Lease(store.database, "other", 60).acquire()
+
+
+def test_threads_race_for_one_lease(store: Store) -> None:
+    """Of many that try at once, one gets it."""
+    contenders = [lease(store) for _ in range(8)]
+    won: list[Lease] = []
+    barrier = threading.Barrier(len(contenders))
+
+    def contend(contender: Lease) -> None:
+        barrier.wait()
+        if contender.acquire():
+            won.append(contender)
+
+    threads = [threading.Thread(target=contend, args=(c,)) for c in contenders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+# -- run_once -----------------------------------------------------------------------------
+
+
+def test_a_backup_is_made_once_per_interval(store: Store) -> None:
+    """However often and from however many managers it is asked for."""
+    write(store, 1)
+    made = manager(store).run_once()
+    assert made is not None
+    assert made.backup_type == "automatic"
+    write(store, 2)
+    assert manager(store).run_once() is None
+    assert manager(store).run_once() is None
+    shift(store, "backup-due", dt.timedelta(seconds=-301))
+    again = manager(store).run_once()
+    assert again is not None
+    assert again.id != made.id
+
+
+def test_a_confirmation_counts_as_a_run(store: Store) -> None:
+    """An unchanged state is looked at once per interval as well."""
+    first = manager(store).run_once()
+    shift(store, "backup-due", dt.timedelta(seconds=-301))
+    second = manager(store).run_once()
+    assert first is not None
+    assert second is not None
+    assert second.id == first.id
+    assert second.confirmed_at is not None
+    assert manager(store).run_once() is None
+    assert store.backups.status()["last_success_at"] > first.to_json()["created_at"]
+
+
+def test_a_clock_that_went_back_does_not_stop_the_backups(store: Store) -> None:
+    """The last backup lies in the future: the next one is made now, and then in time."""
+    manager(store).run_once()
+    shift(store, "backup-due", dt.timedelta(hours=5))
+    write(store, 1)
+    assert manager(store).run_once() is not None
+    assert manager(store).run_once() is None
+
+
+def test_the_duty_of_another_process_is_respected(store: Store) -> None:
+    """While somebody holds the lease, nobody else makes the backup."""
+    other = lease(store)
+    assert other.acquire()
+    assert manager(store).run_once() is None
+    assert store.backups.status()["backup_running"] is True
+    other.release()
+    assert store.backups.status()["backup_running"] is False
+    assert manager(store).run_once() is not None
+
+
+def test_a_runner_that_was_replaced_stores_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hung while packing; the one that took over makes the backup."""
+    write(store, 1)
+    slow, other = manager(store), manager(store)
+    pack = slow._writer.pack
+
+    def hang(draft: object) -> object:
+        packed = pack(draft)  # type: ignore[arg-type]
+        shift(store, "backup-runner", dt.timedelta(hours=-1))
+        assert other._runner.lease.acquire()
+        return packed
+
+    monkeypatch.setattr(type(slow._writer), "pack", lambda _, draft: hang(draft))
+    with pytest.raises(Busy):
+        slow.run_once()
+    assert store.backups.list() == []
+    monkeypatch.undo()
+    assert other.run_once() is not None
+
+
+def test_the_fence_holds_to_the_last_moment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner replaced right before it stores is told by the transaction that stores."""
+    write(store, 1)
+    slow, other = manager(store), manager(store)
+
+    def lose_it(_: object) -> None:
+        shift(store, "backup-runner", dt.timedelta(hours=-1))
+        assert other._runner.lease.acquire()
+
+    monkeypatch.setattr("expresso_persist.backups.manager._keep", lose_it)
+    with pytest.raises(Busy):
+        slow.run_once()
+    assert store.backups.list() == []
+
+
+def test_a_backup_made_meanwhile_is_not_made_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark is looked at again in the transaction that stores the backup."""
+    write(store, 1)
+    runner = manager(store)
+    pack = runner._writer.pack
+
+    def meanwhile(_: object, draft: object) -> object:
+        packed = pack(draft)  # type: ignore[arg-type]
+        with store.database.write() as connection:
+            mark = DueMark(store.database, "default", dt.timedelta(seconds=300))
+            mark.move(connection, store.database.now(connection))
+        return packed
+
+    monkeypatch.setattr(type(runner._writer), "pack", meanwhile)
+    assert runner.run_once() is None
+    assert store.backups.list() == []
+
+
+def test_a_backup_whose_maker_died_is_verified_by_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stored and its maker was killed before the check."""
+    write(store, 1)
+    monkeypatch.setattr(
+        "expresso_persist.backups.verification.Verifier.verify",
+        lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        manager(store).run_once()
+    monkeypatch.undo()
+    (unverified,) = store.backups.list()
+    assert unverified.verified_at is None
+    assert "The newest backup is not verified." in store.backups.status()["warnings"]
+    assert manager(store).run_once() is None
+    assert store.backups.get(unverified.id).verified_at is not None
+
+
+# -- the scheduler ------------------------------------------------------------------------
+
+
+def wait_for(condition: object, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_start_and_stop(store: Store) -> None:
+    """Both can be repeated; after a stop others can take over at once."""
+    write(store, 1)
+    with manager(store) as backups:
+        backups.start()
+        wait_for(lambda: store.backups.list() and store.backups.list()[0].verified_at)
+        status = backups.status()
+        assert status["backup_running"] is True
+        # Seen by any other process as well, between two backups too.
+        assert store.backups.status()["backup_running"] is True
+        names = [t.name for t in threading.enumerate() if t.name.startswith("expresso")]
+        assert len(names) == 1
+    backups.stop()
+    assert backups.status()["backup_running"] is False
+    assert lease(store).acquire()
+    assert not [t for t in threading.enumerate() if t.name.startswith("expresso")]
+
+
+def test_two_schedulers_make_one_backup_per_interval(store: Store) -> None:
+    """And the second takes over when the first stops."""
+    first, second = manager(store, 1), manager(store, 1)
+    count = 0
+    first.start()
+    second.start()
+    try:
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            count += 1
+            write(store, count)
+            time.sleep(0.05)
+        first.stop()
+        made = len(store.backups.list())
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            count += 1
+            write(store, count)
+            time.sleep(0.05)
+    finally:
+        first.stop()
+        second.stop()
+    times = sorted(backup.created_at for backup in store.backups.list())
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
+    assert len(times) > made
+    assert len(times) >= 5
+    assert all(1 <= gap <= 2 for gap in gaps), gaps
+
+
+def test_errors_are_logged_in_one_line_and_do_not_end_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are shown in the status until a backup succeeds."""
+    backups = manager(store, 1)
+    read = backups._writer.read
+    broken = True
+
+    def sometimes(_: object, *, reuse: bool) -> object:
+        if broken:
+            raise DatabaseUnavailable("It is\ndown.")
+        return read(reuse=reuse)
+
+    monkeypatch.setattr(type(backups._writer), "read", sometimes)
+    with caplog.at_level(logging.WARNING), backups:
+        wait_for(lambda: len(caplog.records) >= 2)
+        assert backups.status()["last_error"] == "It is down."
+        broken = False
+        wait_for(lambda: backups.status()["last_error"] is None)
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+    assert any(backup.backup_status == "completed" for backup in backups.list())
+
+
+def test_a_foreign_error_is_named_and_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    """Its text may hold anything, such as a password."""
+    seen: list[BaseException] = []
+
+    def tick() -> float:
+        raise RuntimeError("secret")
+
+    scheduler = Scheduler(tick, interval=1, on_error=seen.append)
+    scheduler.start()
+    wait_for(lambda: len(seen) >= 2)
+    assert scheduler.stop()
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_stop_waits_no_longer_than_its_grace() -> None:
+    """Work that hangs is left to end by itself."""
+    release, entered = threading.Event(), threading.Event()
+
+    def tick() -> float:
+        entered.set()
+        release.wait(10)
+        return 1
+
+    scheduler = Scheduler(tick, interval=1, on_error=lambda _: None)
+    scheduler.start()
+    assert entered.wait(5)
+    assert not scheduler.stop(grace=0.1)
+    assert not scheduler.alive
+    release.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_worker_does_not_think_that_it_runs(sqlite_url: str) -> None:
+    """gunicorn's preload: the thread stays with the parent; the child may start its own."""
+    with Store(sqlite_url, migrate=True) as store:
+        backups = manager(store)
+        backups.start()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            code = 1
+            try:
+                alone = not backups._runner.alive
+                other = backups._runner.lease.holder
+                backups.start()
+                started = backups._runner.alive
+                backups.stop()
+                code = 0 if alone and started and other.endswith(str(os.getpid())) else 2
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert backups._runner.alive
+        backups.stop()
