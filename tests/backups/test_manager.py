@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import time
 
 import attrs
 import pytest
@@ -275,6 +276,29 @@ def test_a_failed_read_leaves_no_backup(store: Store, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert store.backups.run_once() is not None
     assert store.backups.status()["last_error"] is None
+
+
+def test_a_failure_is_over_once_the_state_was_confirmed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unchanged state makes no new row, yet the backups work again."""
+    fill(store)
+    backups = manager(store, interval=1)
+    assert backups.run_once() is not None
+    time.sleep(1.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(backups._writer),
+            "read",
+            lambda *_, **__: (_ for _ in ()).throw(ExpressoPersistError("Broken.")),
+        )
+        with pytest.raises(ExpressoPersistError):
+            backups.run_once()
+    assert manager(store).status()["last_error"] == "Broken."
+    confirmed = backups.run_once()
+    assert confirmed is not None
+    assert confirmed.confirmed_at is not None
+    assert manager(store).status()["last_error"] is None
 
 
 # -- rotation -----------------------------------------------------------------------------

@@ -29,10 +29,12 @@ def status(
 ) -> dict[str, Any]:
     """Describe the backups of a tenant; never with a payload."""
     now = due.database.now(connection)
+    last = due.last(connection)
     latest = catalog.newest(connection)
     failure = catalog.newest_failure(connection)
+    if failure is not None and last is not None and last > failure.seen_at:
+        failure = None  # the state was found unchanged since, which makes no new row
     total, size = catalog.totals(connection)
-    last = due.last(connection)
     running = running_here or lease.view(connection).live
     lag = 0.0 if last is None else max(0.0, (now - last - due.interval).total_seconds())
     times = [time for time in (last, None if latest is None else latest.seen_at) if time]
