@@ -1,0 +1,109 @@
+"""The page's rules for secrets, held against the server's: no less strict anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from expresso_persist import Store
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+HIDDEN = base64.b64encode(JWT.encode()).decode()
+
+SECRET = {
+    "coffee_system_token": "anything",
+    "TOKEN": "abc",
+    "my-refresh_Token": "abc",
+    "Api Key": "k",
+    "note": f"copied from the log: {JWT}",
+    "header": "Authorization: Bearer abcdefghij",
+    "pem": "-----BEGIN RSA PRIVATE KEY-----\nabc",
+    "wifi": "password=latte42",
+    "hidden": HIDDEN,
+    "hidden_url": HIDDEN.replace("+", "-").replace("/", "_").rstrip("="),
+    "escaped": '"\\u0065yJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl"',
+    "quoted": json.dumps("Bearer abcdefghij"),
+    "broken": '{"password": "hunter2", ',
+    "sms_secret": '"s3cr3t"',
+    JWT: "a token as a key",
+    "ｐａｓｓｗｏｒｄ": "full width",
+}
+NESTED = {
+    "users": '[{"name":"Ann","password":"x"},{"name":"Bo","pass-word":"y"}]',
+    "deep": '{"a":{"b":[{"c":{"apiKey":"k","keep":1}}]}}',
+    "inner_text": json.dumps({"note": "ok", "log": f"saw {JWT}"}),
+    "list": json.dumps(["keep", JWT, "keep too"]),
+    "nested_json": json.dumps({"state": json.dumps({"auth": {"token": "abc"}}), "keep": 2}),
+    "tokens": '{"sms":"A1b2C3d4E5f6G7h8","label":"front desk"}',
+    "names": json.dumps({JWT: 1, "keep": 3}),
+    "twice": '{"password":"first","password":""}',
+    "credentials": '{"list":["A1b2C3d4E5f6G7h8","short"]}',
+    "__proto__": '{"__proto__":{"secret":"s","keep":4}}',
+}
+HARMLESS = {
+    "tokenExpiry": "2026-01-01",
+    "coffee_system_token_expiry": "2026-01-01T00:00:00Z",
+    "users_masked": '[{"name":"Ann","password":"********","token":""}]',
+    "secretary": "Ann",
+    "passport_stamp": "yes",
+    "bearer": "The bearer brings cups",
+    "flags": '{"passwordRequired":true,"tokenCount":3,"secret":null}',
+    "loose": '{ "b" : 2.0 , "a" : [ 1e3 ] }',
+    "empty": "",
+    "monkeys": '{"keyboard":"piano"}',
+}
+
+FILTER = """
+async entries => {
+  const { withholdSecrets } = await import('http://expresso.test/secrets.js');
+  const filtered = withholdSecrets(new Map(entries));
+  return [[...filtered.entries], filtered.withheld.map(line => line.key), [...filtered.stripped]];
+}
+"""
+
+
+def withhold(modules: Any, dump: dict[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
+    sent, withheld, stripped = modules.evaluate(FILTER, list(dump.items()))
+    return dict(sent), withheld, [key for key, _ in stripped]
+
+
+def test_secrets_are_withheld_whole_or_taken_out(modules: Any) -> None:
+    """Each is found, by its name or by its looks, and the rest of its document is kept."""
+    sent, withheld, stripped = withhold(modules, {**SECRET, **NESTED, **HARMLESS})
+    assert len(withheld) == len(SECRET)
+    assert set(withheld) - set(SECRET) == {"(a key that holds a token)"}
+    assert sorted(stripped) == sorted(NESTED)
+    assert {key: sent[key] for key in HARMLESS} == HARMLESS
+    text = json.dumps(list(sent.items()))
+    for trace in (JWT, HIDDEN[:40], "A1b2C3d4E5f6G7h8", "first", "latte42", "hunter2"):
+        assert trace not in text
+    assert sent["deep"] == '{"a":{"b":[{"c":{"keep":1}}]}}'
+    assert sent["list"] == '["keep","keep too"]'
+    assert sent["__proto__"] == '{"__proto__":{"keep":4}}'
+
+
+def test_the_server_finds_nothing_more(modules: Any) -> None:
+    """What the page sends holds nothing that the server would refuse or take out."""
+    sent, _, _ = withhold(modules, {**SECRET, **NESTED, **HARMLESS})
+    with Store("sqlite://", migrate=True) as store:
+        receipt = store.importer.plan({"localStorage": sent}).to_json()
+    found = [line for line in receipt["keys"] if line["class"] == "refused"]
+    found += [line for line in receipt["keys"] if line["removed_secrets"]]
+    assert found == []
+
+
+@pytest.mark.parametrize("dump", [SECRET, NESTED, HARMLESS], ids=["secret", "nested", "harmless"])
+def test_page_and_server_agree(modules: Any, dump: dict[str, str]) -> None:
+    """Whole or in part, the two find secrets in the same keys."""
+    _, withheld, stripped = withhold(modules, dump)
+    with Store("sqlite://", migrate=True) as store:
+        receipt = store.importer.plan({"localStorage": dump}).to_json()
+    refused = [line["key"] for line in receipt["keys"] if line["class"] == "refused"]
+    taken_out = [line["key"] for line in receipt["keys"] if line["removed_secrets"]]
+    # The page sends a document whose twin member hides a secret without the twin.
+    assert sorted(refused + taken_out) == sorted(
+        key if key != "(a key that holds a token)" else JWT for key in withheld + stripped
+    )
