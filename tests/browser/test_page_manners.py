@@ -310,6 +310,7 @@ def test_the_app_sign_in_of_this_browser_can_be_used(one_migration: Any) -> None
 @pytest.fixture
 def prefixed(one_server: Any) -> Iterator[str]:
     """The server behind a proxy that puts it under /shop/one."""
+    upstream = one_server.url
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -320,7 +321,7 @@ def prefixed(one_server: Any) -> Iterator[str]:
                 status, content, headers = 404, b"outside", {}
             else:
                 request = urllib.request.Request(
-                    one_server.url + self.path.removeprefix("/shop/one"),
+                    upstream + self.path.removeprefix("/shop/one"),
                     data=body if self.command == "POST" else None,
                     method=self.command,
                     headers={k: v for k, v in self.headers.items() if k != "Content-Length"},
