@@ -98,11 +98,15 @@ def test_tenants_have_leases_of_their_own(store: Store) -> None:
     assert Lease(store.database, "other", 60).acquire()
 
 
-def test_threads_race_for_one_lease(store: Store) -> None:
-    """Of many that try at once, one gets it."""
-    contenders = [lease(store) for _ in range(8)]
+@pytest.mark.parametrize("attempt", range(10))
+def test_threads_race_for_one_lease(store: Store, attempt: int) -> None:
+    """Of many that try at once, one gets it, whether the row is new or was released."""
+    contenders = [lease(store) for _ in range(5)]
     won: list[Lease] = []
     barrier = threading.Barrier(len(contenders))
+    if attempt % 2:
+        contenders[0].acquire()
+        contenders[0].release()
 
     def contend(contender: Lease) -> None:
         barrier.wait()
@@ -217,6 +221,7 @@ def test_a_backup_made_meanwhile_is_not_made_again(
         packed = pack(draft)  # type: ignore[arg-type]
         with store.database.write() as connection:
             mark = DueMark(store.database, "default", dt.timedelta(seconds=300))
+            mark.lock(connection)
             mark.move(connection, store.database.now(connection))
         return packed
 

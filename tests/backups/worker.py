@@ -25,7 +25,7 @@ PLACES: dict[str, tuple[type, str]] = {
     "between chunks and row": (Catalog, "insert"),
     "before verifying": (Verifier, "verify"),
     "before noting the result": (Verifier, "_note"),
-    "after moving the mark": (Catalog, "newest"),
+    "before confirming": (Catalog, "newest"),
     "in the rotation": (Catalog, "delete"),
     "in the collection": (ChunkStore, "collect"),
     "before the restore": (Restorer, "_commit"),
@@ -59,7 +59,7 @@ def crash(store: Store, place: str) -> None:
         _die_in(owner, name, skip=1 if place == "in the restore" else 0)
         backups.restore(oldest, actor="worker")
     else:
-        _die_in(owner, name, skip=2 if place == "after moving the mark" else 0)
+        _die_in(owner, name, skip=2 if place == "before confirming" else 0)
         backups.run_once()
 
 

@@ -3,8 +3,8 @@
 Two rows of ``leases`` decide, by the database's clock alone:
 
 ``backup-runner``
-    Who may work now. Taken and renewed by one conditional statement, so nothing outlives
-    the transaction (PgBouncer may hand every transaction another session).
+    Who may work now. Taken and renewed in one short transaction that locks the row, so
+    nothing outlives it (PgBouncer may hand every transaction another session).
 ``backup-due``
     When the last automatic backup was made or confirmed. It moves in the transaction that
     stores the backup, so even two processes that both believe to be the runner store one.
@@ -111,17 +111,14 @@ class Lease:
     def acquire(self) -> bool:
         """Take the lease when it is free, or renew it; tell whether it is ours."""
         with self._database.write() as connection:
+            row = lock_row(self._database, connection, self._tenant, self._name)
+            # The clock is read after the row is locked. Read before, it may be behind the
+            # row that another process wrote while this one waited, which would look as if
+            # the clock had gone back.
             now = self._database.now(connection)
-            free = sa.or_(
-                leases.c.holder == self.holder,
-                leases.c.expires_at <= now,
-                leases.c.acquired_at > now,
-            )
-            if self._take(connection, now, free):
-                return True
-            # Taken by another, or used for the first time: then a free row is added.
-            _add_row(self._database, connection, self._tenant, self._name)
-            return self._take(connection, now, free)
+            if row.holder != self.holder and row.acquired_at <= now < row.expires_at:
+                return False
+            return self._take(connection, now)
 
     def fence(self, connection: Connection) -> bool:
         """Prove inside a write transaction that nobody took the lease over, and renew it.
@@ -156,11 +153,11 @@ class Lease:
         return leases.c.tenant_id == self._tenant, leases.c.name == self._name
 
     def _take(
-        self, connection: Connection, now: dt.datetime, condition: sa.ColumnElement[bool]
+        self, connection: Connection, now: dt.datetime, *conditions: sa.ColumnElement[bool]
     ) -> bool:
         taken = connection.execute(
             sa.update(leases)
-            .where(*self._row, condition)
+            .where(*self._row, *conditions)
             .values(holder=self.holder, acquired_at=now, expires_at=now + self.ttl)
         )
         return taken.rowcount == 1
@@ -193,13 +190,16 @@ class DueMark:
         # The clock is read after the lock: another backup may have been stored meanwhile.
         return self._left(row.acquired_at, self.database.now(connection)) == 0
 
-    def move(self, connection: Connection, now: dt.datetime) -> None:
-        """Note that an automatic backup was made or confirmed at ``now``."""
+    def lock(self, connection: Connection) -> None:
+        """Keep others from storing an automatic backup until the transaction ends."""
         lock_row(self.database, connection, self.tenant, DUE)
+
+    def move(self, connection: Connection, made: dt.datetime) -> None:
+        """Note, under the lock, that an automatic backup was made or confirmed at ``made``."""
         connection.execute(
             sa.update(leases)
             .where(leases.c.tenant_id == self.tenant, leases.c.name == DUE)
-            .values(acquired_at=now, expires_at=now + self.interval)
+            .values(acquired_at=made, expires_at=made + self.interval)
         )
 
     def _left(self, last: dt.datetime | None, now: dt.datetime) -> float:

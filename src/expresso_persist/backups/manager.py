@@ -179,15 +179,18 @@ class BackupManager:
                     raise _lost()
                 if not self._runner.due.claim(connection):
                     return None
+            confirmed: Backup | None = None
             if automatic:
-                # The mark is locked before the chunks, always in this order.
-                self._runner.due.move(connection, self._database.now(connection))
+                self._runner.due.lock(connection)  # before the chunks, always in this order
                 confirmed = self._confirm(connection, draft)
-                if confirmed is not None:
-                    return confirmed
-            backup = self._writer.store(
+            backup = confirmed or self._writer.store(
                 connection, draft, packed, kind=kind, notes=notes, actor=actor
             )
+            if automatic:
+                # The very time that the row shows, so that rows are an interval apart.
+                self._runner.due.move(connection, backup.confirmed_at or backup.created_at)
+        if confirmed is not None:
+            return confirmed
         result = self._verifier.verify(backup.id, draft.chunks)
         if not result.ok:
             raise BackupCorrupted(
