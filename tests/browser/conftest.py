@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ci import missing
 
 import expresso_persist
+from ci import missing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request, Response
@@ -113,7 +113,7 @@ class MigrationPage:
         self.server = server
         self.requests: list[Request] = []
         self.errors: list[str] = []
-        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright marks what it is given
+        page.on("request", lambda request: self.requests.append(request))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", lambda dialog: self.errors.append(f"dialog: {dialog.message}"))
 
@@ -261,8 +261,10 @@ def npm_install(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
             missing("no npm: install nodejs and npm")
         directory = tmp_path_factory.mktemp("npm")
         result = subprocess.run(
-            [npm, "install", "--prefix", directory, "--no-save", "--no-audit", "--no-fund"]
-            + ["--prefer-offline", package],
+            [
+                *(npm, "install", "--prefix", directory, package),
+                *("--no-save", "--no-audit", "--no-fund", "--prefer-offline"),
+            ],
             capture_output=True,
             text=True,
             timeout=100,
@@ -270,7 +272,7 @@ def npm_install(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
         )
         if result.returncode != 0:
             missing(f"npm could not install {package}: {result.stderr[-500:]}")
-        return directory / "node_modules" / package.split("@")[0]
+        return directory / "node_modules" / package.partition("@")[0]
 
     return install
 

@@ -15,7 +15,7 @@ METHODS = """
     getInventory getStockLevels getEventStock getStationConfigs getStationConfigurations
     getStationQuantities saveEventInventory saveStockLevels saveStationConfigs
     saveStationQuantities
-""".split()
+"""
 
 # `calls` records every request; `answers` are given in order, the last one again and again.
 HARNESS = """
@@ -71,7 +71,7 @@ def test_the_default_export_is_a_ready_instance_with_every_method(modules: Any) 
           if (!(module.default instanceof module.DatabaseInventoryService)) return 'no instance';
           return names.filter(name => typeof module.default[name] !== 'function');
         }""",
-        METHODS,
+        METHODS.split(),
     )
     assert names == []
 

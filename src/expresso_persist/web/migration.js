@@ -319,8 +319,11 @@ async function verifyMigration() {
   if (source === null || filtered === null || receipt === null) return;
   section('clear').hidden = true;
   const keys = receipt.keys
-    .filter((key) => key.class === 'stored' || key.class === 'unchanged')
+    .filter(({ class: name }) => ['stored', 'unchanged', 'quarantined'].includes(name))
     .map(({ key }) => key);
+  const inRows = new Set(
+    receipt.keys.filter((key) => key.class !== 'quarantined').map(({ key }) => key),
+  );
   const strippedByServer = new Set(
     receipt.keys.filter((key) => key.removed_secrets.length > 0).map(({ key }) => key),
   );
@@ -335,7 +338,7 @@ async function verifyMigration() {
   tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : 'Verified.');
   state.clearable = new Map(
     comparisons
-      .filter(({ key, outcome }) => outcome === 'equal' && !strippedByServer.has(key))
+      .filter(({ key, outcome }) => outcome === 'equal' && inRows.has(key) && !strippedByServer.has(key))
       .filter(({ key }) => filtered.entries.get(key) === source.entries.get(key))
       .filter(({ key }) => !LOGIN_KEYS.has(key))
       .map(({ key }) => [key, source.entries.get(key) ?? '']),

@@ -26,34 +26,34 @@ const STATION_STOCK = /^coffee_stock_station_(.+)$/;
 /**
  * @param {Service} service
  * @param {Map<string, string>} sent the raw strings as they were sent
- * @param {string[]} keys those the receipt calls stored or unchanged
+ * @param {string[]} keys those the receipt calls stored, unchanged or quarantined
  * @param {string} deviceId
  * @param {(done: number, total: number) => void} [onProgress]
  * @returns {Promise<Comparison[]>}
  */
 export async function verify(service, sent, keys, deviceId, onProgress) {
   const { localStorage: stored } = await service.getDocuments({ deviceId });
+  const all = await service.getAll();
   /** @type {Comparison[]} */
   const comparisons = [];
   for (const key of keys) {
     const raw = sent.get(key) ?? '';
     const back = Object.hasOwn(stored, key) ? stored[key] : undefined;
-    comparisons.push(await compare(service, key, raw, back));
+    comparisons.push(compare(await served(service, all, key), key, raw, back));
     onProgress?.(comparisons.length, keys.length);
   }
   return comparisons;
 }
 
 /**
- * @param {Service} service
+ * @param {Json | undefined} value what the client serves
  * @param {string} key
  * @param {string} raw
  * @param {string | undefined} back
- * @returns {Promise<Comparison>}
+ * @returns {Comparison}
  */
-async function compare(service, key, raw, back) {
+function compare(value, key, raw, back) {
   if (back === undefined) return { key, outcome: 'missing', how: 'not among the documents' };
-  const served = await throughClient(service, key);
   if (back !== raw) {
     const outcome = containedText(raw, back) ? 'merged' : 'different';
     const how =
@@ -62,8 +62,8 @@ async function compare(service, key, raw, back) {
         : 'the text differs';
     return { key, outcome, how };
   }
-  if (served === undefined) return { key, outcome: 'equal', how: 'same text' };
-  const same = JSON.stringify(served) === JSON.stringify(valueOf(raw));
+  if (value === undefined) return { key, outcome: 'equal', how: 'same text' };
+  const same = JSON.stringify(value) === JSON.stringify(valueOf(raw));
   return {
     key,
     outcome: same ? 'equal' : 'different',
@@ -74,19 +74,21 @@ async function compare(service, key, raw, back) {
 /**
  * What the app will get for this key, or undefined where it asks for the document itself.
  * @param {Service} service
+ * @param {import('./DatabaseInventoryService.js').JsonObject} all
  * @param {string} key
  * @returns {Promise<Json | undefined>}
  */
-async function throughClient(service, key) {
+async function served(service, all, key) {
   const read = Object.hasOwn(INVENTORY, key) ? INVENTORY[key] : undefined;
   if (read !== undefined) return read(service);
   const station = STATION_STOCK.exec(key)?.[1];
-  if (station !== undefined) {
-    const stock = /** @type {{[station: string]: Json}} */ (await service.getStationStock());
-    return Object.hasOwn(stock, station) ? stock[station] : undefined;
-  }
-  const settings = await service.getSettings();
-  return Object.hasOwn(settings, key) ? settings[key] : undefined;
+  if (station !== undefined) return own(all.station_stock, station);
+  return own(all.settings, key);
+}
+
+/** @param {any} object @param {string} member @returns {Json | undefined} */
+function own(object, member) {
+  return object !== undefined && Object.hasOwn(object, member) ? object[member] : undefined;
 }
 
 /** @param {string} raw @param {string} back @returns {boolean} */
