@@ -79,6 +79,30 @@ def test_prototype_names_are_plain_data(one_migration: Any) -> None:
     }
 
 
+def test_damaged_values_are_kept_as_they_are(one_migration: Any) -> None:
+    """Broken JSON, NUL and half of a surrogate pair come back as the same strings."""
+    one_migration.fill_storage({"event_schedules": '{"a":', "event_sessions": "[1]"})
+    one_migration.page.evaluate(
+        r"""() => {
+          localStorage.setItem('half', 'x\ud800y');
+          localStorage.setItem('nul', '["a\u0000"]');
+          localStorage.setItem('key \u0000', 'a key with NUL');
+          localStorage.setItem('key \udc00', 'a key with half of a pair');
+        }"""
+    )
+    before = one_migration.storage()
+    one_migration.open()
+    one_migration.analyze()
+    receipt = one_migration.migrate()
+    assert receipt["totals"]["quarantined"] == 5
+    assert receipt["totals"]["stored"] == 1
+    assert one_migration.verify().startswith("Verified: 6 keys")
+    one_migration.clear()
+    assert one_migration.storage() == {
+        key: raw for key, raw in before.items() if key != "event_sessions"
+    }
+
+
 def test_everything_works_with_the_keyboard_alone(one_migration: Any, fixture_dump: Read) -> None:
     """From signing in to clearing, without a pointer; the focus is where the work goes on."""
     page = one_migration.page
