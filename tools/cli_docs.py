@@ -36,7 +36,12 @@ def sections(command: click.Command, path: tuple[str, ...]) -> list[str]:
     for part in path[:-1]:
         parent = click.Context(click.Group(), info_name=part, parent=parent)
     context = click.Context(
-        command, info_name=path[-1], parent=parent, max_content_width=90, terminal_width=90
+        command,
+        info_name=path[-1],
+        parent=parent,
+        max_content_width=90,
+        terminal_width=90,
+        help_option_names=["-h", "--help"],
     )
     text = [f"## `{name}`\n\n```text\n{command.get_help(context).strip()}\n```\n"]
     if isinstance(command, click.Group):

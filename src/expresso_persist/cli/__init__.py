@@ -26,7 +26,7 @@ _VERBS: tuple[click.Command, ...] = (
 )
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs)
 @click.version_option(package_name="expresso-persist", prog_name="expresso-persist")
 def cli() -> None:
     """Keep a coffee event's setup in a database instead of the browser.

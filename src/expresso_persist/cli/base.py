@@ -70,6 +70,11 @@ class Failure(click.ClickException):
 class Verbs(click.Group):
     """A group whose verbs never end in a traceback."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make a group; its verbs answer to -h too."""
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb and turn what it raises into a sentence and an exit code."""
         try:

@@ -1,8 +1,225 @@
-"""placeholder"""
+"""serve: one command from nothing to a running server."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from expresso_persist.cli.base import Target, Terminal, plain, verb
+from expresso_persist.demo import load_demo
+from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.store import Store
+
+if TYPE_CHECKING:
+    from expresso_persist.http.auth import OneTimeTokens
+
+__all__ = ["serve"]
+
+PAGE = "/static/localStorage-to-database-migration.html"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 @click.command
-def serve() -> None:
-    """Serve."""
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5001,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--adapter",
+    type=click.Choice(["fastapi", "flask"]),
+    help="The web framework; default: fastapi, else flask, whichever is installed.",
+)
+@click.option("--demo", is_flag=True, help="Load a made-up event into an empty database.")
+@click.option(
+    "--backups/--no-backups",
+    default=True,
+    show_default=True,
+    help="Make automatic backups while serving.",
+)
+@verb
+def serve(
+    target: Target,
+    terminal: Terminal,
+    host: str,
+    port: int,
+    adapter: str | None,
+    demo: bool,
+    backups: bool,
+) -> None:
+    """Start a server with the migration page and the API.
+
+    Creates or updates the database first, and prints the page's address with a token that
+    works once. EXPRESSO_PERSIST_TOKEN sets a bearer token with every permission.
+    """
+    # The other verbs do not wait for the whole HTTP contract to load.
+    from expresso_persist.http.auth import OneTimeTokens
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    framework, module = _adapter(adapter)
+    # Taken before the database is opened, and kept: nobody can take the port in between.
+    listener = _listen(host, port)
+    with listener, target.open(migrate=True) as store:
+        address = _address(host, listener.getsockname()[1])
+
+        def link() -> str:
+            return f"{address}{PAGE}#token={tokens.issue()}"
+
+        def used() -> None:
+            terminal.note(f"The link was used. A fresh one: {link()}")
+
+        tokens = OneTimeTokens(on_used=used)
+        app = _application(framework, module, store, tokens)
+        told = _demo(store) if demo else None
+        if backups:
+            store.backups.start()
+        data = {
+            "url": address,
+            "page": link(),
+            "database": store.url,
+            "adapter": framework,
+            "pid": os.getpid(),
+            "demo": told,
+        }
+        terminal.result(data, *_lines(data, host))
+        _RUNNERS[framework](app, listener)
+        terminal.note("Stopped.")
+
+
+def _adapter(wanted: str | None) -> tuple[str, ModuleType]:
+    """The adapter's module; frameworks are imported here and nowhere else in the core."""
+    for name in (wanted,) if wanted else ("fastapi", "flask"):
+        try:
+            return name, importlib.import_module(f"expresso_persist_{name}")
+        except ModuleNotFoundError as error:
+            if error.name not in (f"expresso_persist_{name}", name):
+                raise
+    missing = wanted or "fastapi"
+    raise InvalidConfiguration(
+        f"The server needs the {missing} adapter: pip install expresso-persist-{missing} "
+        f"(from a clone: pip install . ./adapters/{missing})."
+    )
+
+
+def _application(framework: str, module: ModuleType, store: Store, tokens: OneTimeTokens) -> Any:
+    package = importlib.import_module(framework)
+    app = package.FastAPI() if framework == "fastapi" else package.Flask("expresso_persist")
+    module.register_routes(app, store, one_time_tokens=tokens)
+    return app
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except socket.gaierror:
+        raise InvalidConfiguration(f"There is no address {plain(host)} to listen on.") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise InvalidConfiguration(
+                f"Port {port} is taken, perhaps by another `serve`; stop it, or choose "
+                f"another one: --port {port + 1 if port < 65535 else 5001}."
+            ) from None
+        raise InvalidConfiguration(
+            f"Cannot listen on {plain(host)} port {port}: {error.strerror}."
+        ) from None
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    """Where a browser on this machine finds the server."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 - said, not bound
+        host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _demo(store: Store) -> str:
+    receipt = load_demo(store)
+    if receipt is None:
+        return "not loaded: the database has data already"
+    return f"loaded {receipt.totals['stored']} documents, {receipt.records.added} records"
+
+
+def _lines(data: dict[str, Any], host: str) -> list[str]:
+    lines = [
+        f"expresso-persist with {data['adapter']}; Ctrl-C stops it.",
+        "",
+        f"Migration page  {data['page']}",
+        "                (the token in it works once; a fresh link is printed when it was used)",
+        f"Database        {data['database']}",
+    ]
+    if data["demo"]:
+        lines.append(f"Demo event      {data['demo']}")
+        lines.append(
+            "                see it with: expresso-persist status, expresso-persist export"
+        )
+    if host not in _LOOPBACK:
+        lines.append("Warning         plain HTTP beyond this machine; put a TLS proxy in front.")
+    return lines
+
+
+def _uvicorn(app: Any, listener: socket.socket) -> None:
+    uvicorn = importlib.import_module("uvicorn")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nobody else says who the client is
+        timeout_graceful_shutdown=10,
+    )
+    # uvicorn shuts down on SIGTERM and SIGINT, then raises the signal once more for whoever
+    # started it. That is us, and a stop that was asked for is no failure.
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True  # also when it comes before uvicorn listens to signals
+
+    _on_stop_signals(stop)
+    server.run(sockets=[listener])
+
+
+def _waitress(app: Any, listener: socket.socket) -> None:
+    waitress = importlib.import_module("waitress")
+
+    def stop() -> None:
+        raise KeyboardInterrupt  # waitress finishes its requests, then returns
+
+    server = waitress.create_server(app, sockets=[listener], threads=8, ident=None)
+    _on_stop_signals(stop)
+    server.run()
+
+
+_RUNNERS: dict[str, Callable[[Any, socket.socket], None]] = {
+    "fastapi": _uvicorn,
+    "flask": _waitress,
+}
+
+
+def _on_stop_signals(action: Callable[[], None]) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        action()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
