@@ -44,13 +44,13 @@ class State:
 
     def get(self, kind: str, *parts: str) -> Record | None:
         """The record with this key, or None."""
-        key = RecordKey(kind, parts)
-        self.load([key])
-        return self._known.get(key)
+        return self.at(RecordKey(kind, parts))
 
     def at(self, key: RecordKey) -> Record | None:
         """The record at ``key``, or None."""
-        return self.get(key.kind, *key.parts)
+        if key not in self._known and key.kind not in self._complete:
+            self.load([key])
+        return self._known.get(key)
 
     def load(self, keys: Iterable[RecordKey]) -> None:
         """Read many records at once, for the :meth:`get` calls that follow."""

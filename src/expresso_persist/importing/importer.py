@@ -61,6 +61,7 @@ class _Document:
     codec: Codec | None = None
     decoded: Decoded | None = None
     raw: str | None = None
+    text: str = ""
     layout: str | None = None
     reason: str | None = None
     removed_secrets: tuple[str, ...] = ()
@@ -224,11 +225,14 @@ class _Request:
         dropped: dict[RecordKey, str] = {}
         for document in self._documents:
             if document.codec is not None:
-                records, current = self._united(state, document, document.codec, conflicts)
+                records, current, is_exact = self._united(
+                    state, document, document.codec, conflicts
+                )
             else:
                 records, current = self._whole(state, document, conflicts, dropped)
+                is_exact = records == list(document.records)
             owned[document.key] = {record.key for record in (*records, *current)}
-            exact[document.key] = self._is_exact(document, records)
+            exact[document.key] = is_exact
             wanted.update((record.key, record) for record in records)
         if conflicts and self.on_conflict == "fail":
             raise ConflictRefused(
@@ -265,8 +269,8 @@ class _Request:
         document: _Document,
         codec: Codec,
         conflicts: list[Conflict],
-    ) -> tuple[list[Record], list[Record]]:
-        """What the rows of a document should be, and what they are."""
+    ) -> tuple[list[Record], list[Record], bool]:
+        """What a document's rows should be, what they are, and if they are the dump's."""
         assert document.decoded is not None
         stored = documents.records_of(state, codec)
         layout = state.get("layout", document.key)
@@ -292,18 +296,12 @@ class _Request:
             records, root = layouts.merge(codec, stored, documents.root_of(layout), decoded)
         united = attrs.evolve(decoded, records=tuple(records), root=root)
         united = attrs.evolve(united, layout=codec.layout_name(root))
-        raw = document.raw
-        text = ""
-        if raw is not None:
-            text = codec.encode(records, root)
-            raw = (
-                raw
-                if text == codec.encode(document.decoded.records, document.decoded.root)
-                else None
-            )
+        text = codec.encode(records, root)
+        exact = text == document.text
+        raw = document.raw if exact else None
         row = documents.layout_record(document.key, united, raw, text)
         current = [*stored, *([layout] if layout is not None else [])]
-        return [*records, row], current
+        return [*records, row], current, exact
 
     def _whole(
         self,
@@ -361,7 +359,7 @@ class _Request:
         current: dict[RecordKey, Record] = {}
         state.load(wanted)
         for key in (*wanted, *dropped):
-            stored = state.get(key.kind, *key.parts)
+            stored = state.at(key)
             if stored is not None:
                 current[key] = stored
         if self.mode == "replace":
@@ -370,13 +368,6 @@ class _Request:
                     if kind != "document" or record.parts[1] in ("", self.device_id):
                         current[record.key] = record
         return diff(current.values(), wanted.values())
-
-    def _is_exact(self, document: _Document, records: Sequence[Record]) -> bool:
-        if document.codec is None or document.decoded is None:
-            return list(records) == list(document.records)
-        layout = records[-1]
-        text = document.codec.encode(records[:-1], documents.root_of(layout))
-        return text == document.codec.encode(document.decoded.records, document.decoded.root)
 
     def receipt(
         self, outcome: _Outcome, *, dry_run: bool, revision: int, committed: bool
@@ -489,7 +480,7 @@ def _taken_apart(key: str, codec: Codec, value: Json, text: str, raw: str | None
             _whole_document(key, "", text, raw, "whole"),
             reason=f"Stored whole: its shape is not one that is kept in rows ({why}).",
         )
-    return _Document(key, decoded.records, codec, decoded, raw, decoded.layout)
+    return _Document(key, decoded.records, codec, decoded, raw, text, decoded.layout)
 
 
 def _whole_document(key: str, device_id: str, text: str, raw: str | None, layout: str) -> _Document:
