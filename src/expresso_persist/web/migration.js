@@ -84,6 +84,8 @@ function tellProblem(error) {
 
 /** @type {Promise<void> | null} what is being done at the moment */
 let underway = null;
+/** Until the page knows who is signed in, what is pressed waits instead of being ignored. */
+let connected = Promise.resolve();
 
 /**
  * Run what a button asks for: one thing at a time, and every failure told.
@@ -91,6 +93,7 @@ let underway = null;
  * @param {() => Promise<void>} action
  */
 async function run(doing, action) {
+  await connected;
   if (underway !== null) return;
   section('main').setAttribute('aria-busy', 'true');
   underway = attempt(doing, action);
@@ -446,4 +449,4 @@ button('sign-out').addEventListener('click', () => {
   tell('Signed out.');
 });
 
-void run('Connecting…', start);
+connected = run('Connecting…', start);
