@@ -1,0 +1,289 @@
+"""`expresso-persist serve`: a real process, over real sockets, stopped and killed for real."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expresso_persist import Store
+from expresso_persist.demo import demo_dump
+
+TOKEN = "a-token-of-the-serve-tests"
+COMMAND = [sys.executable, "-m", "expresso_persist", "serve"]
+BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))
+
+
+@pytest.fixture(params=["fastapi", "flask"])
+def adapter(request: pytest.FixtureRequest) -> str:
+    """Both adapters; only the run without frameworks may leave them out."""
+    if BARE:
+        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
+    return str(request.param)
+
+
+class Server:
+    """A server process, its address, and what it printed."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "expresso_persist",
+                "serve",
+                "--port",
+                "0",
+                "--json",
+                *arguments,
+            ],
+            env={**os.environ, "EXPRESSO_PERSIST_TOKEN": TOKEN},
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        text = ""
+        for line in self.process.stdout:  # the JSON ends with a brace of its own line
+            text += line
+            if line == "}\n":
+                break
+        else:
+            _, errors = self.process.communicate(timeout=30)
+            pytest.fail(f"the server did not start: {errors}", pytrace=False)
+        self.told: dict[str, Any] = json.loads(text)
+        self.url: str = self.told["url"]
+        self.errors = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
+
+    def request(
+        self, path: str, body: object = None, *, token: str | None = TOKEN
+    ) -> tuple[int, Any]:
+        """The status and the JSON of an answer."""
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def wait_until_ready(self) -> None:
+        """Until the health endpoint answers without credentials."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if self.request("/api/migration/health", token=None)[0] == 200:
+                    return
+            time.sleep(0.05)
+        pytest.fail("the server never got ready", pytrace=False)
+
+    def stop(self, number: int) -> int:
+        """Send a signal; the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self._reader.join(5)
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(5)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Any]:
+    """Start servers that are gone at the end of the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> Server:
+            server = Server(*arguments, cwd=tmp_path)
+            stack.callback(server.close)
+            server.wait_until_ready()
+            return server
+
+        yield start
+
+
+def test_one_command_shows_an_event(serve, adapter: str, tmp_path: Path) -> None:
+    """--demo on an empty folder: a database, an event, a page, and closed doors."""
+    server = serve("--adapter", adapter, "--demo")
+    assert (tmp_path / "expresso.db").exists()
+    assert "loaded 19 documents" in server.told["demo"]
+    status, answer = server.request("/api/migration/documents")
+    assert status == 200
+    assert answer["data"]["localStorage"] == demo_dump()["localStorage"]
+    assert server.request("/api/migration/documents", token=None)[0] == 401
+    with urllib.request.urlopen(server.told["page"].partition("#")[0], timeout=30) as page:
+        assert b"Analyze localStorage Data" in page.read()
+
+
+def test_the_link_works_once_and_a_fresh_one_is_printed(serve, adapter: str) -> None:
+    """Its token opens a session; the second time it is worth nothing."""
+    server = serve("--adapter", adapter)
+    token = server.told["page"].partition("#token=")[2]
+    status, answer = server.request("/api/migration/session", {"one_time_token": token}, token=None)
+    assert status == 200
+    session = answer["data"]["token"]
+    assert server.request("/api/migration/documents", token=session)[0] == 200
+    again = server.request("/api/migration/session", {"one_time_token": token}, token=None)
+    assert again[0] == 401
+    deadline = time.monotonic() + 10
+    while "#token=" not in server.errors and time.monotonic() < deadline:
+        time.sleep(0.05)
+    fresh = re.search(r"#token=(\S+)", server.errors)
+    assert fresh is not None
+    assert fresh.group(1) != token
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_was_asked_for_is_no_failure(serve, adapter: str, number: int) -> None:
+    """Exit code 0, and no traceback."""
+    server = serve("--adapter", adapter)
+    assert server.stop(number) == 0
+    assert "Traceback" not in server.errors
+
+
+def test_a_request_in_flight_is_finished_before_the_server_stops(serve, adapter: str) -> None:
+    """An import that was accepted is answered, although SIGTERM came in the middle."""
+    server = serve("--adapter", adapter)
+    dump = {f"key_{n}": {"rows": list(range(200))} for n in range(2000)}
+    answers: list[int] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(server.request("/api/migration/export-localStorage", dump)[0])
+    )
+    thread.start()
+    time.sleep(0.3)
+    assert server.stop(signal.SIGTERM) == 0
+    thread.join(30)
+    assert answers == [200]
+
+
+def test_a_server_killed_during_an_import_leaves_the_old_state_or_the_new(
+    serve, adapter: str, tmp_path: Path
+) -> None:
+    """Never half of a dump, whenever kill -9 comes; and the trail still verifies."""
+    url = f"sqlite:///{tmp_path / 'killed.db'}"
+    old = {"a": "1", "b": "1"}
+    new = {f"key_{n}": {"rows": list(range(50))} for n in range(500)} | {"a": "2", "b": "2"}
+    for delay in (0.0, 0.02, 0.05, 0.1, 0.2):
+        server = serve("--adapter", adapter, "--database", url)
+        assert server.request("/api/migration/export-localStorage?mode=replace", old)[0] == 200
+        ready = threading.Event()
+
+        def send(server: Server = server, ready: threading.Event = ready) -> None:
+            ready.set()
+            with contextlib.suppress(OSError, ValueError):
+                server.request("/api/migration/export-localStorage?mode=replace", new)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        ready.wait()
+        time.sleep(delay)
+        server.stop(signal.SIGKILL)
+        thread.join(30)
+        with Store(url) as store:
+            stored = store.inventory.dump()["localStorage"]
+            assert len(stored) in (len(old), len(new))
+            assert stored["a"] == stored["b"] == ("1" if len(stored) == len(old) else "2")
+            assert store.inventory.verify().ok
+        with contextlib.closing(sqlite3.connect(tmp_path / "killed.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.postgresql
+def test_it_serves_a_postgresql_database(serve, adapter: str, postgresql_url: str) -> None:
+    """DATABASE_URL may be a unix socket's; the demo is not loaded over somebody's data."""
+    with Store(postgresql_url, migrate=True) as store:
+        store.importer.import_({"coffee_wait_time": "6"}, actor="test")
+    server = serve("--adapter", adapter, "--database", postgresql_url, "--demo")
+    assert server.told["demo"].startswith("not loaded")
+    assert server.request("/api/migration/documents")[1]["data"]["localStorage"] == {
+        "coffee_wait_time": "6"
+    }
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_backups_run_unless_told_otherwise(serve, adapter: str) -> None:
+    """The scheduler makes the first backup soon after the start; --no-backups makes none."""
+    server = serve("--adapter", adapter, "--demo")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        status = server.request("/api/migration/backup-status")[1]["data"]
+        if status["total_backups"]:
+            break
+        time.sleep(0.1)
+    assert status["backup_running"] is True
+    assert status["latest_backup"]["verified_at"]
+    server.stop(signal.SIGTERM)
+
+
+def test_a_taken_port_is_told_nicely(tmp_path: Path, adapter: str) -> None:
+    """Exit code 1, a sentence with what to do, and no database left behind."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = subprocess.run(
+            [*COMMAND, "--adapter", adapter, "--port", str(port)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert f"Port {port} is taken" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_adapter_the_pip_line_is_told(tmp_path: Path) -> None:
+    """The message names what to install."""
+    code = (
+        "import sys; sys.modules['expresso_persist_flask'] = None\n"
+        "sys.argv[1:] = ['serve', '--adapter', 'flask']\n"
+        "from expresso_persist.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "pip install expresso-persist-flask" in result.stderr
+
+
+def test_the_bare_run_really_is_bare() -> None:
+    """With EXPRESSO_TEST_BARE no framework may be there; without it both must be."""
+    for module in ("flask", "fastapi", "expresso_persist_flask", "expresso_persist_fastapi"):
+        assert (importlib.util.find_spec(module) is None) is BARE, module
