@@ -1,0 +1,137 @@
+"""Mounts expresso-persist into a FastAPI application."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import fastapi
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as NativeRequest
+from starlette.responses import Response as NativeResponse
+from starlette.routing import Route
+
+from expresso_persist import Store
+from expresso_persist.http.api import Api
+from expresso_persist.http.auth import Authorize, OneTimeTokens
+from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.pages import ASSETS, serve_asset
+
+__all__ = ["register_routes"]
+
+
+def register_routes(
+    app: fastapi.FastAPI,
+    store: Store | str | None = None,
+    *,
+    prefix: str = "",
+    authorize: Authorize | None = None,
+    tenant: Callable[[Request], str] | None = None,
+    one_time_tokens: OneTimeTokens | None = None,
+    backups: bool = False,
+) -> Api:
+    """Add the endpoints and the migration page to ``app``.
+
+    Args:
+        app: The application.
+        store: A store, a database URL, or None for ``DATABASE_URL`` of the environment.
+        prefix: Path in front of everything, such as ``/coffee``.
+        authorize: Tells who is asking; bearer tokens of the environment when left out.
+        tenant: Tells whose data a request is about.
+        one_time_tokens: Links that can be exchanged for a session.
+        backups: Make automatic backups while the application runs.
+    """
+    opened = store if isinstance(store, Store) else Store(store, migrate=True)
+    api = Api(
+        opened,
+        prefix=prefix,
+        authorize=authorize,
+        tenant=tenant,
+        one_time_tokens=one_time_tokens,
+    )
+    routes = [
+        Route(api.prefix + e.path, _view(api, e), methods=[e.method], name=f"expresso_{e.name}")
+        for e in ENDPOINTS
+    ]
+    routes += [Route(api.prefix + path, _asset(path), methods=["GET"]) for path in ASSETS]
+    # In front of the host's: a mount at /static would hide the page.
+    app.router.routes[:0] = routes
+    _describe(app, api)
+    _wrap_lifespan(app, opened, backups=backups, close=opened is not store)
+    return api
+
+
+def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
+    async def view(native: NativeRequest) -> NativeResponse:
+        body = bytearray()
+        if endpoint.body is not None:
+            async for chunk in native.stream():
+                body += chunk
+                if len(body) > endpoint.body_limit:
+                    return _respond(api.too_large(endpoint))
+        request = _request(native, bytes(body))
+        # The database is not asynchronous; the event loop must never wait for it.
+        return _respond(await run_in_threadpool(api.handle, endpoint, request))
+
+    return view
+
+
+def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
+    async def view(native: NativeRequest) -> NativeResponse:
+        return _respond(serve_asset(path, _request(native, b"")))
+
+    return view
+
+
+def _request(native: NativeRequest, body: bytes) -> Request:
+    return Request(
+        native.method,
+        native.url.path,
+        dict(native.query_params),
+        dict(native.headers),
+        body,
+        dict(native.path_params),
+        native,
+    )
+
+
+def _respond(response: Response) -> NativeResponse:
+    return NativeResponse(response.body, response.status, dict(response.headers))
+
+
+def _describe(app: fastapi.FastAPI, api: Api) -> None:
+    """Show the endpoints in the application's own ``/docs``."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = original()
+        ours = api.openapi()
+        document.setdefault("paths", {}).update(ours["paths"])
+        components = document.setdefault("components", {})
+        for section, members in ours["components"].items():
+            components.setdefault(section, {}).update(members)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _wrap_lifespan(app: fastapi.FastAPI, store: Store, *, backups: bool, close: bool) -> None:
+    """Start and stop with the application, around whatever lifespan the host has."""
+    inner = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(application: Any) -> AsyncIterator[Any]:
+        if backups:
+            store.backups.start()
+        try:
+            async with inner(application) as state:
+                yield state
+        finally:
+            if backups:
+                await run_in_threadpool(store.backups.stop)
+            if close:
+                await run_in_threadpool(store.close)
+
+    app.router.lifespan_context = lifespan

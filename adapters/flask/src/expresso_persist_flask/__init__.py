@@ -1,0 +1,103 @@
+"""Mounts expresso-persist into a Flask application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flask
+
+from expresso_persist import Store
+from expresso_persist.http.api import Api
+from expresso_persist.http.auth import Authorize, OneTimeTokens
+from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.pages import ASSETS, serve_asset
+
+__all__ = ["register_routes"]
+
+
+def register_routes(
+    app: flask.Flask,
+    store: Store | str | None = None,
+    *,
+    prefix: str = "",
+    authorize: Authorize | None = None,
+    tenant: Callable[[Request], str] | None = None,
+    one_time_tokens: OneTimeTokens | None = None,
+    backups: bool = False,
+) -> Api:
+    """Add the endpoints and the migration page to ``app``.
+
+    Args:
+        app: The application.
+        store: A store, a database URL, or None for ``DATABASE_URL`` of the environment.
+        prefix: Path in front of everything, such as ``/coffee``.
+        authorize: Tells who is asking; bearer tokens of the environment when left out.
+        tenant: Tells whose data a request is about.
+        one_time_tokens: Links that can be exchanged for a session.
+        backups: Make automatic backups in this process.
+    """
+    opened = store if isinstance(store, Store) else Store(store, migrate=True)
+    api = Api(
+        opened,
+        prefix=prefix,
+        authorize=authorize,
+        tenant=tenant,
+        one_time_tokens=one_time_tokens,
+    )
+    for endpoint in ENDPOINTS:
+        app.add_url_rule(
+            api.prefix + endpoint.path.replace("{", "<").replace("}", ">"),
+            f"expresso_persist{api.prefix}.{endpoint.name}".replace(".", "_"),
+            _view(api, endpoint),
+            methods=[endpoint.method],
+        )
+    for path in ASSETS:
+        app.add_url_rule(
+            api.prefix + path,
+            f"expresso_persist{api.prefix}{path}".replace(".", "_"),
+            _asset(path),
+            methods=["GET"],
+        )
+    app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
+    if "expresso" not in app.cli.commands:
+        from expresso_persist.cli import cli
+
+        app.cli.add_command(cli, "expresso")
+    if backups:
+        opened.backups.start()
+    return api
+
+
+def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
+    def view(**path_params: str) -> flask.Response:
+        body = b""
+        if endpoint.body is not None:
+            # One byte more than allowed is enough to know; the rest is never read.
+            body = flask.request.stream.read(endpoint.body_limit + 1)
+            if len(body) > endpoint.body_limit:
+                return _respond(api.too_large(endpoint))
+        return _respond(api.handle(endpoint, _request(body, path_params)))
+
+    return view
+
+
+def _asset(path: str) -> Callable[[], flask.Response]:
+    return lambda: _respond(serve_asset(path, _request(b"", {})))
+
+
+def _request(body: bytes, path_params: dict[str, str]) -> Request:
+    request = flask.request
+    return Request(
+        request.method,
+        request.path,
+        {name: values[-1] for name, values in request.args.lists()},
+        {name.lower(): value for name, value in request.headers.items()},
+        body,
+        path_params,
+        request,
+    )
+
+
+def _respond(response: Response) -> flask.Response:
+    return flask.Response(response.body, response.status, dict(response.headers))

@@ -1,0 +1,149 @@
+"""Who may do what: permissions, actors, and ready-made ways to tell who is asking."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Self
+
+import attrs
+
+from expresso_persist.errors import InvalidConfiguration, Unauthorized
+from expresso_persist.http.messages import Request
+
+__all__ = ["Actor", "Authorize", "BearerTokens", "OneTimeTokens", "Permission", "first_of"]
+
+SESSION_HOURS = 12
+
+
+class Permission(enum.IntEnum):
+    """What an endpoint needs; a higher one includes the lower ones."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+@attrs.frozen
+class Actor:
+    """Who is asking; the name goes into the audit trail."""
+
+    name: str
+    permission: Permission
+    tenant: str | None = None
+
+
+Authorize = Callable[[Request], Actor | None]
+
+
+def first_of(authorizers: Iterable[Authorize]) -> Authorize:
+    """The first answer of several ways to tell who is asking."""
+    ways = tuple(authorizers)
+
+    def authorize(request: Request) -> Actor | None:
+        for way in ways:
+            actor = way(request)
+            if actor is not None:
+                return actor
+        return None
+
+    return authorize
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+class BearerTokens:
+    """Fixed bearer tokens; only their hashes are kept, and compared in constant time."""
+
+    def __init__(self, tokens: Mapping[str, Actor]) -> None:
+        """Accept each token as its actor."""
+        if any(len(token) < 8 for token in tokens):
+            raise InvalidConfiguration("A bearer token has at least 8 characters.")
+        self._tokens = [(_digest(token), actor) for token, actor in tokens.items()]
+
+    @classmethod
+    def from_environment(cls) -> Self | None:
+        """The tokens of ``EXPRESSO_PERSIST_TOKEN`` (admin), ``…_WRITE_TOKEN``, ``…_READ_TOKEN``."""
+        found: dict[str, Actor] = {}
+        for name, actor in (
+            ("EXPRESSO_PERSIST_READ_TOKEN", Actor("reader", Permission.READ)),
+            ("EXPRESSO_PERSIST_WRITE_TOKEN", Actor("writer", Permission.WRITE)),
+            ("EXPRESSO_PERSIST_TOKEN", Actor("admin", Permission.ADMIN)),
+        ):
+            token = os.environ.get(name)
+            if token:
+                found[token] = actor
+        return cls(found) if found else None
+
+    def __call__(self, request: Request) -> Actor | None:
+        """The actor of the request's token, or None."""
+        token = _bearer(request)
+        if token is None:
+            return None
+        digest, found = _digest(token), None
+        for known, actor in self._tokens:  # every one, so that the time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = actor
+        return found
+
+
+class OneTimeTokens:
+    """Link tokens that can be exchanged once for a session of twelve hours."""
+
+    def __init__(self, on_used: Callable[[], None] | None = None) -> None:
+        """Call ``on_used`` after each exchange, so that a fresh link can be shown."""
+        self._links: set[bytes] = set()
+        self._sessions: dict[bytes, dt.datetime] = {}
+        self._lock = threading.Lock()
+        self._on_used = on_used
+
+    def issue(self) -> str:
+        """A new link token."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._links.add(_digest(token))
+        return token
+
+    def exchange(self, token: str) -> tuple[str, dt.datetime]:
+        """Use a link token up; the session's token and when it ends.
+
+        Raises:
+            Unauthorized: The link token is unknown or was used.
+        """
+        now = dt.datetime.now(dt.UTC)
+        session, until = secrets.token_urlsafe(32), now + dt.timedelta(hours=SESSION_HOURS)
+        with self._lock:
+            if _digest(token) not in self._links:
+                raise Unauthorized("This link was used already, or is too old; ask for a new one.")
+            self._links.discard(_digest(token))
+            self._sessions = {k: end for k, end in self._sessions.items() if end > now}
+            self._sessions[_digest(session)] = until
+        if self._on_used is not None:
+            self._on_used()
+        return session, until
+
+    def __call__(self, request: Request) -> Actor | None:
+        """The actor of a session's token, or None."""
+        token = _bearer(request)
+        if token is None:
+            return None
+        with self._lock:
+            until = self._sessions.get(_digest(token))
+        if until is None or until <= dt.datetime.now(dt.UTC):
+            return None
+        return Actor("organiser", Permission.ADMIN)

@@ -1,0 +1,86 @@
+"""One call of an endpoint: the request, who makes it, and what it may use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from expresso_persist import jsontext
+from expresso_persist.errors import InvalidInput, MalformedJson, Problem
+from expresso_persist.http.auth import Actor
+from expresso_persist.http.messages import Request
+from expresso_persist.store import Store
+
+if TYPE_CHECKING:
+    from expresso_persist.http.api import Api
+
+__all__ = ["Call"]
+
+
+@attrs.frozen
+class Call:
+    """What a handler works with."""
+
+    api: Api
+    request: Request
+    actor: Actor
+    store: Store
+
+    def body(self) -> dict[str, Any]:
+        """The body as an object; an empty body is an empty object where that is allowed.
+
+        Raises:
+            MalformedJson: It is not JSON, or not an object.
+            InvalidInput: It is nested too deeply, names a member twice, or holds
+                characters that no database can store.
+        """
+        if not self.request.body:
+            return {}
+        value = jsontext.loads(self.request.body, reject_duplicates=True, reject_unstorable=True)
+        if not isinstance(value, dict):
+            raise MalformedJson("The body is not a JSON object at offset 0.")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A query parameter that is true or false."""
+        value = self.request.query.get(name, "false").lower()
+        if value not in ("true", "false", "1", "0"):
+            raise InvalidInput(
+                f"{name} is true or false.", problems=[Problem(name, "true or false")]
+            )
+        return value in ("true", "1")
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The client's name for the request."""
+        key = self.request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
+            raise InvalidInput(
+                "Idempotency-Key has 1 to 200 printable characters.",
+                problems=[Problem("Idempotency-Key", "1 to 200 printable characters")],
+            )
+        return key
+
+    @property
+    def expected_revision(self) -> int | None:
+        """The record's revision that ``If-Match`` asks for."""
+        value = self.request.headers.get("if-match")
+        if value is None:
+            return None
+        number = value.strip().removeprefix("W/").strip('"')
+        if not (number.isascii() and number.isdigit() and len(number) < 19):
+            raise InvalidInput(
+                'If-Match holds a revision, such as "17".',
+                problems=[Problem("If-Match", "a revision in quotes")],
+            )
+        return int(number)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells this request from another one with the same Idempotency-Key."""
+        return b"%s %s\n%s" % (
+            self.request.method.encode(),
+            self.request.path.encode(),
+            self.request.body,
+        )

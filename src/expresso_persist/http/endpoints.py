@@ -1,0 +1,163 @@
+"""The table of endpoints: the one source of routes, permissions and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from expresso_persist.http import handlers
+from expresso_persist.http.auth import Permission
+from expresso_persist.http.call import Call
+from expresso_persist.http.messages import Response
+from expresso_persist.updates import UPDATE_TYPES
+
+__all__ = ["ENDPOINTS", "Endpoint"]
+
+Handler: TypeAlias = Callable[[Call], Response]
+UPDATE_LIMIT = 1024 * 1024
+IMPORT_LIMIT = 32 * 1024 * 1024
+
+
+@attrs.frozen
+class Endpoint:
+    """One endpoint.
+
+    Attributes:
+        name: Its name in the OpenAPI document and for adapters.
+        method: ``GET`` or ``POST``.
+        path: Its path without the prefix; placeholders in braces.
+        permission: What the actor needs.
+        handler: What answers.
+        summary: A sentence for people.
+        query: Query parameters and what they mean.
+        body: JSON Schema of the request's body, or an attrs class; None without a body.
+        body_limit: Bytes that the body may have.
+        body_required: Whether an empty body is refused.
+    """
+
+    name: str
+    method: str
+    path: str
+    permission: Permission
+    handler: Handler
+    summary: str
+    query: Mapping[str, str] = attrs.field(factory=dict)
+    body: Any = None
+    body_limit: int = UPDATE_LIMIT
+    body_required: bool = True
+
+
+_OBJECT = {"type": "object"}
+_READ, _WRITE, _ADMIN = Permission.READ, Permission.WRITE, Permission.ADMIN
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "health", "GET", "/api/migration/health", Permission.NONE, handlers.health,
+        "Whether the server and its database answer.",
+    ),
+    Endpoint(
+        "openapi", "GET", "/api/migration/openapi.json", Permission.NONE, handlers.openapi,
+        "This description.",
+    ),
+    Endpoint(
+        "session", "POST", "/api/migration/session", Permission.NONE, handlers.session,
+        "Exchange the token of a one-time link for a session.",
+        body={
+            "type": "object",
+            "properties": {"one_time_token": {"type": "string"}},
+            "required": ["one_time_token"],
+        },
+    ),
+    Endpoint(
+        "import_local_storage", "POST", "/api/migration/export-localStorage", _ADMIN,
+        handlers.import_local_storage, "Import a dump of localStorage.",
+        query={
+            "dry_run": "true: only say what would be done",
+            "mode": "merge (default) or replace",
+            "on_conflict": "incoming (default), existing or fail",
+            "include": "caches: also take caches and interface state",
+        },
+        body=_OBJECT, body_limit=IMPORT_LIMIT,
+    ),
+    Endpoint(
+        "get_inventory", "GET", "/api/migration/get-inventory", _READ, handlers.inventory,
+        "All inventory, each document in the shape it came in.",
+    ),
+    Endpoint(
+        "get_documents", "GET", "/api/migration/documents", _READ, handlers.documents,
+        "Every stored localStorage key with its raw string.",
+        query={"device_id": "whose preferences to include"},
+    ),
+    Endpoint(
+        "backup_status", "GET", "/api/migration/backup-status", _READ, handlers.backup_status,
+        "How the backups are doing.",
+    ),
+    Endpoint(
+        "create_backup", "POST", "/api/migration/create-backup", _ADMIN, handlers.create_backup,
+        "Make a backup now.", body=_OBJECT, body_required=False,
+    ),
+    Endpoint(
+        "list_backups", "GET", "/api/migration/backups", _READ, handlers.list_backups,
+        "The backups, newest first.",
+    ),
+    Endpoint(
+        "restore_backup", "POST", "/api/migration/backups/{backup_id}/restore", _ADMIN,
+        handlers.restore_backup, "Restore a backup as one commit.",
+        query={"dry_run": "true: only say what would be done"},
+        body=_OBJECT, body_required=False,
+    ),
+    Endpoint(
+        "get_all", "GET", "/api/inventory/get-all", _READ, handlers.inventory,
+        "All inventory, each document in the shape it came in.",
+    ),
+    Endpoint(
+        "stats", "GET", "/api/inventory/stats", _READ, handlers.stats, "Counts per kind.",
+    ),
+    Endpoint(
+        "changes", "GET", "/api/inventory/changes", _READ, handlers.changes,
+        "Commits after a cursor, oldest first.",
+        query={"since": "a revision or the cursor of an earlier answer", "limit": "1 to 1000"},
+    ),
+    Endpoint(
+        "get_settings", "GET", "/api/inventory/settings", _READ, handlers.settings,
+        "The settings by key.",
+    ),
+    *(
+        Endpoint(
+            f"update_{kind}", "POST", path, _WRITE, handlers.updater(kind), summary,
+            body=UPDATE_TYPES[kind],
+        )
+        for kind, path, summary in (
+            ("event_inventory", "/api/inventory/event-inventory/update", "Update an item."),
+            ("event_stock", "/api/inventory/event-stock/update", "Update a stock level."),
+            ("station_config", "/api/inventory/station-config/update", "Configure a station."),
+            ("station_quantity", "/api/inventory/station-quantity/update", "Allot a quantity."),
+            ("setting", "/api/inventory/settings/update", "Update a setting."),
+            ("adjust", "/api/inventory/adjust", "Add to a number, whatever it is by then."),
+        )
+    ),
+    Endpoint(
+        "batch_update", "POST", "/api/inventory/batch-update", _WRITE, handlers.batch_update,
+        "Several updates as one commit: all or none.",
+        body={
+            "type": "object",
+            "properties": {
+                "updates": {
+                    "type": "array",
+                    "maxItems": 1000,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "type": {"enum": list(UPDATE_TYPES)},
+                            "data": {"type": "object"},
+                        },
+                        "required": ["type", "data"],
+                    },
+                }
+            },
+            "required": ["updates"],
+        },
+    ),
+)  # fmt: skip

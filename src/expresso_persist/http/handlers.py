@@ -1,0 +1,265 @@
+"""What answers each endpoint. Nothing here knows a web framework."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from expresso_persist.changelog import commit_to_json
+from expresso_persist.errors import InvalidInput, NotFound, PayloadTooLarge, Problem
+from expresso_persist.http.call import Call
+from expresso_persist.http.messages import Response
+from expresso_persist.records import Commit, Operation
+from expresso_persist.state import State
+from expresso_persist.updates import Update, read_update, update_operations
+
+__all__ = [
+    "backup_status",
+    "batch_update",
+    "changes",
+    "create_backup",
+    "documents",
+    "health",
+    "import_local_storage",
+    "inventory",
+    "list_backups",
+    "openapi",
+    "restore_backup",
+    "session",
+    "settings",
+    "stats",
+    "success",
+    "updater",
+]
+
+MAX_BATCH = 1_000
+
+
+def success(
+    message: str, data: Any = None, revision: int | None = None, **headers: str
+) -> Response:
+    """The seed's envelope for an answer."""
+    content: dict[str, Any] = {"success": True, "message": message}
+    if data is not None:
+        content["data"] = data
+    if revision is not None:
+        content["revision"] = revision
+    return Response(
+        200,
+        msgspec.json.encode(content),
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def health(call: Call) -> Response:
+    call.store.inventory.head()
+    return success(
+        "Ready.",
+        {
+            "status": "ok",
+            "version": importlib.metadata.version("expresso-persist"),
+            "database": call.store.database.dialect,
+        },
+    )
+
+
+def openapi(call: Call) -> Response:
+    return Response(200, msgspec.json.encode(call.api.openapi()))
+
+
+def session(call: Call) -> Response:
+    token = call.body().get("one_time_token")
+    tokens = call.api.one_time_tokens
+    if not isinstance(token, str) or len(token) > 256:
+        raise InvalidInput(
+            "one_time_token is the token of a link.", problems=[Problem("one_time_token", "text")]
+        )
+    if tokens is None:
+        raise NotFound("This server hands out no one-time links; sign in with a token.")
+    value, until = tokens.exchange(token)
+    return success(
+        "Signed in.",
+        {
+            "token": value,
+            "expires_at": until.isoformat().replace("+00:00", "Z"),
+            "permissions": ["read", "write", "admin"],
+        },
+    )
+
+
+def import_local_storage(call: Call) -> Response:
+    query = call.request.query
+    options: dict[str, Any] = {
+        "mode": query.get("mode", "merge"),
+        "on_conflict": query.get("on_conflict", "incoming"),
+        "include": [name for name in query.get("include", "").split(",") if name],
+    }
+    importer = call.store.importer
+    if call.flag("dry_run"):
+        receipt = importer.plan(call.request.body, **options)
+        message = "This is what an import would do; nothing was stored."
+    else:
+        receipt = importer.import_(
+            call.request.body,
+            actor=call.actor.name,
+            idempotency_key=call.idempotency_key,
+            **options,
+        )
+        message = "Imported." if receipt.committed else "Everything was stored already."
+    return success(message, receipt.to_json(), receipt.revision)
+
+
+def inventory(call: Call) -> Response:
+    return call.api.cached(call, "inventory", _inventory)
+
+
+def _inventory(call: Call) -> tuple[str, bytes]:
+    head, content = call.store.inventory.inventory_json()
+    body = {
+        "success": True,
+        "message": "All inventory.",
+        "data": msgspec.Raw(content),
+        "revision": head.revision,
+    }
+    return head.etag, msgspec.json.encode(body)
+
+
+def documents(call: Call) -> Response:
+    dump = call.store.inventory.dump(call.request.query.get("device_id"))
+    return success("Every stored document.", dump, dump["revision"])
+
+
+def stats(call: Call) -> Response:
+    data = call.store.inventory.stats()
+    return success("Counts per kind.", data, data["revision"])
+
+
+def settings(call: Call) -> Response:
+    inventory = call.store.inventory
+    return success("The settings.", inventory.settings(), inventory.head().revision)
+
+
+def changes(call: Call) -> Response:
+    query = call.request.query
+    limit = query.get("limit", "100")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= 1000):
+        raise InvalidInput("limit is 1 to 1000.", problems=[Problem("limit", "1 to 1000")])
+    page = call.store.inventory.changes(query.get("since", "0"), int(limit))
+    data = {
+        "commits": [commit_to_json(commit) for commit in page.commits],
+        "cursor": page.cursor,
+        "reset": page.reset,
+        "has_more": page.has_more,
+    }
+    return success("Changes.", data)
+
+
+def backup_status(call: Call) -> Response:
+    return success("Backup status.", call.store.backups.status())
+
+
+def create_backup(call: Call) -> Response:
+    notes = call.body().get("notes", "")
+    if not isinstance(notes, str) or len(notes) > 1_000:
+        raise InvalidInput("notes is a short text.", problems=[Problem("notes", "a text")])
+    backup = call.store.backups.create("manual", notes, call.actor.name)
+    return success("Backup made.", backup.to_json(), backup.revision)
+
+
+def list_backups(call: Call) -> Response:
+    found = call.store.backups.list()
+    return success("Backups.", {"backups": [backup.to_json() for backup in found]})
+
+
+def restore_backup(call: Call) -> Response:
+    kinds = call.body().get("kinds")
+    if kinds is not None and not (
+        isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)
+    ):
+        raise InvalidInput("kinds is a list of texts.", problems=[Problem("kinds", "a list")])
+    backup_id = call.request.path_params["backup_id"]
+    dry_run = call.flag("dry_run")
+    plan = call.store.backups.restore(
+        backup_id, actor=call.actor.name, dry_run=dry_run, kinds=kinds
+    )
+    data = plan.to_json()
+    message = "This is what a restore would do." if dry_run else "Restored."
+    return success(message, data, call.store.inventory.head().revision)
+
+
+def updater(kind: str) -> Callable[[Call], Response]:
+    """The handler of one kind of update."""
+
+    def handle(call: Call) -> Response:
+        return _commit(call, [read_update(kind, call.body())], adjust=kind == "adjust")
+
+    return handle
+
+
+def batch_update(call: Call) -> Response:
+    items = call.body().get("updates")
+    if not isinstance(items, list):
+        raise InvalidInput(
+            "updates is a list of {type, data}.", problems=[Problem("updates", "a list")]
+        )
+    if len(items) > MAX_BATCH:
+        raise PayloadTooLarge(f"A batch has at most {MAX_BATCH} updates; send several.")
+    updates: list[Update] = []
+    for index, item in enumerate(items):
+        path = f"updates[{index}]"
+        if not isinstance(item, Mapping) or not isinstance(item.get("type"), str):
+            raise InvalidInput(
+                f"{path} is not {{type, data}}.", problems=[Problem(path, "{type, data}")]
+            )
+        updates.append(read_update(item["type"], item.get("data"), f"{path}.data"))
+    return _commit(call, updates)
+
+
+def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> Response:
+    decide = update_operations(updates)
+    expected = call.expected_revision
+    touched: list[Operation] = []
+
+    def operations(state: State) -> list[Operation]:
+        decided = decide(state)
+        if expected is not None:
+            decided = [attrs.evolve(op, expected_revision=expected) for op in decided]
+        touched[:] = decided
+        return decided
+
+    commit = call.store.inventory.commit(
+        operations,
+        actor=call.actor.name,
+        idempotency_key=call.idempotency_key,
+        request=call.fingerprint,
+    )
+    data = _adjusted(call, commit, touched, updates[0]) if adjust else None
+    headers = {"Idempotency_Replayed": "true"} if commit.replayed else {}
+    message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
+    return success(message, data, commit.revision, **headers)
+
+
+def _adjusted(
+    call: Call, commit: Commit, touched: Sequence[Operation], update: Update
+) -> dict[str, Any]:
+    """The number after an adjustment."""
+    if commit.changes:
+        change = commit.changes[0]
+        key, record = change.key, change.after
+    elif touched:
+        key = touched[0].key
+        record = call.store.inventory.get(key.kind, *key.parts)
+    else:
+        return {}
+    field = getattr(touched[0], "field", None) if touched else getattr(update, "field", None)
+    data = record.data if record is not None else None
+    value = data.get(field) if isinstance(data, dict) and field is not None else data
+    below = isinstance(value, (int, float)) and value < 0
+    return {
+        "kind": key.kind, "key": list(key.parts), "field": field, "value": value,
+        "below_zero": below,
+    }  # fmt: skip
