@@ -225,7 +225,10 @@ class InventoryRepository:
                     state.load(operation.key for operation in wanted)
                     changes = apply(wanted, state.at)
                     now = dt.datetime.now(dt.UTC)
-                    if not changes and idempotency_key is None:
+                    # A named request is remembered even if it changed nothing, so that its
+                    # repetition cannot undo a later change. An import that finds
+                    # everything stored is the same at any time.
+                    if not changes and (idempotency_key is None or source == "import"):
                         return Commit(
                             head.revision, actor, source, note, now, head.hash, stored=False
                         )

@@ -51,7 +51,7 @@ class Update:
         extra: Members that the request has beyond the known ones.
     """
 
-    extra: Mapping[str, Json] = attrs.field(factory=dict)
+    extra: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -112,11 +112,12 @@ class Api:
             response = endpoint.handler(Call(self, request, actor, store))
         except ExpressoPersistError as error:
             if error.status >= 500:
-                logger.error("%s answered %s: %s", endpoint.name, error.status, error.code)
+                # No traceback: it would carry SQL and paths into the log.
+                logger.error("%s answered %s: %s", endpoint.name, error.status, error.code)  # noqa: TRY400
             return self._failure(error)
         except Exception as error:  # noqa: BLE001 - the last line: nothing leaks to the client
             name = secrets.token_hex(4)
-            logger.error("%s failed (%s): %s", endpoint.name, name, type(error).__name__)
+            logger.error("%s failed (%s): %s", endpoint.name, name, type(error).__name__)  # noqa: TRY400
             return self._failure(
                 ExpressoPersistError(f"Something went wrong on the server (reference {name}).")
             )

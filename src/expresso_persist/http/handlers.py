@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,14 @@ __all__ = [
 MAX_BATCH = 1_000
 
 
+def encode(content: Any) -> bytes:
+    """JSON, also of strings with half a surrogate pair, which UTF-8 has no bytes for."""
+    try:
+        return msgspec.json.encode(content)
+    except UnicodeEncodeError:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def success(
     message: str, data: Any = None, revision: int | None = None, **headers: str
 ) -> Response:
@@ -50,12 +59,13 @@ def success(
         content["revision"] = revision
     return Response(
         200,
-        msgspec.json.encode(content),
+        encode(content),
         {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
 def health(call: Call) -> Response:
+    """Tell that the database answers."""
     call.store.inventory.head()
     return success(
         "Ready.",
@@ -68,10 +78,12 @@ def health(call: Call) -> Response:
 
 
 def openapi(call: Call) -> Response:
+    """Give the OpenAPI document."""
     return Response(200, msgspec.json.encode(call.api.openapi()))
 
 
 def session(call: Call) -> Response:
+    """Exchange a one-time link for a session."""
     token = call.body().get("one_time_token")
     tokens = call.api.one_time_tokens
     if not isinstance(token, str) or len(token) > 256:
@@ -92,6 +104,7 @@ def session(call: Call) -> Response:
 
 
 def import_local_storage(call: Call) -> Response:
+    """Import a dump, or say what that would do."""
     query = call.request.query
     options: dict[str, Any] = {
         "mode": query.get("mode", "merge"),
@@ -114,6 +127,7 @@ def import_local_storage(call: Call) -> Response:
 
 
 def inventory(call: Call) -> Response:
+    """Give all inventory."""
     return call.api.cached(call, "inventory", _inventory)
 
 
@@ -129,21 +143,25 @@ def _inventory(call: Call) -> tuple[str, bytes]:
 
 
 def documents(call: Call) -> Response:
+    """Give every stored document as a dump."""
     dump = call.store.inventory.dump(call.request.query.get("device_id"))
     return success("Every stored document.", dump, dump["revision"])
 
 
 def stats(call: Call) -> Response:
+    """Count what is stored."""
     data = call.store.inventory.stats()
     return success("Counts per kind.", data, data["revision"])
 
 
 def settings(call: Call) -> Response:
+    """Give the settings."""
     inventory = call.store.inventory
     return success("The settings.", inventory.settings(), inventory.head().revision)
 
 
 def changes(call: Call) -> Response:
+    """Give a page of the change feed."""
     query = call.request.query
     limit = query.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= 1000):
@@ -159,10 +177,12 @@ def changes(call: Call) -> Response:
 
 
 def backup_status(call: Call) -> Response:
+    """Tell how the backups are doing."""
     return success("Backup status.", call.store.backups.status())
 
 
 def create_backup(call: Call) -> Response:
+    """Make a backup now."""
     notes = call.body().get("notes", "")
     if not isinstance(notes, str) or len(notes) > 1_000:
         raise InvalidInput("notes is a short text.", problems=[Problem("notes", "a text")])
@@ -171,11 +191,13 @@ def create_backup(call: Call) -> Response:
 
 
 def list_backups(call: Call) -> Response:
+    """List the backups."""
     found = call.store.backups.list()
     return success("Backups.", {"backups": [backup.to_json() for backup in found]})
 
 
 def restore_backup(call: Call) -> Response:
+    """Restore a backup, or say what that would do."""
     kinds = call.body().get("kinds")
     if kinds is not None and not (
         isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)
@@ -201,6 +223,7 @@ def updater(kind: str) -> Callable[[Call], Response]:
 
 
 def batch_update(call: Call) -> Response:
+    """Carry out several updates as one commit."""
     items = call.body().get("updates")
     if not isinstance(items, list):
         raise InvalidInput(
