@@ -278,7 +278,14 @@ def _adjusted(
         record = call.store.inventory.get(key.kind, *key.parts)
     else:
         return {}
-    field = getattr(touched[0], "field", None) if touched else getattr(update, "field", None)
+    field = getattr(touched[0], "field", None) if touched else None
+    if commit.changes and field is None:  # a repetition: what did the first one change?
+        change = commit.changes[0]
+        before = change.before.data if change.before is not None else None
+        after = change.after.data if change.after is not None else None
+        field = getattr(update, "field", None) or "quantity"
+        if isinstance(before, dict) and isinstance(after, dict):
+            field = next(name for name in after if after[name] != before.get(name))
     data = record.data if record is not None else None
     value = data.get(field) if isinstance(data, dict) and field is not None else data
     below = isinstance(value, (int, float)) and value < 0

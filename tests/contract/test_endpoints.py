@@ -1,0 +1,207 @@
+"""The HTTP contract, the same on every framework and database."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from expresso_persist import Store
+from expresso_persist.http.auth import Permission
+from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+
+UPDATE = "/api/inventory/station-quantity/update"
+OAT = {"station_id": 1, "item_name": "Oat milk", "quantity": 100}
+
+
+def path_of(endpoint: Endpoint) -> str:
+    return endpoint.path.replace("{backup_id}", "none")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_every_endpoint_is_closed(client: Any, endpoint: Endpoint) -> None:
+    """Without credentials 401, with too little permission 403; the answer tells no cause."""
+    path = path_of(endpoint)
+    if endpoint.permission is Permission.NONE:
+        assert client(endpoint.method, path, {} if endpoint.body else None).status != 403
+        return
+    missing = client(endpoint.method, path, {}, token=None)
+    wrong = client(endpoint.method, path, {}, token="wrong-token")
+    assert missing.status == wrong.status == 401
+    assert missing.body == wrong.body
+    assert missing.headers["www-authenticate"] == "Bearer"
+    if endpoint.permission > Permission.READ:
+        assert client(endpoint.method, path, {}, token="read-token").status == 403
+
+
+def test_the_seeds_calls_work(client: Any) -> None:
+    """A batch of each kind, read back in the seed's shapes."""
+    answer = client(
+        "POST",
+        "/api/inventory/batch-update",
+        {
+            "updates": [
+                {
+                    "type": "event_inventory",
+                    "data": {"category": "milk", "item_name": "Oat milk", "enabled": False},
+                },
+                {
+                    "type": "event_stock",
+                    "data": {"item_name": "Oat milk", "category": "milk", "total_quantity": 10.125},
+                },
+                {"type": "station_config", "data": {"station_id": 1, "config_data": {"a": [1]}}},
+                {"type": "station_quantity", "data": OAT},
+            ]
+        },
+    )
+    assert (answer.status, answer.json["revision"]) == (200, 1)
+    data = client("GET", "/api/inventory/get-all").json["data"]
+    assert data["event_inventory"] == {"milk": {"Oat milk": {"enabled": False}}}
+    assert data["event_stock_levels"]["Oat milk"] == {
+        "category": "milk",
+        "total": 10.125,
+        "allocated": 0,
+        "available": 10.125,
+        "unit": "units",
+    }
+    assert data["station_inventory_configs"] == {"1": {"a": [1]}}
+    assert data["station_inventory_quantities"] == {"1": {"Oat milk": 100}}
+    assert client("GET", "/api/inventory/stats").json["data"]["stock_items"] == 1
+
+
+def test_a_batch_is_all_or_nothing(client: Any, store: Store) -> None:
+    """The error names the element, and nothing before it stays."""
+    updates = [
+        {"type": "station_quantity", "data": OAT},
+        {"type": "station_quantity", "data": {**OAT, "quantity": "many"}},
+    ]
+    answer = client("POST", "/api/inventory/batch-update", {"updates": updates})
+    assert answer.status == 422
+    assert answer.json["details"][0]["path"] == "updates[1].data.quantity"
+    assert store.inventory.head().revision == 0
+
+
+def test_fifty_stations_adjusting_lose_nothing(client: Any, store: Store) -> None:
+    """An adjustment is a delta, whatever the number is by then."""
+    assert client("POST", UPDATE, OAT).status == 200
+    body = {"station_id": "1", "item_name": "Oat milk", "delta": -0.1}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: client("POST", "/api/inventory/adjust", body).status, range(50))
+        )
+    assert answers == [200] * 50
+    record = store.inventory.get("station_quantity", "1", "", "Oat milk")
+    assert record is not None
+    assert record.data == 95
+
+
+def test_the_same_request_twice_is_one(client: Any, store: Store) -> None:
+    """An Idempotency-Key gives the first answer again; with another body it is refused."""
+    client("POST", UPDATE, OAT)
+    body = {"station_id": 1, "item_name": "Oat milk", "delta": -1}
+    key = {"Idempotency-Key": "k1"}
+    first = client("POST", "/api/inventory/adjust", body, headers=key)
+    again = client("POST", "/api/inventory/adjust", body, headers=key)
+    assert first.json == again.json
+    assert again.headers["idempotency-replayed"] == "true"
+    other = client("POST", "/api/inventory/adjust", {**body, "delta": -2}, headers=key)
+    assert (other.status, other.json["code"]) == (422, "idempotency_mismatch")
+    assert store.inventory.head().revision == 2
+
+
+def test_a_stale_revision_is_refused(client: Any, store: Store) -> None:
+    """If-Match with an older revision answers 412 with the current value."""
+    client("POST", UPDATE, OAT)
+    client("POST", UPDATE, {**OAT, "quantity": 5})
+    answer = client("POST", UPDATE, OAT, headers={"If-Match": '"1"'})
+    assert answer.status == 412
+    assert answer.json["data"]["value"] == 5
+    assert store.inventory.head().revision == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b'{"station_id":1,"station_id":2}', "application/json", 422),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "application/json", 422),
+        (b'{"quantity":NaN}', "application/json", 400),
+        (b'{"quantity":1e999}', "application/json", 400),
+        (b'{"quantity":' + b"9" * 1_000_000 + b"}", "application/json", 400),
+        (b'{"station_id":1,"item_name":"a\\u0000","quantity":1}', "application/json", 422),
+        (b'{"station_id":1,"item_name":"\\ud800","quantity":1}', "application/json", 422),
+        (b'{"station_id":3.7,"item_name":"a","quantity":1}', "application/json", 422),
+        (b'{"station_id":true,"item_name":"a","quantity":1}', "application/json", 422),
+        (b'{"station_id":1,"item_name":"a","quantity":null}', "application/json", 422),
+        (b'{"station_id":1,"item_name":"a","quantity":1e16}', "application/json", 422),
+        (b" " * (1024 * 1024 + 1), "application/json", 413),
+    ],
+)
+def test_bad_input_is_refused(
+    client: Any, store: Store, body: bytes, kind: str, status: int
+) -> None:
+    """With the status that says why, and nothing stored."""
+    answer = client("POST", UPDATE, body, headers={"Content-Type": kind})
+    assert answer.status == status
+    assert answer.json["success"] is False
+    assert answer.json["error"]
+    assert store.inventory.head().revision == 0
+
+
+def test_what_is_unchanged_is_not_sent_again(client: Any) -> None:
+    """Reads carry an ETag; If-None-Match answers 304 until something changes."""
+    client("POST", UPDATE, OAT)
+    first = client("GET", "/api/inventory/get-all")
+    headers = {"If-None-Match": first.headers["etag"]}
+    assert client("GET", "/api/inventory/get-all", headers=headers).status == 304
+    client("POST", UPDATE, {**OAT, "quantity": 1})
+    assert client("GET", "/api/inventory/get-all", headers=headers).status == 200
+
+
+def test_a_backup_is_made_and_restored(client: Any, store: Store) -> None:
+    """Dry run first, then one commit; what came after the backup is undone."""
+    client("POST", UPDATE, OAT)
+    backup = client("POST", "/api/migration/create-backup", {"notes": "before"}).json["data"]
+    client("POST", UPDATE, {**OAT, "quantity": 1})
+    path = f"/api/migration/backups/{backup['id']}/restore"
+    assert client("POST", path + "?dry_run=true").status == 200
+    assert store.inventory.head().revision == 2
+    assert client("POST", path).status == 200
+    record = store.inventory.get("station_quantity", "1", "", "Oat milk")
+    assert record is not None
+    assert record.data == 100
+    assert client("GET", "/api/migration/backup-status").json["data"]["total_backups"] >= 1
+
+
+def test_settings_and_changes(client: Any) -> None:
+    """A setting comes back, a secret does not go in, and the feed tells both."""
+    path = "/api/inventory/settings/update"
+    assert client("POST", path, {"key": "theme", "value": {"dark": True}}).status == 200
+    assert client("POST", path, {"key": "sms", "value": {"auth_token": "x1"}}).status == 422
+    assert client("GET", "/api/inventory/settings").json["data"] == {"theme": {"dark": True}}
+    page = client("GET", "/api/inventory/changes?since=0").json["data"]
+    assert [commit["revision"] for commit in page["commits"]] == [1]
+    rest = client("GET", f"/api/inventory/changes?since={page['cursor']}").json["data"]
+    assert (rest["commits"], rest["reset"]) == ([], False)
+    assert client("GET", "/api/inventory/changes?since=99").json["data"]["reset"] is True
+
+
+def test_the_page_and_the_description_are_served(client: Any) -> None:
+    """Under a strict content policy, without credentials."""
+    page = client("GET", "/static/localStorage-to-database-migration.html", token=None)
+    assert page.status == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    described = client("GET", "/api/migration/openapi.json", token=None).json
+    assert described["openapi"].startswith("3.1")
+    assert set(described["paths"]) == {endpoint.path for endpoint in ENDPOINTS}
+
+
+def test_a_prefix_moves_everything(mount: Any, store: Store) -> None:
+    """Endpoints and page alike."""
+    send = mount(store, prefix="/coffee")
+    assert send("GET", "/coffee/api/migration/health", {}, b"").status == 200
+    assert send("GET", "/api/migration/health", {}, b"").status == 404
