@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -78,7 +78,7 @@ def mount(request: pytest.FixtureRequest) -> Callable[..., Callable[..., Answer]
 
 
 @pytest.fixture
-def client(mount: Callable[..., Callable[..., Answer]], store: Store) -> Iterator[Client]:
+def client(mount: Callable[..., Callable[..., Answer]], store: Store) -> Client:
     """Asks an endpoint; ``token=None`` asks without credentials."""
     send = mount(store, authorize=BearerTokens(TOKENS))
 
@@ -87,7 +87,7 @@ def client(mount: Callable[..., Callable[..., Answer]], store: Store) -> Iterato
         path: str,
         body: Any = None,
         *,
-        token: str | None = "admin-token",  # noqa: S107 - of the test
+        token: str | None = "admin-token",
         headers: dict[str, str] | None = None,
     ) -> Answer:
         sent = dict(headers or {})
@@ -99,4 +99,4 @@ def client(mount: Callable[..., Callable[..., Answer]], store: Store) -> Iterato
             sent.setdefault("Content-Type", "application/json")
         return send(method, path, sent, content)
 
-    yield ask
+    return ask

@@ -106,7 +106,7 @@ def test_any_storage_survives_import_and_export(storage: dict[str, str]) -> None
 
 def test_secrets_are_refused_wherever_they_hide(store: Store) -> None:
     """By key, by value, nested, in text and in JSON inside a string."""
-    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"  # noqa: S105 - made up
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
     storage = {
         "token": "abc",
         "mine": token,
