@@ -135,17 +135,20 @@ class Database:
         self, connection: Connection, table: sa.Table, row: Mapping[str, Any]
     ) -> bool:
         """Insert ``row`` unless its primary key is there; tell whether it was inserted."""
+        key = table.primary_key.columns  # drivers disagree on the count of affected rows
         if self.dialect == "sqlite":
             from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-            result = connection.execute(sqlite_insert(table).values(**row).on_conflict_do_nothing())
+            result = connection.execute(
+                sqlite_insert(table).values(**row).on_conflict_do_nothing().returning(*key)
+            )
         else:
             from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
             result = connection.execute(
-                postgresql_insert(table).values(**row).on_conflict_do_nothing()
+                postgresql_insert(table).values(**row).on_conflict_do_nothing().returning(*key)
             )
-        return bool(result.rowcount == 1)
+        return result.first() is not None
 
     def bulk_insert(
         self, connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
