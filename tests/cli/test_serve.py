@@ -269,6 +269,25 @@ def test_a_taken_port_is_told_nicely(tmp_path: Path, adapter: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_flask_expresso_works_on_the_hosts_store(sqlite_url: str) -> None:
+    """The same verbs on the store that the application was given, and not on a default one."""
+    if BARE:
+        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
+    import flask
+
+    from expresso_persist_flask import register_routes
+
+    with Store(sqlite_url, migrate=True) as store:
+        app = flask.Flask("host")
+        register_routes(app, store)
+        runner = app.test_cli_runner()
+        result = runner.invoke(args=["expresso", "import", "-"], input='{"coffee_wait_time": "6"}')
+        assert result.exit_code == 0, result.output
+        assert store.inventory.head().revision == 1
+        told = json.loads(runner.invoke(args=["expresso", "status", "--json"]).stdout)
+        assert told["stats"]["revision"] == 1
+
+
 def test_without_an_adapter_the_pip_line_is_told(tmp_path: Path) -> None:
     """The message names what to install."""
     code = (

@@ -61,9 +61,9 @@ def register_routes(
         )
     app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
     if "expresso" not in app.cli.commands:
-        from expresso_persist.cli import cli
+        from expresso_persist.cli import host_group
 
-        app.cli.add_command(cli, "expresso")
+        app.cli.add_command(host_group(lambda: opened))
     if backups:
         opened.backups.start()
     return api
