@@ -130,8 +130,9 @@ def test(arguments: list[str]) -> None:
                 failed.append(name)
     say("tests")
     workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+    installed = {**os.environ, "EXPRESSO_TEST_INSTALLED": "1"}
     try:
-        run(binaries / "python", "-m", "pytest", *(arguments or workers))
+        run(binaries / "python", "-m", "pytest", *(arguments or workers), env=installed)
     except subprocess.CalledProcessError as error:
         failed.append("tests" if error.returncode != 5 else "tests (none were run)")
     say(f"{time.monotonic() - started:.0f} seconds")
