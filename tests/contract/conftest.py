@@ -10,13 +10,8 @@ import attrs
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http import Actor, BearerTokens, Permission
-
-TOKENS = {
-    "admin-token": Actor("admin", Permission.ADMIN),
-    "write-token": Actor("writer", Permission.WRITE),
-    "read-token": Actor("reader", Permission.READ),
-}
+from expresso_persist.http import BearerTokens
+from expresso_persist.testing import TOKENS
 
 
 @attrs.frozen
