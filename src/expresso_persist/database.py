@@ -293,8 +293,14 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
             "The database file cannot be opened; check that its folder exists and can be "
             "written to.",
         )
+    if state == "42P07" or "already exists" in text:
+        return SchemaMismatch(
+            "The database has tables of another program under the names that expresso-persist "
+            "uses; give it a database of its own."
+        )
     connection_lost = error.connection_invalidated or (
-        type(original).__name__ in ("OperationalError", "InterfaceError")
+        not isinstance(original, sqlite3.Error)
+        and type(original).__name__ in ("OperationalError", "InterfaceError")
         and (not state or state[:2] in ("08", "57", "53", "3D", "28"))
     )
     if connection_lost:
