@@ -11,15 +11,16 @@ import contextlib
 import datetime as dt
 import os
 import sqlite3
+import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPool
 
 from expresso_persist.errors import (
     DatabaseReadOnly,
@@ -29,11 +30,18 @@ from expresso_persist.errors import (
     SchemaMismatch,
     StorageFull,
 )
+from expresso_persist.sharing import SharedCalls
 
 __all__ = ["Database", "TransactionRetry"]
 
 BUSY_TIMEOUT = 10.0
 """Seconds that a SQLite writer waits for another one before it gives up."""
+
+
+IDLE_BEFORE_PING = 2.0
+"""Seconds without use after which a connection is tried out before it is used again."""
+
+T = TypeVar("T")
 
 
 class TransactionRetry(DatabaseUnavailable):
@@ -66,9 +74,13 @@ class Database:
         self.dialect: Literal["sqlite", "postgresql"] = (
             "sqlite" if name == "sqlite" else "postgresql"
         )
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        if self._owned:
-            _forget_connections_after_fork(self.engine)
+        # A pool of its own, because changing a connection's isolation back and forth costs
+        # more than the statement; a host's engine and a database in memory have one pool.
+        self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        if self._owned and not isinstance(self.engine.pool, StaticPool):
+            self._single = _create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
+        self._shared = SharedCalls()
+        _databases.add(self)
 
     @property
     def url(self) -> str:
@@ -79,6 +91,14 @@ class Database:
         """Close the connections, unless the engine is the caller's."""
         if self._owned:
             self.engine.dispose()
+            self._single.dispose()
+
+    def forget_connections(self) -> None:
+        """After a fork: do not talk over the parent's sockets (gunicorn's preload)."""
+        self._shared = SharedCalls()
+        if self._owned:
+            self.engine.dispose(close=False)
+            self._single.dispose(close=False)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -109,11 +129,18 @@ class Database:
                 yield connection
             connection.commit()
 
-    @contextlib.contextmanager
-    def statement(self) -> Iterator[Connection]:
-        """A connection for single statements, each its own transaction: one round trip."""
-        with _translated(), self._autocommit.connect() as connection:
-            yield connection
+    def shared(self, key: Hashable, look_up: Callable[[Connection], T]) -> T:
+        """Do a look-up of one statement once for all threads that ask for it at a time.
+
+        Every caller gets what a look-up found that began after the call, so nobody is
+        told of a state that was over when they asked.
+        """
+
+        def call() -> T:
+            with _translated(), self._single.connect() as connection:
+                return look_up(connection)
+
+        return self._shared.call(key, call)
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
@@ -179,7 +206,7 @@ class Database:
             cursor.close()
 
 
-def _create_engine(url: str | URL) -> Engine:
+def _create_engine(url: str | URL, **options: Any) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -190,11 +217,10 @@ def _create_engine(url: str | URL) -> Engine:
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     # Parameters stay out of error messages: they are the users' data.
-    options: dict[str, Any] = {"hide_parameters": True}
+    options["hide_parameters"] = True
     if parsed.get_backend_name() == "postgresql":
         # PgBouncer in transaction mode cannot keep server-side prepared statements.
         options["connect_args"] = {"prepare_threshold": None}
-        options["pool_pre_ping"] = True
         options["pool_timeout"] = 10
     elif parsed.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
@@ -208,7 +234,32 @@ def _create_engine(url: str | URL) -> Engine:
         ) from None
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        sa.event.listen(engine, "checkin", _note_use)
+        sa.event.listen(engine, "checkout", _ping_after_idling)
     return engine
+
+
+def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ping_after_idling(
+    connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    """Replace a connection that died while nobody used it.
+
+    Unlike ``pool_pre_ping`` this asks only after a pause, because the question costs as
+    much as a look-up. A connection that dies in between fails one request.
+    """
+    used = record.info.get("used")
+    if used is None or time.monotonic() - used < IDLE_BEFORE_PING:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -229,17 +280,12 @@ def _begin_sqlite(connection: Connection, statement: str) -> None:
     connection.exec_driver_sql(statement)
 
 
-_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _forget_connections_after_fork(engine: Engine) -> None:
-    """A forked worker must not talk over its parent's sockets (gunicorn's preload)."""
-    _open_engines.add(engine)
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for engine in list(_open_engines):
-        engine.dispose(close=False)
+    for database in list(_databases):
+        database.forget_connections()
 
 
 if hasattr(os, "register_at_fork"):

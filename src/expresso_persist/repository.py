@@ -81,8 +81,9 @@ class InventoryRepository:
 
     def head(self) -> Head:
         """Where the tenant stands; one look-up by primary key."""
-        with self.database.statement() as connection:
-            head = read_head(connection, self.tenant)
+        head = self.database.shared(
+            ("head", self.tenant), lambda connection: read_head(connection, self.tenant)
+        )
         return head if head is not None else self._ensure_tenant()
 
     def get(self, kind: str, *parts: str) -> Record | None:

@@ -137,7 +137,7 @@ class Api:
         """The encoded body of the current revision, made once; 304 where the client has it."""
         etag = call.store.inventory.head().etag
         headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-        if call.request.headers.get("if-none-match") == etag:
+        if _has(call.request.headers.get("if-none-match"), etag):
             return Response(304, b"", headers)
         place = (call.store.tenant, name)
         with self._lock:
@@ -168,6 +168,13 @@ class Api:
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
         return Response(error.status, msgspec.json.encode(content), headers)
+
+
+def _has(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client holds this version; a proxy that compresses makes tags weak."""
+    if if_none_match is None:
+        return False
+    return etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
 
 
 def _headers() -> dict[str, str]:

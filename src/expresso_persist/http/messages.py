@@ -18,7 +18,7 @@ class Request:
         method: ``GET``, ``HEAD`` or ``POST``.
         path: The path, prefix included.
         query: The query's parameters, the last of each.
-        headers: The headers; names in lower case.
+        headers: The headers, looked up by names in lower case.
         body: The body, already within the endpoint's limit.
         path_params: What the path's placeholders matched.
         native: The framework's own request, for an ``authorize`` hook of the host.

@@ -90,7 +90,7 @@ def _request(native: NativeRequest, body: bytes) -> Request:
         native.method,
         native.url.path,
         dict(native.query_params),
-        dict(native.headers),
+        native.headers,  # finds a name in any case
         body,
         dict(native.path_params),
         native,

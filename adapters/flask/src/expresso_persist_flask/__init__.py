@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import flask
 
@@ -92,7 +93,7 @@ def _request(body: bytes, path_params: dict[str, str]) -> Request:
         request.method,
         request.path,
         {name: values[-1] for name, values in request.args.lists()},
-        {name.lower(): value for name, value in request.headers.items()},
+        cast("Mapping[str, str]", request.headers),  # finds a name in any case
         body,
         path_params,
         request,

@@ -1,0 +1,62 @@
+"""One call for everyone who was waiting for it to begin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
+
+__all__ = ["SharedCalls"]
+
+T = TypeVar("T")
+
+
+class SharedCalls:
+    """Runs equal calls of several threads once.
+
+    A thread that asks while a call runs does not join that one, which may have looked
+    already, but the next, together with all that ask until it begins.
+    """
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, threading.Lock] = {}
+        self._next: dict[Hashable, _Flight] = {}
+
+    def call(self, key: Hashable, action: Callable[[], T]) -> T:
+        """The result of ``action``, or of that of another thread with the same key.
+
+        Raises:
+            Exception: What the action raised; everyone who waited for it gets it.
+        """
+        with self._lock:
+            flight = self._next.get(key)
+            if flight is None:
+                mine = self._next[key] = _Flight()
+                running = self._running.setdefault(key, threading.Lock())
+        if flight is not None:
+            with flight.over:
+                pass
+            if flight.error is not None:
+                raise flight.error
+            return cast("T", flight.result)
+        try:
+            with running:
+                with self._lock:
+                    del self._next[key]
+                result = mine.result = action()
+        except BaseException as error:
+            mine.error = error
+            raise
+        finally:
+            mine.over.release()
+        return result
+
+
+class _Flight:
+    def __init__(self) -> None:
+        self.over = threading.Lock()
+        self.over.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
