@@ -1,6 +1,7 @@
 """Import of N items against one upsert and commit per row, and against bare COPYs.
 
-The row-at-a-time import writes one table and no audit trail, as the replaced system does;
+The row-at-a-time import writes one table (with the columns that the replaced system's has:
+a serial id, two times, who did it) and no audit trail;
 ours writes the records, a change each, the commit and the layout, and proves the document
 before. The COPY is the same rows into the same tables, already in memory: the floor.
 """
@@ -23,9 +24,11 @@ from expresso_persist import Store
 from expresso_persist.tables import RECORD_TABLES
 from expresso_persist.tables import changes as changes_table
 
+SERIAL = {"sqlite": "INTEGER PRIMARY KEY", "postgresql": "SERIAL PRIMARY KEY"}
 UPSERT = sa.text(
-    "INSERT INTO benchmark_rows (category, item_name, enabled) VALUES (:c, :n, :e) "
-    "ON CONFLICT (category, item_name) DO UPDATE SET enabled = excluded.enabled"
+    "INSERT INTO benchmark_rows (category, item_name, enabled, created_by) "
+    "VALUES (:c, :n, :e, 'benchmark') ON CONFLICT (category, item_name) "
+    "DO UPDATE SET enabled = excluded.enabled, updated_at = CURRENT_TIMESTAMP"
 )
 
 
@@ -92,7 +95,7 @@ def bare_copy(store: Store, items: int) -> float:
     started = time.perf_counter()
     with store.database.write() as connection:
         for table, content in zip(tables, rows, strict=True):
-            store.database.bulk_insert(connection, table, content)
+            store.database.bulk_insert(connection, table, content, len(content))
     return time.perf_counter() - started
 
 
@@ -112,8 +115,12 @@ def main() -> None:
                 connection.execute(sa.text("DROP TABLE IF EXISTS benchmark_rows"))
                 connection.execute(
                     sa.text(
-                        "CREATE TABLE benchmark_rows (category TEXT, item_name TEXT, "
-                        "enabled BOOLEAN, PRIMARY KEY (category, item_name))"
+                        f"CREATE TABLE benchmark_rows (id {SERIAL[store.database.dialect]}, "
+                        "category VARCHAR(100) NOT NULL, item_name VARCHAR(200) NOT NULL, "
+                        "enabled BOOLEAN DEFAULT true, "
+                        "created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, "
+                        "updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, "
+                        "created_by VARCHAR(100), UNIQUE (category, item_name))"
                     )
                 )
             for items in (100, 1_000, 10_000):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -178,27 +179,43 @@ class Database:
         return result.first() is not None
 
     def bulk_insert(
-        self, connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
+        self,
+        connection: Connection,
+        table: sa.Table,
+        rows: Iterable[Mapping[str, Any]],
+        count: int,
     ) -> None:
-        """Insert many rows; every row has the same columns.
+        """Insert ``count`` rows; every row has the same columns.
 
-        PostgreSQL gets a COPY, which takes rows about ten times as fast as statements do.
+        PostgreSQL gets a COPY, which takes rows about ten times as fast as statements do,
+        and works on those it has while ``rows`` makes more.
         """
-        if not rows:
-            return
         dialect = connection.dialect
-        if self.dialect == "sqlite" or dialect.driver != "psycopg" or len(rows) < 8:
+        if not count:
+            return
+        if self.dialect == "sqlite" or dialect.driver != "psycopg" or count < 8:
             connection.execute(sa.insert(table), list(rows))
             return
-        names = list(rows[0])
-        preparer = dialect.identifier_preparer
-        columns = ", ".join(preparer.quote(name) for name in names)
+        rest = iter(rows)
+        first = next(rest)
+        columns = [table.c[name] for name in first]
+        # Times are alike in all rows of a commit; the driver would write out each.
+        times = [i for i, column in enumerate(columns) if column.type.python_type is dt.datetime]
+        written: dict[dt.datetime | None, str | None] = {None: None}
+        names = ", ".join(dialect.identifier_preparer.quote(column.name) for column in columns)
+        target = dialect.identifier_preparer.format_table(table)
         cursor = connection.connection.cursor()
         try:
-            with cursor.copy(f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row([row[name] for name in names])
-        except Exception as error:
+            with cursor.copy(f"COPY {target} ({names}) FROM STDIN") as copy:
+                for row in itertools.chain([first], rest):
+                    values = list(row.values())
+                    for index in times:
+                        moment = values[index]
+                        if moment not in written:
+                            written[moment] = moment.isoformat()
+                        values[index] = written[moment]
+                    copy.write_row(values)
+        except dialect.loaded_dbapi.Error as error:
             raise DBAPIError.instance(
                 "COPY", None, error, dialect.loaded_dbapi.Error, dialect=dialect
             ) from error

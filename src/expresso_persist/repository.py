@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -334,16 +334,10 @@ class InventoryRepository:
                     sa.delete(table).where(condition),
                     [_key_parameters(keys, change) for change in removed],
                 )
-            rows = [
-                record_row(
-                    change.after, self.tenant, commit.revision, commit.created_at, commit.actor
-                )
-                for change in (*added, *changed)
-                if change.after is not None
-            ]
-            self.database.bulk_insert(connection, table, rows[: len(added)])
+            self.database.bulk_insert(connection, table, self._rows(added, commit), len(added))
             if changed:
-                updated = [name for name in rows[-1] if name not in (*keys, *_FIXED_COLUMNS)]
+                rows = list(self._rows(changed, commit))
+                updated = [name for name in rows[0] if name not in (*keys, *_FIXED_COLUMNS)]
                 connection.execute(
                     sa.update(table)
                     .where(condition)
@@ -353,9 +347,16 @@ class InventoryRepository:
                             **_key_parameters(keys, change),
                             **{f"new_{name}": row[name] for name in updated},
                         }
-                        for change, row in zip(changed, rows[len(added) :], strict=True)
+                        for change, row in zip(changed, rows, strict=True)
                     ],
                 )
+
+    def _rows(self, changes: Iterable[Change], commit: Commit) -> Iterator[Mapping[str, Any]]:
+        for change in changes:
+            assert change.after is not None
+            yield record_row(
+                change.after, self.tenant, commit.revision, commit.created_at, commit.actor
+            )
 
     def _write_log(
         self,
@@ -382,7 +383,7 @@ class InventoryRepository:
         self.database.bulk_insert(
             connection,
             changes_table,
-            [
+            (
                 {
                     "tenant_id": self.tenant,
                     "revision": commit.revision,
@@ -393,7 +394,8 @@ class InventoryRepository:
                     "after": row.after,
                 }
                 for ordinal, row in enumerate(rows)
-            ],
+            ),
+            len(rows),
         )
         connection.execute(
             sa.update(tenants)
