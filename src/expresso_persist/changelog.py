@@ -81,13 +81,16 @@ def commit_hash(
     source: str,
     note: str,
     created_at: dt.datetime,
+    idempotency_key: str | None,
+    fingerprint: str | None,
+    receipt: str | None,
     rows: Iterable[ChangeRow],
 ) -> str:
     """SHA-256, hexadecimal, over the previous hash and the commit's canonical JSON lines."""
     digest = hashlib.sha256()
     moment = created_at.astimezone(dt.UTC).isoformat(timespec="microseconds")
-    header = [previous, tenant, revision, actor, source, note, moment]
-    lines = [jsontext.dumps(header)]  # type: ignore[arg-type]
+    header: list[jsontext.Json] = [previous, tenant, revision, actor, source, note, moment]
+    lines = [jsontext.dumps([*header, idempotency_key, fingerprint, receipt])]
     lines.extend(jsontext.dumps([row.kind, row.record_key, row.before, row.after]) for row in rows)
     digest.update("\n".join(lines).encode())
     return digest.hexdigest()

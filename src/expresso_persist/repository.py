@@ -235,6 +235,7 @@ class InventoryRepository:
                         )
                     revision = head.revision + 1
                     rows = changelog.change_rows(changes)
+                    told = receipt(revision) if callable(receipt) else receipt
                     commit = Commit(
                         revision,
                         actor,
@@ -249,11 +250,14 @@ class InventoryRepository:
                             source=source,
                             note=note,
                             created_at=now,
+                            idempotency_key=idempotency_key,
+                            fingerprint=fingerprint,
+                            receipt=told,
                             rows=rows,
                         ),
                         tuple(changes),
                         idempotency_key,
-                        receipt(revision) if callable(receipt) else receipt,
+                        told,
                     )
                     self._write_records(connection, commit)
                     self._write_log(connection, commit, fingerprint, rows)

@@ -1,0 +1,123 @@
+"""Whatever somebody edits, deletes, inserts or reorders in the database, verify finds it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from expresso_persist import Store
+from expresso_persist.records import Put, Setting
+from expresso_persist.tables import RECORD_TABLES, changes, commits, metadata, tenants
+from shorthand import PutQuantity
+
+# What is no part of the history: when a tenant or a row began, and the names of copies.
+NOT_COVERED = {"tenant_id", "epoch", "created_at"}
+EDITS = [
+    pytest.param(table, column.name, id=f"{table.name}.{column.name}")
+    for table in (tenants, commits, changes, *RECORD_TABLES.values())
+    for column in table.columns
+    if column.name not in NOT_COVERED or (table is commits and column.name != "tenant_id")
+]
+
+
+@pytest.fixture
+def history(store: Store, put: PutQuantity) -> Store:
+    """A store with rows in every table of records and a few commits."""
+    store.importer.import_(
+        {
+            "localStorage": {
+                "event_inventory": '{"milk":[{"id":"oat","name":"Oat","enabled":true}]}',
+                "event_stock_levels": '{"milk":[{"id":"oat","quantity":5,"unit":"l"}]}',
+                "station_inventory_configs": '{"1":{"milk":{"oat":true}}}',
+                "station_inventory_quantities": '{"1":{"milk":{"oat":{"quantity":2}}}}',
+                "coffee_stock_station_1": '{"milk":[{"id":"oat","amount":1,"capacity":9}]}',
+                "event_menu": '{"latte":1}',
+                "coffee_broken": '{"latte":',
+                "event_branding": '{"name": "Fair"}',
+            }
+        },
+        actor="test",
+        idempotency_key="first",
+    )
+    store.inventory.commit([Put(Setting.of("a", data=1))], actor="test", note="a note")
+    put("oat", 3)
+    put("oat", 4)
+    assert store.inventory.verify().ok
+    return store
+
+
+def other_value(column: sa.Column[Any], value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(column.type, sa.Double) or isinstance(value, int):
+        value = value or 0
+        return value + 1000
+    if isinstance(value, dt.datetime):
+        return value + dt.timedelta(seconds=1)
+    if column.name in ("data", "before", "after") and value is not None:
+        return str(value).replace("1", "2").replace("a", "b")
+    return "other" if value is None else f"{value}x"
+
+
+@pytest.mark.parametrize(("table", "column"), EDITS)
+def test_an_edited_value_is_found(history: Store, table: sa.Table, column: str) -> None:
+    with history.database.engine.begin() as connection:
+        row = connection.execute(sa.select(table).order_by(*table.primary_key).limit(1)).first()
+        if row is None:
+            pytest.fail(f"the history has no row in {table.name}")
+        here = sa.and_(*(c == row._mapping[c.name] for c in table.primary_key))
+        value = other_value(table.c[column], row._mapping[column])
+        connection.execute(sa.update(table).where(here).values({column: value}))
+    report = history.inventory.verify()
+    assert not report.ok
+    assert report.problems
+
+
+@pytest.mark.parametrize("table", [commits, changes, *RECORD_TABLES.values()], ids=str)
+def test_a_deleted_row_is_found(history: Store, table: sa.Table) -> None:
+    with history.database.engine.begin() as connection:
+        row = connection.execute(sa.select(table).limit(1)).first()
+        assert row is not None
+        here = sa.and_(*(c == row._mapping[c.name] for c in table.primary_key))
+        connection.execute(sa.delete(table).where(here))
+    assert not history.inventory.verify().ok
+
+
+@pytest.mark.parametrize("newest", [1, 2])
+def test_cut_off_newest_commits_are_found(history: Store, newest: int) -> None:
+    head = history.inventory.head().revision
+    with history.database.engine.begin() as connection:
+        for table in (changes, commits):
+            connection.execute(sa.delete(table).where(table.c.revision > head - newest))
+    assert not history.inventory.verify().ok
+
+
+def test_an_inserted_change_and_an_inserted_record_are_found(history: Store) -> None:
+    with history.database.engine.begin() as connection:
+        row = connection.execute(sa.select(changes).where(changes.c.revision == 3)).mappings().one()
+        connection.execute(sa.insert(changes), {**row, "ordinal": 99})
+    assert not history.inventory.verify().ok
+    with history.database.engine.begin() as connection:
+        connection.execute(sa.delete(changes).where(changes.c.ordinal == 99))
+    assert history.inventory.verify().ok
+    with history.database.engine.begin() as connection:
+        table = metadata.tables["station_inventory_quantities"]
+        record = connection.execute(sa.select(table)).mappings().first()
+        assert record is not None
+        connection.execute(sa.insert(table), {**record, "item_id": "smuggled"})
+    assert not history.inventory.verify().ok
+
+
+def test_swapped_commits_are_found(history: Store) -> None:
+    """The newest two change places, with their changes."""
+    head = history.inventory.head().revision
+    with history.database.engine.begin() as connection:
+        for table in (changes, commits):
+            for old, new in ((head, 99), (head - 1, head), (99, head - 1)):
+                connection.execute(
+                    sa.update(table).where(table.c.revision == old).values(revision=new)
+                )
+    assert not history.inventory.verify().ok
