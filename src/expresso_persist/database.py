@@ -18,10 +18,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPool
+from sqlalchemy.sql.selectable import GenerativeSelect
 
 from expresso_persist.errors import (
     DatabaseReadOnly,
@@ -42,6 +44,7 @@ BUSY_TIMEOUT = 10.0
 IDLE_BEFORE_PING = 2.0
 """Seconds without use after which a connection is tried out before it is used again."""
 
+S = TypeVar("S", bound=GenerativeSelect)
 T = TypeVar("T")
 
 
@@ -66,7 +69,7 @@ class Database:
         if (url is None) == (engine is None):
             raise InvalidConfiguration("Give a database URL or an engine, not both or none.")
         self._owned = engine is None
-        self.engine = _create_engine(url) if engine is None else engine  # type: ignore[arg-type]
+        self.engine: Engine = engine or _create_engine(url)  # type: ignore[arg-type]
         name = self.engine.dialect.name
         if name not in ("sqlite", "postgresql"):
             raise InvalidConfiguration(
@@ -152,7 +155,7 @@ class Database:
         assert isinstance(value, dt.datetime)
         return value.astimezone(dt.UTC)
 
-    def lock_rows(self, select: sa.Select[Any]) -> sa.Select[Any]:
+    def lock_rows(self, select: S) -> S:
         """Lock the selected rows until the transaction ends.
 
         SQLite has nothing to add: the transaction of :meth:`write` is the only writer.
@@ -250,10 +253,10 @@ def _create_engine(url: str | URL, **options: Any) -> Engine:
             f"{parsed.drivername} is not supported; use SQLite or PostgreSQL 14 or newer."
         ) from None
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", _prepare_sqlite)
     else:
-        sa.event.listen(engine, "checkin", _note_use)
-        sa.event.listen(engine, "checkout", _ping_after_idling)
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _ping_after_idling)
     return engine
 
 

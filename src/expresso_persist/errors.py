@@ -75,7 +75,7 @@ class ExpressoPersistError(Exception):
         text = message or (type(self).__doc__ or "").strip().split("\n", 1)[0]
         super().__init__(text)
         self.message = text
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         self.retry_after = retry_after
         self.context: Mapping[str, Any] = dict(context or {})
 

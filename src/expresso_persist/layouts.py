@@ -223,7 +223,7 @@ class Codec:
 
     def _sibling_container(self, node: Node) -> Container:
         """A new category looks like the last one beside it."""
-        containers = [child.container for _, child in node.children.values()]
+        containers: list[Container] = [child.container for _, child in node.children.values()]
         return containers[-1] if containers else self.default_container
 
 
@@ -279,20 +279,20 @@ class _CategoriesCodec(Codec):
 class EventInventoryCodec(_CategoriesCodec):
     """What the event offers, by category."""
 
-    record_type = EventItem
+    record_type: ClassVar[type[Record]] = EventItem
 
 
 class StationStockCodec(_CategoriesCodec):
     """``{category: [item, …]}`` of one station, the station being in the key."""
 
-    record_type = StationStock
-    default_container = "list"
+    record_type: ClassVar[type[Record]] = StationStock
+    default_container: ClassVar[Container] = "list"
 
 
 class EventStockCodec(Codec):
     """``{category: {id: {…}}}`` (nested) or ``{item name: {category, total, …}}`` (flat)."""
 
-    record_type = StockLevel
+    record_type: ClassVar[type[Record]] = StockLevel
     _LEAF_MEMBERS = ("total", "allocated", "available", "quantity", "total_quantity")
 
     def role(self, path: Path, value: Json) -> Literal["record", "container", "literal"]:
@@ -332,7 +332,7 @@ class EventStockCodec(Codec):
 class StationConfigCodec(Codec):
     """``{station id: anything}``: one record per station."""
 
-    record_type = StationConfig
+    record_type: ClassVar[type[Record]] = StationConfig
 
     def role(self, path: Path, value: Json) -> Literal["record", "container", "literal"]:
         return "record"
@@ -344,7 +344,7 @@ class StationConfigCodec(Codec):
 class StationQuantityCodec(Codec):
     """``{station: {category: {item: {quantity}}}}`` or ``{station: {item: number}}``."""
 
-    record_type = StationQuantity
+    record_type: ClassVar[type[Record]] = StationQuantity
 
     def role(self, path: Path, value: Json) -> Literal["record", "container", "literal"]:
         if len(path) == 2:

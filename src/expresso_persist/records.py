@@ -134,7 +134,7 @@ class EventItem(Record):
 
     kind = "event_inventory"
     table = "event_inventory"
-    key_columns = ("category", "item_id")
+    key_columns: ClassVar[tuple[str, ...]] = ("category", "item_id")
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)
@@ -150,7 +150,7 @@ class StockLevel(Record):
 
     kind = "event_stock"
     table = "event_stock_levels"
-    key_columns = ("category", "item_id")
+    key_columns: ClassVar[tuple[str, ...]] = ("category", "item_id")
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)
@@ -175,7 +175,7 @@ class StationConfig(Record):
 
     kind = "station_config"
     table = "station_inventory_configs"
-    key_columns = ("station_id",)
+    key_columns: ClassVar[tuple[str, ...]] = ("station_id",)
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)
@@ -190,7 +190,7 @@ class StationQuantity(Record):
 
     kind = "station_quantity"
     table = "station_inventory_quantities"
-    key_columns = ("station_id", "category", "item_id")
+    key_columns: ClassVar[tuple[str, ...]] = ("station_id", "category", "item_id")
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)
@@ -208,7 +208,7 @@ class StationStock(Record):
 
     kind = "station_stock"
     table = "station_stock"
-    key_columns = ("station_id", "category", "item_id")
+    key_columns: ClassVar[tuple[str, ...]] = ("station_id", "category", "item_id")
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)
@@ -230,7 +230,7 @@ class Setting(Record):
 
     kind = "setting"
     table = "system_settings"
-    key_columns = ("setting_key",)
+    key_columns: ClassVar[tuple[str, ...]] = ("setting_key",)
 
     def columns(self) -> dict[str, Column]:
         return {"setting_value": self.text, "setting_type": "general", "description": None}
@@ -241,7 +241,7 @@ class StoredDocument(Record):
 
     kind = "document"
     table = "stored_documents"
-    key_columns = ("document_key", "device_id")
+    key_columns: ClassVar[tuple[str, ...]] = ("document_key", "device_id")
 
 
 class Layout(Record):
@@ -249,7 +249,7 @@ class Layout(Record):
 
     kind = "layout"
     table = "document_layouts"
-    key_columns = ("document_key",)
+    key_columns: ClassVar[tuple[str, ...]] = ("document_key",)
 
     def columns(self) -> dict[str, Column]:
         return {"layout": _string(jsontext.peek(self.text), "layout", "")}
@@ -260,7 +260,7 @@ class QuarantinedValue(Record):
 
     kind = "quarantined"
     table = "quarantined_values"
-    key_columns = ("id",)
+    key_columns: ClassVar[tuple[str, ...]] = ("id",)
 
     def columns(self) -> dict[str, Column]:
         data = jsontext.peek(self.text)

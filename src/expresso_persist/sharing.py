@@ -31,11 +31,10 @@ class SharedCalls:
             Exception: What the action raised; everyone who waited for it gets it.
         """
         with self._lock:
-            flight = self._next.get(key)
-            if flight is None:
-                mine = self._next[key] = _Flight()
-                running = self._running.setdefault(key, threading.Lock())
-        if flight is not None:
+            running = self._running.setdefault(key, threading.Lock())
+            mine = _Flight()
+            flight = self._next.setdefault(key, mine)
+        if flight is not mine:
             with flight.over:
                 pass
             if flight.error is not None:

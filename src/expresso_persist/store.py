@@ -58,10 +58,9 @@ class Store:
             SchemaMismatch: The tables are missing, older or newer than this version.
             DatabaseUnavailable: The database does not answer.
         """
-        if engine is None:
-            self.database = Database(url if url is not None else default_url())
-        else:
-            self.database = Database(url, engine=engine)
+        if url is None and engine is None:
+            url = default_url()
+        self.database: Database = Database(url, engine=engine)
         self.tenant = tenant
         try:
             if migrate:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from expresso_persist.records import RECORD_TYPES
 
@@ -41,7 +41,7 @@ __all__ = [
     "tenants",
 ]
 
-metadata = MetaData(
+metadata: MetaData = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -54,8 +54,13 @@ metadata = MetaData(
 class UtcDateTime(TypeDecorator[dt.datetime]):
     """A timezone-aware UTC time on both databases."""
 
-    impl = DateTime(timezone=True)
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = DateTime(timezone=True)
+    cache_ok: bool | None = True
+
+    @property
+    def python_type(self) -> type[dt.datetime]:
+        """What its values are; older SQLAlchemy does not ask ``impl``."""
+        return dt.datetime
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
         """Convert to UTC; SQLite stores the naive UTC text."""
@@ -156,7 +161,7 @@ _business(
 
 RECORD_TABLES = {kind: metadata.tables[cls.table] for kind, cls in RECORD_TYPES.items()}
 
-tenants = Table(
+tenants: Table = Table(
     "tenants",
     metadata,
     _key("tenant_id"),
@@ -166,7 +171,7 @@ tenants = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-commits = Table(
+commits: Table = Table(
     "commits",
     metadata,
     Column("tenant_id", Text, ForeignKey("tenants.tenant_id"), primary_key=True),
@@ -184,7 +189,7 @@ commits = Table(
 
 # No foreign key to commits: both are written by one statement block under the tenant's
 # lock, and a check per row would cost an import as much as writing the rows does.
-changes = Table(
+changes: Table = Table(
     "changes",
     metadata,
     _key("tenant_id"),
@@ -197,7 +202,7 @@ changes = Table(
 )
 Index(None, changes.c.tenant_id, changes.c.kind, changes.c.record_key, changes.c.revision)
 
-data_backups = Table(
+data_backups: Table = Table(
     "data_backups",
     metadata,
     Column("tenant_id", Text, ForeignKey("tenants.tenant_id"), primary_key=True),
@@ -221,7 +226,7 @@ data_backups = Table(
 )
 Index(None, data_backups.c.tenant_id, data_backups.c.created_at)
 
-backup_chunks = Table(
+backup_chunks: Table = Table(
     "backup_chunks",
     metadata,
     _key("tenant_id"),
@@ -232,7 +237,7 @@ backup_chunks = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-leases = Table(
+leases: Table = Table(
     "leases",
     metadata,
     _key("tenant_id"),

@@ -52,7 +52,7 @@ TOKENS = {
     "read-token": Actor("reader", Permission.READ),
 }
 UPDATE = "/api/inventory/station-quantity/update"
-OAT = {"station_id": 1, "item_name": "Oat milk", "quantity": 100}
+OAT: dict[str, Any] = {"station_id": 1, "item_name": "Oat milk", "quantity": 100}
 
 
 def path_of(endpoint: Endpoint) -> str:

@@ -81,7 +81,9 @@ class Backup:
         return value
 
 
-_COLUMNS = tuple(data_backups.c[field.name] for field in attrs.fields(Backup))
+_COLUMNS: tuple[sa.Column[Any], ...] = tuple(
+    data_backups.c[field.name] for field in attrs.fields(Backup)
+)
 
 
 def _backup(row: sa.Row[Any]) -> Backup:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
+from typing import NamedTuple
 
 import attrs
 import sqlalchemy as sa
@@ -33,15 +34,21 @@ RESTORE = "restore"
 _LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def lock_row(
-    database: Database, connection: Connection, tenant: str, name: str
-) -> sa.Row[tuple[str, dt.datetime, dt.datetime]]:
+class LeaseRow(NamedTuple):
+    """A row of the table of leases."""
+
+    holder: str
+    acquired_at: dt.datetime
+    expires_at: dt.datetime
+
+
+def lock_row(database: Database, connection: Connection, tenant: str, name: str) -> LeaseRow:
     """Lock the row ``name`` until the transaction ends, creating it when it is missing."""
     _add_row(database, connection, tenant, name)
     select = sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(
         leases.c.tenant_id == tenant, leases.c.name == name
     )
-    return connection.execute(database.lock_rows(select)).one()
+    return LeaseRow(*connection.execute(database.lock_rows(select)).one())
 
 
 def _add_row(database: Database, connection: Connection, tenant: str, name: str) -> None:
@@ -101,7 +108,7 @@ class Lease:
         self._name = name
         self._label = label
         self._token = secrets.token_hex(8)
-        self.ttl = dt.timedelta(seconds=ttl)
+        self.ttl: dt.timedelta = dt.timedelta(seconds=ttl)
 
     @property
     def holder(self) -> str:

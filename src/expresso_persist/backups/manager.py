@@ -76,8 +76,8 @@ class BackupManager:
         """
         if not interval >= 1:
             raise InvalidConfiguration("The interval between backups is at least 1 second.")
-        self.rotation = rotation or Rotation(keep_last=50)
-        self.interval = float(interval)
+        self.rotation: Rotation = rotation or Rotation(keep_last=50)
+        self.interval: float = float(interval)
         self._database = database
         self._repository = repository
         self._catalog = Catalog(repository.tenant)

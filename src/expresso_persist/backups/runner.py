@@ -44,8 +44,8 @@ class Runner:
     """
 
     def __init__(self, database: Database, tenant: str, interval: float, work: Work) -> None:
-        self.lease = Lease(database, tenant, interval / 2)
-        self.due = DueMark(database, tenant, dt.timedelta(seconds=interval))
+        self.lease: Lease = Lease(database, tenant, interval / 2)
+        self.due: DueMark = DueMark(database, tenant, dt.timedelta(seconds=interval))
         self.last_error: str | None = None
         self._database = database
         self._work = work

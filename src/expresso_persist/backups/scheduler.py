@@ -13,7 +13,7 @@ from expresso_persist.errors import ExpressoPersistError
 
 __all__ = ["Scheduler", "describe"]
 
-logger = logging.getLogger("expresso_persist.backups")
+logger: logging.Logger = logging.getLogger("expresso_persist.backups")
 
 _FIRST_RETRY = 5.0
 

@@ -36,7 +36,7 @@ from expresso_persist.store import Store
 
 __all__ = ["Api"]
 
-logger = logging.getLogger("expresso_persist.http")
+logger: logging.Logger = logging.getLogger("expresso_persist.http")
 _ANYONE = Actor("anonymous", Permission.NONE)
 _KEPT_BODIES = 32
 
@@ -67,7 +67,7 @@ class Api:
             one_time_tokens: Links of ``serve`` that can be exchanged for a session.
         """
         self.store = store
-        self.prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self.prefix: str = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self.one_time_tokens = one_time_tokens
         self._tenant = tenant
         ways: list[Authorize] = [authorize] if authorize is not None else []

@@ -470,13 +470,13 @@ def _read_json(item: Item, device: str, codec: Codec | None) -> _Document | KeyR
 
 
 def _taken_apart(key: str, codec: Codec, value: Json, text: str, raw: str | None) -> _Document:
+    decoded, why = None, "did not come back equal"
     try:
         decoded = codec.decode(value)
-        why = "did not come back equal"
         proved = codec.encode(decoded.records, decoded.root) == text
     except UnknownLayout as error:
         why, proved = str(error), False
-    if not proved:
+    if decoded is None or not proved:
         return attrs.evolve(
             _whole_document(key, "", text, raw, "whole"),
             reason=f"Stored whole: its shape is not one that is kept in rows ({why}).",
