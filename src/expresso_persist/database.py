@@ -38,7 +38,7 @@ from expresso_persist.sharing import SharedCalls
 __all__ = ["Database", "TransactionRetry"]
 
 BUSY_TIMEOUT = 10.0
-"""Seconds that a SQLite writer waits for another one before it gives up."""
+"""Seconds that a writer waits for another one before it gives up."""
 
 
 IDLE_BEFORE_PING = 2.0
@@ -130,6 +130,10 @@ class Database:
                 # upgrades later fails at once when another one wrote in between.
                 _begin_sqlite(connection, "BEGIN IMMEDIATE")
             with _rolled_back(connection):
+                if self.dialect == "postgresql":
+                    connection.exec_driver_sql(
+                        f"SET LOCAL lock_timeout = {round(BUSY_TIMEOUT * 1000)}"
+                    )
                 yield connection
             connection.commit()
 
@@ -240,7 +244,18 @@ def _create_engine(url: str | URL, **options: Any) -> Engine:
     options["hide_parameters"] = True
     if parsed.get_backend_name() == "postgresql":
         # PgBouncer in transaction mode cannot keep server-side prepared statements.
-        options["connect_args"] = {"prepare_threshold": None}
+        # A server that is cut off must be noticed in seconds, not after TCP's two hours.
+        defaults = {
+            "prepare_threshold": None,
+            "connect_timeout": 10,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+        }
+        options["connect_args"] = {
+            name: value for name, value in defaults.items() if name not in parsed.query
+        }
         options["pool_timeout"] = 10
     elif parsed.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
