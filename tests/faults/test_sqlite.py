@@ -45,10 +45,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill_until_full(store: Store) -> int:
     """Commit until the disk is full; the last revision that was confirmed."""
     confirmed = 1
-    with pytest.raises(StorageFull) as caught:
+
+    def fill() -> None:
+        nonlocal confirmed
         while confirmed < 1000:
             put(store, confirmed + 1, size=20_000)
             confirmed += 1
+
+    with pytest.raises(StorageFull) as caught:
+        fill()
     assert caught.value.status == 507
     assert "INSERT" not in str(caught.value)
     return confirmed
