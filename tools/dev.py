@@ -6,7 +6,6 @@ virtual environment of its own in the clone (`.venv`, `.venv-test`); delete it t
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -28,6 +27,14 @@ def run(*command: object, **options: Any) -> None:
     subprocess.run([str(part) for part in command], check=True, cwd=ROOT, **options)
 
 
+def succeeds(*command: str) -> bool:
+    """Whether a command that may fail did not; what it says stays with it."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 def ensure_venv_module() -> None:
     """Debian ships Python without what `python3 -m venv` needs; get it, or say how."""
     try:
@@ -39,18 +46,12 @@ def ensure_venv_module() -> None:
         if shutil.which("apt-get") is None:
             sys.exit(f"{advice} (or your system's equivalent), then repeat the command.")
         prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        if prefix and shutil.which("sudo") is None:
+        if prefix and not succeeds("sudo", "-n", "true"):
             sys.exit(f"{advice} as root, then repeat the command.")
         say(f"installing {package}, which Debian keeps apart from Python")
-        options = {
-            "stdout": subprocess.DEVNULL,
-            "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        }
-        try:
-            run(*prefix, "apt-get", "update", "-qq", **options)
-            run(*prefix, "apt-get", "install", "-y", "-qq", package, **options)
-        except subprocess.CalledProcessError:
-            sys.exit(f"{advice} as root, then repeat the command.")
+        apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        if not (succeeds(*apt, "update") and succeeds(*apt, "install", "-y", package)):
+            sys.exit(f"That did not work. {advice} as root, then repeat the command.")
 
 
 class Environment:
@@ -78,7 +79,13 @@ class Environment:
 
     def pip(self, *arguments: object) -> None:
         quiet = ["-q", "--disable-pip-version-check", "--no-input"]
-        run(self.binaries / "python", "-m", "pip", "install", *quiet, *arguments)
+        try:
+            run(self.binaries / "python", "-m", "pip", "install", *quiet, *arguments)
+        except subprocess.CalledProcessError:
+            sys.exit(
+                "pip could not install what is needed; its reason is above. "
+                "Is there a network? Repeat the command to try again."
+            )
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(sys.version.encode())
@@ -144,13 +151,15 @@ def test(arguments: list[str]) -> None:
 def main() -> None:
     if sys.version_info < (3, 11):
         sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["serve", "test"])
-    options, rest = parser.parse_known_args()
+    # Everything after the verb, --help included, belongs to the server or to pytest.
+    verb, *rest = sys.argv[1:]
     try:
-        {"serve": serve, "test": test}[options.command](rest)
+        {"serve": serve, "test": test}[verb](rest)
     except subprocess.CalledProcessError as error:
         sys.exit(f"This command failed ({error.returncode}): {' '.join(map(str, error.cmd))}")
+    except KeyboardInterrupt:
+        say("stopped; repeat the command to go on")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,12 @@ import click
 
 from expresso_persist.backups import Backup
 from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
+from expresso_persist.errors import BackupNotFound
 from expresso_persist.store import Store
 
 __all__ = ["backup"]
+
+_NONE_YET = "There is no backup yet; `backup create` makes one."
 
 
 @click.group(cls=Verbs)
@@ -51,7 +54,7 @@ def list_(target: Target, terminal: Terminal) -> None:
         )
         for made in found
     ]
-    lines = table(rows) if found else ["There is no backup yet: expresso-persist backup create"]
+    lines = table(rows) if found else [_NONE_YET]
     terminal.result({"backups": [made.to_json() for made in found]}, *lines)
 
 
@@ -147,7 +150,7 @@ def _resolve(store: Store, backup_id: str) -> str:
         return backup_id
     newest = next((b for b in store.backups.list() if b.backup_status == "completed"), None)
     if newest is None:
-        raise click.UsageError("There is no backup yet: expresso-persist backup create")
+        raise BackupNotFound(_NONE_YET)
     return newest.id
 
 

@@ -7,6 +7,8 @@ import functools
 import getpass
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +21,19 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from expresso_persist.database import Database
-from expresso_persist.errors import ExpressoPersistError, SchemaMismatch
+from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, SchemaMismatch
 from expresso_persist.store import Store, default_url
 
-__all__ = ["HOST_STORE", "NEEDS_A_LOOK", "Target", "Terminal", "Verbs", "plain", "verb"]
+__all__ = [
+    "HOST_STORE",
+    "NEEDS_A_LOOK",
+    "Target",
+    "Terminal",
+    "Verbs",
+    "invocation",
+    "plain",
+    "verb",
+]
 
 HOST_STORE = "expresso_persist.store"
 """Key in ``click.Context.meta`` of a host's function that returns its store."""
@@ -37,6 +48,23 @@ def plain(text: object) -> str:
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in str(text)
     )
+
+
+def invocation() -> str:
+    """What to type, from where the user is, to call this command again.
+
+    After ``./serve`` in a clone that is ``.venv/bin/expresso-persist``: no PATH has it.
+    """
+    name, script = "expresso-persist", Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return "python -m expresso_persist"
+    if script.name != name or not script.exists():
+        return name
+    found = shutil.which(name)
+    if found is not None and script.samefile(found):
+        return name
+    below = os.path.relpath(script)
+    return shlex.quote(str(script) if below.startswith(os.pardir) else below)
 
 
 class Failure(click.ClickException):
@@ -143,10 +171,27 @@ class Target:
             # Opening it would leave an empty file where somebody mistyped a name.
             raise SchemaMismatch(
                 f"There is no database {Database(self.url).url} yet; create it with "
-                "`expresso-persist init`, or name another one with --database."
+                f"`{invocation()} init`, or name another one with --database."
             )
-        with Store(self.url, tenant=self.tenant or "default", migrate=migrate) as store:
+        with self.reached():
+            store = Store(self.url, tenant=self.tenant or "default", migrate=migrate)
+        with store:
             yield store
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[None]:
+        """Say which server it was that did not answer; trying again is no help here."""
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            url = make_url(self.url)
+            if url.get_backend_name() == "sqlite":
+                raise  # it tells about the file
+            where = url.render_as_string(hide_password=True)
+            raise DatabaseUnavailable(
+                f"No answer from {where}. Does the server run, and are address, name and "
+                "password right?"
+            ) from error
 
 
 @attrs.frozen

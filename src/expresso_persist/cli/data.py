@@ -29,14 +29,16 @@ def init(target: Target, terminal: Terminal, dry_run: bool) -> None:
         # In memory, when there is no file yet: a dry run leaves nothing behind.
         database = Database("sqlite://" if target.is_missing_file else target.url)
         try:
-            steps = migrations.upgrade(database, dry_run=True)
+            with target.reached():
+                steps = migrations.upgrade(database, dry_run=True)
         finally:
             database.close()
     else:
         existed = not target.is_missing_file
         database = Database(target.url)
         try:
-            steps = migrations.upgrade(database)
+            with target.reached():
+                steps = migrations.upgrade(database)
         finally:
             database.close()
         if not existed:

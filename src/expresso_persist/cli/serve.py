@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from expresso_persist.cli.base import Target, Terminal, plain, verb
+from expresso_persist.cli.base import Target, Terminal, invocation, plain, verb
 from expresso_persist.demo import load_demo
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.store import Store
@@ -93,7 +93,7 @@ def serve(
             "pid": os.getpid(),
             "demo": told,
         }
-        terminal.result(data, *_lines(data, host))
+        terminal.result(data, *_lines(data, host, named=target.database is not None))
         _RUNNERS[framework](app, listener)
         terminal.note("Stopped.")
 
@@ -161,7 +161,8 @@ def _demo(store: Store) -> str:
     return f"loaded {receipt.totals['stored']} documents, {receipt.records.added} records"
 
 
-def _lines(data: dict[str, Any], host: str) -> list[str]:
+def _lines(data: dict[str, Any], host: str, *, named: bool) -> list[str]:
+    same = " with the same --database" if named else ""
     lines = [
         f"expresso-persist with {data['adapter']}; Ctrl-C stops it.",
         "",
@@ -171,9 +172,7 @@ def _lines(data: dict[str, Any], host: str) -> list[str]:
     ]
     if data["demo"]:
         lines.append(f"Demo event      {data['demo']}")
-        lines.append(
-            "                see it with: expresso-persist status, expresso-persist export"
-        )
+        lines.append(f"                see it with: {invocation()} status{same}")
     if host not in _LOOPBACK:
         lines.append("Warning         plain HTTP beyond this machine; put a TLS proxy in front.")
     return lines
