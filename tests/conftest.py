@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from expresso_persist import Store
 
+# `tox -e bare` has no web framework, on purpose; nowhere else may one be missing unnoticed.
+collect_ignore = ["browser", "contract"] if os.environ.get("EXPRESSO_TEST_BARE") else []
+
 # Taken before `_clean_environment` hides it from the tests.
 _GIVEN_SERVER = given_server(os.environ)
 

@@ -31,8 +31,10 @@ Client = Callable[..., Answer]
 
 
 def _flask(store: Store, **options: Any) -> Callable[..., Answer]:
-    flask = pytest.importorskip("flask")
-    adapter = pytest.importorskip("expresso_persist_flask")
+    import flask
+
+    import expresso_persist_flask as adapter
+
     app = flask.Flask("test")
     adapter.register_routes(app, store, **options)
     client = app.test_client()
@@ -46,10 +48,11 @@ def _flask(store: Store, **options: Any) -> Callable[..., Answer]:
 
 
 def _fastapi(store: Store, **options: Any) -> Callable[..., Answer]:
-    fastapi = pytest.importorskip("fastapi")
-    adapter = pytest.importorskip("expresso_persist_fastapi")
     import anyio
+    import fastapi
     import httpx
+
+    import expresso_persist_fastapi as adapter
 
     app = fastapi.FastAPI()
     adapter.register_routes(app, store, **options)
