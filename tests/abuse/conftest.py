@@ -1,0 +1,5 @@
+"""Every test here runs on both adapters and both databases."""
+
+from mounted import client, mount
+
+__all__ = ["client", "mount"]
