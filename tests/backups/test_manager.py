@@ -121,7 +121,7 @@ def test_the_status_tells_how_the_backups_do(store: Store) -> None:
     assert status["next_due_at"] > status["last_success_at"]
     assert status["last_error"] is None
     assert "Milk" not in str(status)
-    assert any("mirror" in warning for warning in status["warnings"])
+    assert any("another place" in warning for warning in status["warnings"])
 
 
 def test_another_tenant_sees_nothing(store: Store) -> None:

@@ -59,7 +59,7 @@ def status(
 def _warnings(
     running: bool, latest: Backup | None, lag: float, interval: dt.timedelta, error: str | None
 ) -> list[str]:
-    found = ["Backups live only in the database they protect; set a mirror."]
+    found = ["Backups live only in the database they protect; copy it to another place too."]
     if not running:
         found.append(
             "Nobody makes automatic backups at the moment; start the scheduler or run "

@@ -169,7 +169,8 @@ def verify(target: Target, terminal: Terminal) -> None:
     with target.open() as store, terminal.working("Verifying"):
         report = store.inventory.verify()
     data = {"ok": report.ok, "commits": report.commits, "problems": list(report.problems)}
-    verdict = "all is well" if report.ok else f"{len(report.problems)} problems"
+    count = len(report.problems)
+    verdict = "all is well" if report.ok else f"{count} problem{'s' if count != 1 else ''}"
     terminal.result(
         data,
         *(plain(problem) for problem in report.problems),
@@ -187,7 +188,12 @@ def _read(file: Path) -> bytes:
 
 def _write(output: Path, content: bytes) -> None:
     """The old file or the new one, never half of either."""
-    descriptor, name = tempfile.mkstemp(dir=output.absolute().parent, prefix=f".{output.name}-")
+    folder = output.absolute().parent
+    try:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{output.name}-")
+    except OSError as error:
+        error.filename = str(folder)  # not the temporary name that nobody asked for
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -210,8 +216,8 @@ def _receipt_lines(receipt: Receipt) -> list[str]:
     lines += [f"  {line}" for line in table(rows)] if rows else []
     if receipt.conflicts:
         lines.append(
-            f"{len(receipt.conflicts)} values differed; "
-            f"the {receipt.conflicts[0].resolution} ones were kept."
+            f"Values that differed: {len(receipt.conflicts)}; "
+            f"what was kept: {receipt.conflicts[0].resolution}."
         )
     if receipt.dry_run:
         lines.append("Nothing was written: this was a dry run.")
