@@ -3,7 +3,8 @@
 ``loads`` is stricter than :func:`json.loads` (no ``NaN``, bounded nesting, optionally no
 duplicate members) and exact: integers keep every digit, ``5.0`` becomes ``5`` as it does
 in JavaScript, ``-0`` becomes ``0``. ``dumps`` writes what ``JSON.stringify`` writes for
-everything but numbers of 1e21 and beyond, where it omits the plus sign of the exponent.
+everything but numbers below 1e-4 and of 1e21 and beyond, whose exponent it writes in its
+own way; a text that it would not give back to the letter is kept beside the value.
 """
 
 from __future__ import annotations

@@ -1,5 +1,0 @@
-"""Every test here runs on both adapters and both databases."""
-
-from mounted import client, mount
-
-__all__ = ["client", "mount"]
