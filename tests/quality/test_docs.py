@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from ci import missing
 from expresso_persist.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "adapters/*/*.md", "benchmarks/*.md", "tests/*/*.md")
+    for path in sorted(ROOT.glob(pattern))
+] + sorted((ROOT / "src").glob("**/*.md"))
 FENCE = re.compile(r"^(<!-- not run: [^\n]+ -->\n+)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -52,10 +60,40 @@ def test_the_python_examples_run(
                 value.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_is_checked_or_says_why_not(page: Path) -> None:
+    """A block's language tells which test below reads it; `text` is for people only."""
+    fences = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert set(fences[::2]) <= {"python", "bash", "javascript", "text"}
+    assert set(fences[1::2]) <= {""}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p, "javascript"))], ids=name)
+def test_the_javascript_examples_are_javascript(page: Path, tmp_path: Path) -> None:
+    """Each half of an OLD/NEW pair parses by itself, as a module that may use await."""
+    node = shutil.which("node") or missing("node is not installed, so no JavaScript is parsed")
+    for number, code in enumerate(blocks(page, "javascript")):
+        imports = re.findall(r"^import[^;]+;\n", code, re.MULTILINE)
+        for part in re.split(r"^// (?:OLD|NEW)$", code, flags=re.MULTILINE):
+            for line in imports:
+                part = part.replace(line, "")
+            module = tmp_path / f"{number}.mjs"
+            module.write_text("".join(imports) + f"async function example() {{\n{part}}}\n")
+            done = subprocess.run(
+                [node, "--check", str(module)], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+
 def commands(page: Path) -> Iterator[list[str]]:
-    for code in blocks(page, "bash", "console", "sh"):
+    for code in blocks(page, "bash"):
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
+            for start in ("./serve", "./run-tests"):
+                assert not words or words[0] != start or os.access(ROOT / start, os.X_OK)
+            if words and words[0] == "./serve":
+                yield ["serve", *words[1:]]
             for start in ("expresso-persist", "expresso"):
                 if start in words and not ("pip" in words or "git" in words):
                     yield words[words.index(start) + 1 :]
@@ -80,9 +118,38 @@ def test_the_commands_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_links_lead_somewhere(page: Path) -> None:
-    """A link to a file of the repository finds it."""
-    for target in re.findall(r"\]\((?!https?://|mailto:|#)([^)#]+)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), target
+    """A link to a file of the repository finds it, and the heading in it too."""
+    for target in re.findall(r"\]\((?!https?://|mailto:)([^)]+)\)", page.read_text("utf-8")):
+        file, _, heading = target.partition("#")
+        found = page.parent / file if file else page
+        assert found.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+            assert heading in slugs, target
+
+
+def test_every_dependency_says_why() -> None:
+    """docs/dependencies.md names each one of the three distributions and of the groups."""
+    page = (ROOT / "docs" / "dependencies.md").read_text("utf-8").lower()
+    for file in (ROOT / "pyproject.toml", *sorted((ROOT / "adapters").glob("*/pyproject.toml"))):
+        described = tomllib.loads(file.read_text("utf-8"))
+        needed = [*described["project"]["dependencies"]]
+        for group in described.get("dependency-groups", {}).values():
+            needed += [entry for entry in group if isinstance(entry, str)]
+        for requirement in needed:
+            package = re.split(r"[\[<>=~! ]", requirement)[0].lower()
+            assert package.startswith("expresso-persist") or f"`{package}" in page, requirement
+
+
+def test_every_room_is_on_the_plan() -> None:
+    """docs/architecture.md names every module and package of the core, and every folder."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = (ROOT / "src" / "expresso_persist").iterdir()
+    names = {path.stem for path in rooms if path.suffix == ".py" or (path / "__init__.py").exists()}
+    folders = {"adapters", "benchmarks", "tests", "tools"}
+    for room in names - {"__init__", "__main__"} | folders:
+        assert re.search(rf"`{room}/?`", page), room
 
 
 def test_the_help_in_the_docs_is_current() -> None:
