@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     from expresso_persist import Store
 
 # `tox -e bare` has no web framework, on purpose; nowhere else may one be missing unnoticed.
-collect_ignore = ["browser", "contract"] if os.environ.get("EXPRESSO_TEST_BARE") else []
+BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))
+collect_ignore = ["browser"] if BARE else []
+_FRAMEWORK_FIXTURES = {"adapter", "mount"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of the bare run what mounts the library into a framework."""
+    if BARE:
+        mounted = {
+            item for item in items if _FRAMEWORK_FIXTURES & {*getattr(item, "fixturenames", ())}
+        }
+        config.hook.pytest_deselected(items=list(mounted))
+        items[:] = [item for item in items if item not in mounted]
+
 
 # Taken before `_clean_environment` hides it from the tests.
 _GIVEN_SERVER = given_server(os.environ)

@@ -10,11 +10,13 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from ci import missing
+from expresso_persist import Store
 from expresso_persist.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,14 +52,21 @@ def test_the_python_examples_run(
 ) -> None:
     """A reader who pastes a page's examples, top to bottom, gets no error."""
     monkeypatch.chdir(tmp_path)
+    opened: list[Store] = []
+    opening = Store.__init__
+
+    def noted(store: Store, *args: Any, **options: Any) -> None:
+        opening(store, *args, **options)
+        opened.append(store)
+
+    monkeypatch.setattr(Store, "__init__", noted)
     names: dict[str, object] = {"__name__": "example"}
     try:
         for code in blocks(page, "python"):
             exec(compile(code, name(page), "exec"), names)
     finally:
-        for value in names.values():
-            if type(value).__name__ == "Store":
-                value.close()  # type: ignore[attr-defined]
+        for store in opened:  # a host's server runs until its process ends
+            store.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
