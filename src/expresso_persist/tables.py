@@ -234,6 +234,7 @@ backup_chunks: Table = Table(
     Column("data", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("stored_size", BigInteger, nullable=False),
+    Column("base_sha256", Text),
     Column("created_at", UtcDateTime, nullable=False),
 )
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expresso_persist.backups.chunks import MAX_SIZE, cut, pack, unpack
+from expresso_persist.backups.chunks import MAX_SIZE, cut
 from expresso_persist.backups.manifest import Manifest, Section, payload_sha256
+from expresso_persist.backups.packing import ancestors, pack, unpack
 from expresso_persist.backups.snapshot import decode_records, encode_records, section_of
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.records import EventItem, Record
@@ -64,7 +65,7 @@ def test_a_state_comes_back_whatever_its_order(state: list[Record], shuffle: ran
 
 def test_one_changed_record_costs_one_piece() -> None:
     """All other pieces are those of the state before."""
-    before = items(5000)
+    before = items(40_000)
     after = before.copy()
     after[1234] = EventItem.of(*before[1234].parts, data={"name": "other"}, position=1234)
     assert len(pieces(before)) > 20
@@ -73,14 +74,14 @@ def test_one_changed_record_costs_one_piece() -> None:
 
 def test_an_insertion_does_not_shift_the_rest() -> None:
     """A new record costs one piece wherever it sorts."""
-    before = items(5000)
+    before = items(40_000)
     after = [*before, EventItem.of("cat0", "item-0a", data={"name": "new"})]
     assert len(pieces(after) - pieces(before)) <= 2
 
 
 def test_pieces_are_bounded() -> None:
     """No piece grows beyond the limit, even where keys never hash to a boundary."""
-    big = [EventItem.of("c", f"i{i}", data={"x": "y" * 5000}) for i in range(300)]
+    big = [EventItem.of("c", f"i{i}", data={"x": "y" * 5000}) for i in range(1000)]
     sizes = [len(chunk.data) for part in encode_records(big) for chunk in cut(part.lines)]
     assert max(sizes) < MAX_SIZE + 6000
 
@@ -90,7 +91,7 @@ def test_any_changed_byte_of_a_piece_is_found(data: bytes, draw: st.DataObject) 
     """Whichever byte of the stored form changes, and however: it is refused."""
     import hashlib
 
-    sha256, stored = hashlib.sha256(data).hexdigest(), pack(data)
+    sha256, stored = hashlib.sha256(data).hexdigest(), pack(data).data
     assert unpack(sha256, stored, len(data), len(stored)) == data
     place = draw.draw(st.integers(0, len(stored) - 1))
     flipped = bytearray(stored)
@@ -147,3 +148,45 @@ def test_the_state_checksum_is_what_sha256sum_writes() -> None:
 
     listing = f"{'0' * 64}  event_inventory\nabsent  host:orders\n"
     assert payload_sha256(manifest().sections) == hashlib.sha256(listing.encode()).hexdigest()
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), min_size=20, max_size=60, unique=True),
+    st.data(),
+)
+def test_any_changed_byte_of_a_difference_is_found(lines: list[bytes], draw: st.DataObject) -> None:
+    """A piece that is stored as what differs is read with its base, and with no other."""
+    import hashlib
+
+    base = b"\n".join(lines) * 8
+    data = base.replace(lines[draw.draw(st.integers(0, 9))], b"other")
+    sha256 = hashlib.sha256(data).hexdigest()
+    packed = pack(data, ("base", base))
+    if packed.base is None:  # nothing was gained by it
+        return
+    stored = packed.data
+    assert unpack(sha256, stored, len(data), len(stored), base) == data
+    with pytest.raises(BackupCorrupted):
+        unpack(sha256, stored, len(data), len(stored))
+    with pytest.raises(BackupCorrupted):
+        unpack(sha256, stored, len(data), len(stored), bytes(reversed(base)))
+    place = draw.draw(st.integers(0, len(stored) - 1))
+    flipped = bytearray(stored)
+    flipped[place] ^= draw.draw(st.integers(1, 255))
+    with pytest.raises(BackupCorrupted):
+        unpack(sha256, bytes(flipped), len(data), len(stored), base)
+
+
+names = st.lists(st.sampled_from("abcdefghij"), max_size=8, unique=True)
+
+
+@given(old=names, new=names)
+def test_a_new_piece_is_compared_with_an_old_one(old: list[str], new: list[str]) -> None:
+    """Only pieces that are new have an ancestor, and it is one of the old ones."""
+    section = Section("setting", 0, 0, "", tuple(old))
+    pairs = ancestors([section], [Section("setting", 0, 0, "", tuple(new))])
+    assert pairs.keys() <= set(new)
+    assert set(pairs.values()) <= set(old)
+    assert all(name != ancestor for name, ancestor in pairs.items())
+    if len(old) == len(new):
+        assert pairs == {n: o for o, n in zip(old, new, strict=True) if o != n}

@@ -304,8 +304,15 @@ def test_a_failure_is_over_once_the_state_was_confirmed(
 # -- rotation -----------------------------------------------------------------------------
 
 
-def test_rotation_drops_rows_and_the_pieces_nobody_needs(store: Store) -> None:
-    """The dry run tells exactly what is done; what stays still verifies."""
+@pytest.mark.parametrize("depth", [1, 64])
+def test_rotation_drops_rows_and_the_pieces_nobody_needs(
+    store: Store, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dry run tells exactly what is done; what stays still verifies.
+
+    Pieces stored whole go with their backups; those that others are based on stay.
+    """
+    monkeypatch.setattr("expresso_persist.backups.chunks.MAX_DEPTH", depth)
     fill(store, 400)
     backups = manager(store, rotation=Rotation(keep_last=3))
     manual = backups.create()
@@ -321,7 +328,7 @@ def test_rotation_drops_rows_and_the_pieces_nobody_needs(store: Store) -> None:
     assert left == {decision.backup_id for decision in dry if decision.keep}
     assert len(left) == 5
     assert {manual.id, pinned.id} <= left
-    assert chunk_ids(store) < before
+    assert chunk_ids(store) < before if depth == 1 else chunk_ids(store) == before
     assert all(backups.verify(backup_id).ok for backup_id in left)
 
 
@@ -372,3 +379,45 @@ def test_backups_are_values(store: Store) -> None:
     """Their JSON has no more than the metadata."""
     value = store.backups.create().to_json()
     assert set(value) == {field.name for field in attrs.fields(type(store.backups.list()[0]))}
+
+
+def test_a_backup_costs_what_changed_and_reads_through_every_depth(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve backups of one change each, four deep at most; all restore to their state."""
+    monkeypatch.setattr("expresso_persist.backups.chunks.MAX_DEPTH", 4)
+    fill(store, 400)
+    backups = manager(store)
+    first = backups.create()
+    states = {first.id: store.inventory.records()}
+    sizes = []
+    for number in range(12):
+        change(store, number)
+        made = backups.create()
+        states[made.id] = store.inventory.records()
+        sizes.append(made.stored_bytes)
+    assert sorted(sizes)[8] * 8 < first.stored_bytes  # nine of twelve are differences
+    assert sum(size * 4 > first.stored_bytes for size in sizes) in (2, 3)
+    for backup_id, state in states.items():
+        assert backups.verify(backup_id).ok
+        backups.restore(backup_id, actor="test")
+        assert store.inventory.records() == state
+
+
+def test_a_damaged_base_is_found_in_every_backup_that_needs_it(store: Store) -> None:
+    """And the next backup stores its pieces whole instead of building on what is broken."""
+    fill(store, 400)
+    backups = manager(store)
+    older = [backups.create()]
+    for number in range(3):
+        change(store, number)
+        older.append(backups.create())
+    with store.database.write() as connection:
+        whole = backup_chunks.c.base_sha256.is_(None)
+        connection.execute(sa.update(backup_chunks).where(whole).values(data=b"\x01rubbish"))
+    assert not any(backups.verify(backup.id).ok for backup in older)
+    change(store, 9)
+    made = backups.create()
+    assert backups.verify(made.id).ok
+    with pytest.raises(BackupCorrupted):
+        backups.restore(older[-1].id, actor="test")

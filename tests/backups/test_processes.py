@@ -126,4 +126,9 @@ def assert_sound(store: Store) -> None:
         needed: set[str] = set()
         for text in connection.scalars(sa.select(data_backups.c.manifest)):
             needed |= Manifest.decode(text).chunk_ids
-        assert set(connection.scalars(sa.select(backup_chunks.c.sha256))) == needed
+        bases = dict(
+            connection.execute(sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256)).all()
+        )
+    while based := {bases[name] for name in needed if bases[name] is not None} - needed:
+        needed |= based
+    assert bases.keys() == needed

@@ -2,9 +2,9 @@
 
 A section is cut after records whose *key* hashes to a boundary. Keys hardly ever change,
 so a changed value replaces one chunk and an insertion shifts nothing but its own chunk.
-A chunk is named by the SHA-256 of its bytes before compression. Stored form: one byte for
-the encoding (1: zstd), four bytes CRC-32 of what follows, and the zstd frame. The CRC
-finds flips in the few bits of a frame that a decoder ignores.
+A chunk is named by the SHA-256 of its bytes before compression. A chunk that replaces one
+is stored as what differs from it (see :mod:`.packing`), so that a backup costs what
+changed; the earlier chunk stays as long as another needs it.
 """
 
 from __future__ import annotations
@@ -12,26 +12,29 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
-import zstandard
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.lease import lock_row
+from expresso_persist.backups.packing import Packed, pack, unpack
 from expresso_persist.backups.snapshot import Line
 from expresso_persist.database import Database
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.tables import backup_chunks
 
-__all__ = ["Chunk", "ChunkStore", "cut", "pack", "unpack"]
+__all__ = ["MAX_DEPTH", "Chunk", "ChunkStore", "cut"]
 
-MIN_SIZE = 4 * 1024
-MAX_SIZE = 256 * 1024
-BOUNDARY_MASK = 0x7F  # one key in 128 ends a chunk: 16 to 32 KiB of usual records
+# A difference costs some forty bytes besides what differs, which is why chunks are large.
+MIN_SIZE = 16 * 1024
+MAX_SIZE = 1024 * 1024
+BOUNDARY_MASK = 0x3FF  # one key in 1,024 ends a chunk: 100 to 200 KiB of usual records
 
-_ZSTD = 1
-_HEADER = 5
+MAX_DEPTH = 64
+"""Differences of differences, after which a chunk is stored whole again."""
+
 _BATCH = 500  # bound parameters per statement, below every database's limit
 
 
@@ -63,45 +66,6 @@ def _chunk(pieces: list[bytes]) -> Chunk:
     return Chunk(hashlib.sha256(data).hexdigest(), data)
 
 
-def pack(data: bytes) -> bytes:
-    """The stored form of a chunk's bytes."""
-    frame = zstandard.ZstdCompressor(level=6, write_checksum=True).compress(data)
-    return bytes([_ZSTD]) + zlib.crc32(frame).to_bytes(4, "big") + frame
-
-
-def unpack(sha256: str, stored: bytes, size: int, stored_size: int | None = None) -> bytes:
-    """Give back a chunk's bytes, after checking every one of them.
-
-    Args:
-        sha256: Its name.
-        stored: What :func:`pack` wrote.
-        size: How many bytes it has.
-        stored_size: How many bytes ``stored`` had when it was written.
-
-    Raises:
-        BackupCorrupted: They are not what was stored.
-    """
-    name = f"Chunk {sha256[:12]}"
-    frame = stored[_HEADER:]
-    if (
-        len(stored) < _HEADER
-        or len(stored) != (len(stored) if stored_size is None else stored_size)
-        or stored[0] != _ZSTD
-        or zlib.crc32(frame) != int.from_bytes(stored[1:_HEADER], "big")
-    ):
-        raise BackupCorrupted(f"{name} of the backup is damaged.")
-    try:
-        # The size is checked before anything is expanded: a bomb cannot go off.
-        if zstandard.get_frame_parameters(frame).content_size != size:
-            raise BackupCorrupted(f"{name} of the backup does not have the size it should.")
-        data = zstandard.ZstdDecompressor().decompress(frame)
-    except zstandard.ZstdError as error:
-        raise BackupCorrupted(f"{name} of the backup cannot be decompressed.") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise BackupCorrupted(f"{name} of the backup does not match its checksum.")
-    return data
-
-
 @attrs.frozen
 class ChunkStore:
     """The chunks of one tenant.
@@ -131,68 +95,95 @@ class ChunkStore:
             )
         return found
 
-    def put(self, connection: Connection, packed: Mapping[str, tuple[int, bytes]]) -> int:
+    def put(self, connection: Connection, packed: Mapping[str, Packed]) -> int:
         """Store chunks that are not there yet; give back the bytes this took.
 
         Args:
             connection: A write transaction that holds :meth:`lock`.
-            packed: Per name the size before compression and the stored form.
+            packed: Stored forms by name; the chunks they are based on are stored already.
         """
         now = self.database.now(connection)
         rows = [
             {
                 "tenant_id": self.tenant,
                 "sha256": sha256,
-                "data": data,
-                "size": size,
-                "stored_size": len(data),
+                "data": chunk.data,
+                "size": chunk.size,
+                "stored_size": len(chunk.data),
+                "base_sha256": chunk.base,
                 "created_at": now,
             }
-            for sha256, (size, data) in packed.items()
+            for sha256, chunk in packed.items()
         ]
         for start in range(0, len(rows), _BATCH):
             connection.execute(sa.insert(backup_chunks), rows[start : start + _BATCH])
-        return sum(len(data) for _, data in packed.values())
+        return sum(len(chunk.data) for chunk in packed.values())
 
-    def replace(self, connection: Connection, sha256: str, data: bytes) -> None:
-        """Write a damaged chunk anew from its known contents."""
+    def replace(self, connection: Connection, sha256: str, content: bytes) -> None:
+        """Write a damaged chunk anew, whole, from its known contents."""
         connection.execute(
             sa.delete(backup_chunks).where(
                 backup_chunks.c.tenant_id == self.tenant, backup_chunks.c.sha256 == sha256
             )
         )
-        self.put(connection, {sha256: (len(data), pack(data))})
+        self.put(connection, {sha256: pack(content)})
 
     def read(self, connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
-        """Read chunks and check every byte.
+        """Read chunks and check every byte, also of those that they are based on.
 
         Raises:
             BackupCorrupted: One is missing or damaged; its name is in ``context["chunks"]``.
         """
-        chunks: dict[str, bytes] = {}
-        problems: dict[str, str] = {}
-        for batch in _batches(ids):
-            rows = connection.execute(
-                sa.select(
-                    backup_chunks.c.sha256,
-                    backup_chunks.c.data,
-                    backup_chunks.c.size,
-                    backup_chunks.c.stored_size,
-                ).where(backup_chunks.c.tenant_id == self.tenant, backup_chunks.c.sha256.in_(batch))
-            )
-            for sha256, data, size, stored_size in rows:
-                try:
-                    chunks[sha256] = unpack(sha256, bytes(data), size, stored_size)
-                except BackupCorrupted as error:
-                    problems[sha256] = error.message
-        for missing in set(ids) - chunks.keys() - problems.keys():
-            problems[missing] = f"Chunk {missing[:12]} of the backup is missing."
+        found, problems = self._unpacked(self._rows(connection, ids), ids)
         if problems:
             raise BackupCorrupted(
                 f"{min(problems.values())} The backup cannot be used; choose another one.",
                 context={"chunks": sorted(problems)},
             )
-        return chunks
+        return found
+
+    def bases(self, connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
+        """Those of ``ids`` that can be read and are not too deep to build on."""
+        rows = self._rows(connection, ids)
+        shallow = [name for name in ids if name in rows and len(_chain(name, rows)) < MAX_DEPTH]
+        return self._unpacked(rows, shallow)[0]
+
+    def _rows(self, connection: Connection, ids: Collection[str]) -> dict[str, Any]:
+        """The rows of ``ids`` and of everything that they are based on."""
+        rows: dict[str, Any] = {}
+        wanted = set(ids)
+        while wanted:
+            for batch in _batches(wanted):
+                for row in connection.execute(
+                    sa.select(
+                        backup_chunks.c.sha256,
+                        backup_chunks.c.data,
+                        backup_chunks.c.size,
+                        backup_chunks.c.stored_size,
+                        backup_chunks.c.base_sha256,
+                    ).where(
+                        backup_chunks.c.tenant_id == self.tenant,
+                        backup_chunks.c.sha256.in_(batch),
+                    )
+                ):
+                    rows[row.sha256] = row
+            found = [rows[name] for name in wanted if name in rows]
+            wanted = {row.base_sha256 for row in found if row.base_sha256 is not None}
+            wanted -= rows.keys()
+        return rows
+
+    def _unpacked(
+        self, rows: Mapping[str, Any], ids: Iterable[str]
+    ) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Contents of ``ids``, and what is wrong with those that cannot be read."""
+        contents: dict[str, bytes] = {}
+        problems: dict[str, str] = {}
+        for name in ids:
+            try:
+                contents[name] = _content(name, rows)
+            except BackupCorrupted as error:
+                problems[name] = error.message
+        return contents, problems
 
     def collect(self, connection: Connection, referenced: Collection[str]) -> tuple[int, int]:
         """Remove the chunks that no backup refers to; give back their number and bytes.
@@ -200,14 +191,23 @@ class ChunkStore:
         Args:
             connection: A write transaction that holds :meth:`lock`.
             referenced: The chunks of every backup that is left, read in this transaction.
+                What those are based on stays as well.
         """
-        rows = connection.execute(
-            sa.select(backup_chunks.c.sha256, backup_chunks.c.stored_size).where(
-                backup_chunks.c.tenant_id == self.tenant
+        rows = {
+            row.sha256: row
+            for row in connection.execute(
+                sa.select(
+                    backup_chunks.c.sha256,
+                    backup_chunks.c.stored_size,
+                    backup_chunks.c.base_sha256,
+                ).where(backup_chunks.c.tenant_id == self.tenant)
             )
-        )
-        stored = {sha256: int(size) for sha256, size in rows}
-        garbage = stored.keys() - set(referenced)
+        }
+        stored = {sha256: int(row.stored_size) for sha256, row in rows.items()}
+        needed: set[str] = set()
+        for name in referenced:
+            needed.update(_chain(name, rows))
+        garbage = stored.keys() - needed
         for batch in _batches(garbage):
             connection.execute(
                 sa.delete(backup_chunks).where(
@@ -226,6 +226,28 @@ class ChunkStore:
             )
             or 0
         )
+
+
+def _content(wanted: str, rows: Mapping[str, Any]) -> bytes:
+    """Read a chunk from the whole one at the end of its chain; one at a time is held."""
+    content: bytes | None = None
+    for name in reversed(_chain(wanted, rows)):
+        row = rows.get(name)
+        if row is None:
+            raise BackupCorrupted(f"Chunk {name[:12]} of the backup is missing.")
+        content = unpack(name, bytes(row.data), row.size, row.stored_size, content)
+    assert content is not None  # a chain has the chunk itself in it
+    return content
+
+
+def _chain(name: str, rows: Mapping[str, Any]) -> list[str]:
+    """A chunk, the one it is based on, the one that is based on, and so on."""
+    chain = [name]
+    while (row := rows.get(chain[-1])) is not None and row.base_sha256 is not None:
+        if row.base_sha256 in chain:
+            break  # only damage can make a circle
+        chain.append(row.base_sha256)
+    return chain
 
 
 def _batches(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -15,9 +15,10 @@ import attrs
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog
-from expresso_persist.backups.chunks import ChunkStore, cut, pack
+from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.manifest import Manifest, Section, payload_sha256
+from expresso_persist.backups.packing import Packed, ancestors, pack
 from expresso_persist.backups.snapshot import SectionData, encode_records, section_of
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.records import Head, Record
@@ -77,21 +78,32 @@ class Writer:
         sections = known if known is not None else _cut(encode_records(records), found)
         return Draft(head, (*sections, *_cut(host, found)), found)
 
-    def pack(self, draft: Draft) -> dict[str, tuple[int, bytes]]:
-        """Compress those chunks of a draft that are not stored yet."""
+    def pack(self, draft: Draft) -> dict[str, Packed]:
+        """Compress those chunks of a draft that are not stored yet.
+
+        Each is packed as what differs from the chunk that it replaces in the newest backup.
+        """
         with self.repository.database.read() as connection:
-            present = self.chunks.present(connection, draft.chunks.keys())
-        return {
-            sha256: (len(data), pack(data))
-            for sha256, data in draft.chunks.items()
-            if sha256 not in present
-        }
+            missing = draft.chunks.keys() - self.chunks.present(connection, draft.chunks.keys())
+            pairs = {
+                new: old
+                for new, old in ancestors(self._newest_sections(connection), draft.sections).items()
+                if new in missing
+            }
+            bases = self.chunks.bases(connection, set(pairs.values()))
+        packed = {}
+        for sha256 in missing:
+            base = pairs.get(sha256)
+            packed[sha256] = pack(
+                draft.chunks[sha256], (base, bases[base]) if base in bases else None
+            )
+        return packed
 
     def store(
         self,
         connection: Connection,
         draft: Draft,
-        packed: Mapping[str, tuple[int, bytes]],
+        packed: Mapping[str, Packed],
         *,
         kind: str,
         notes: str,
@@ -105,14 +117,14 @@ class Writer:
         if not missing <= draft.chunks.keys():
             raise BackupCorrupted("The backup this one builds on was removed meanwhile; repeat it.")
         # A chunk may have come or gone since it was packed; the lock ends that.
-        stored = self.chunks.put(
-            connection,
-            {
-                sha256: packed.get(sha256) or (len(data), pack(data))
-                for sha256, data in draft.chunks.items()
-                if sha256 in missing
-            },
-        )
+        bases = {chunk.base for chunk in packed.values() if chunk.base is not None}
+        bases = self.chunks.present(connection, bases)
+        new = {}
+        for sha256 in missing:
+            chunk = packed.get(sha256)
+            usable = chunk is not None and (chunk.base is None or chunk.base in bases)
+            new[sha256] = chunk if chunk and usable else pack(draft.chunks[sha256])
+        stored = self.chunks.put(connection, new)
         manifest = self._manifest(draft, now, kind, notes, actor)
         backup = Backup(
             id=manifest.id,
@@ -146,6 +158,16 @@ class Writer:
             sections=draft.sections,
             library=_version(),
         )
+
+    def _newest_sections(self, connection: Connection) -> tuple[Section, ...]:
+        """The parts of the newest backup that can be read; none is no failure."""
+        newest = self.catalog.newest(connection)
+        if newest is None:
+            return ()
+        try:
+            return Manifest.decode(self.catalog.manifest_text(connection, newest.id)).sections
+        except BackupCorrupted:
+            return ()
 
     def _known_sections(self, connection: Connection, head: Head) -> tuple[Section, ...] | None:
         newest = self.catalog.newest(connection)
