@@ -64,7 +64,9 @@ class Environment:
         self._stamp = self.folder / "installed-for"
 
     def create(self) -> None:
-        if not (self.binaries / "pip").exists():
+        moved = self._stamp.exists() and not self._stamp.read_text().startswith(f"{ROOT}\n")
+        # The commands in it name their Python with its whole path.
+        if moved or not all((self.binaries / name).exists() for name in ("python", "pip")):
             ensure_venv_module()
             say(f"creating {self.name}")
             # A process of its own: this one may have started before the module was installed.
@@ -91,7 +93,7 @@ class Environment:
         digest = hashlib.sha256(sys.version.encode())
         for distribution in DISTRIBUTIONS:
             digest.update((distribution / "pyproject.toml").read_bytes())
-        return digest.hexdigest()
+        return f"{ROOT}\n{digest.hexdigest()}"
 
 
 def serve(arguments: list[str]) -> None:
