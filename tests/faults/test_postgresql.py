@@ -192,6 +192,6 @@ def test_a_deadlock_is_tried_again(postgresql_url: str) -> None:
         crossing.start()
         done = store.inventory.commit(decide, actor="test")
         crossing.join()
-        assert len(attempts) == 2
+        assert len(attempts) >= 2  # on a busy machine ours may come first a second time
         assert done.revision == 2
         assert store.inventory.verify().ok
