@@ -189,8 +189,8 @@ class Target:
                 raise  # it tells about the file
             where = url.render_as_string(hide_password=True)
             raise DatabaseUnavailable(
-                f"No answer from {where}. Does the server run, and are address, name and "
-                "password right?"
+                f"No answer from {where}. Does the server run, does the database exist, "
+                "and are name and password right?"
             ) from error
 
 

@@ -169,15 +169,18 @@ def verify(target: Target, terminal: Terminal) -> None:
     with target.open() as store, terminal.working("Verifying"):
         report = store.inventory.verify()
     data = {"ok": report.ok, "commits": report.commits, "problems": list(report.problems)}
-    count = len(report.problems)
-    verdict = "all is well" if report.ok else f"{count} problem{'s' if count != 1 else ''}"
+    verdict = "all is well" if report.ok else _counted(len(report.problems), "problem")
     terminal.result(
         data,
         *(plain(problem) for problem in report.problems),
-        f"Verified {report.commits} commits: {verdict}.",
+        f"Verified {_counted(report.commits, 'commit')}: {verdict}.",
     )
     if not report.ok:
         click.get_current_context().exit(1)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _read(file: Path) -> bytes:
