@@ -150,26 +150,25 @@ class ChunkStore:
 
     def _rows(self, connection: Connection, ids: Collection[str]) -> dict[str, Any]:
         """The rows of ``ids`` and of everything that they are based on."""
-        rows: dict[str, Any] = {}
-        wanted = set(ids)
-        while wanted:
-            for batch in _batches(wanted):
-                for row in connection.execute(
-                    sa.select(
-                        backup_chunks.c.sha256,
-                        backup_chunks.c.data,
-                        backup_chunks.c.size,
-                        backup_chunks.c.stored_size,
-                        backup_chunks.c.base_sha256,
-                    ).where(
-                        backup_chunks.c.tenant_id == self.tenant,
-                        backup_chunks.c.sha256.in_(batch),
-                    )
-                ):
-                    rows[row.sha256] = row
-            found = [rows[name] for name in wanted if name in rows]
-            wanted = {row.base_sha256 for row in found if row.base_sha256 is not None}
-            wanted -= rows.keys()
+        table, rows = backup_chunks, dict[str, Any]()
+        for batch in _batches(ids):
+            chain = (
+                sa.select(table.c.sha256, table.c.base_sha256)
+                .where(table.c.tenant_id == self.tenant, table.c.sha256.in_(batch))
+                .cte("chain", recursive=True)
+            )
+            earlier = table.alias("earlier")
+            # UNION, not UNION ALL: a circle, which only damage can make, has an end.
+            chain = chain.union(
+                sa.select(earlier.c.sha256, earlier.c.base_sha256).where(
+                    earlier.c.tenant_id == self.tenant, earlier.c.sha256 == chain.c.base_sha256
+                )
+            )
+            columns = ("sha256", "data", "size", "stored_size", "base_sha256")
+            query = sa.select(*(table.c[name] for name in columns)).where(
+                table.c.tenant_id == self.tenant, table.c.sha256.in_(sa.select(chain.c.sha256))
+            )
+            rows.update((row.sha256, row) for row in connection.execute(query))
         return rows
 
     def _unpacked(

@@ -56,7 +56,7 @@ def invocation() -> str:
     After ``./serve`` in a clone that is ``.venv/bin/expresso-persist``: no PATH has it.
     """
     name, script = "expresso-persist", Path(sys.argv[0])
-    if script.name == "__main__.py":
+    if script.parts[-2:] == ("expresso_persist", "__main__.py"):
         return "python -m expresso_persist"
     if script.name != name or not script.exists():
         return name
