@@ -1,0 +1,161 @@
+"""Fifty backups of an event day in which 1 % of the records change per interval.
+
+Beside them, of the same states: the whole state as JSON each time, as the replaced system
+stores it, and (on PostgreSQL, with ``--pg-dump``) ``pg_dump -Fc`` of the tables of records.
+Times are medians; ours include the verification, which rebuilds the state in a scratch
+database. The rows of the catalogue are counted apart: they do not grow with the state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from expresso_persist import Store
+from expresso_persist.records import Operation, Patch, Put, Record, StationQuantity
+from expresso_persist.tables import RECORD_TABLES, changes, data_backups
+
+BACKUPS = 50
+
+
+def timed(action: Callable[[], object]) -> float:
+    """How long it takes, in seconds."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def record(number: int, chance: random.Random) -> Record:
+    """One quantity at a station."""
+    value = {"name": f"Item {number}", "quantity": chance.randrange(1000) / 10, "unit": "l"}
+    return StationQuantity.of(
+        str(number % 10), f"category {number % 20}", f"item-{number}", data=value, position=number
+    )
+
+
+def measure(name: str, url: str, count: int, pg_dump: str | None) -> list[list[str]]:
+    """Rows of the tables for one database and size."""
+    chance = random.Random(1)
+    with Store(url, migrate=True) as opened:
+        store = opened.for_tenant(uuid.uuid4().hex)
+        records = [record(number, chance) for number in range(count)]
+        store.inventory.commit([Put(item) for item in records], actor="benchmark")
+        stored, whole, dumped = [], [], []
+        ours, theirs, dump_times = [], [], []
+        for turn in range(BACKUPS):
+            if turn:
+                some = chance.sample(records, count // 100)
+                operations: list[Operation] = [
+                    Patch(item.key, {"quantity": chance.randrange(1000) / 10}) for item in some
+                ]
+                store.inventory.commit(operations, actor="benchmark")
+            started = time.perf_counter()
+            stored.append(store.backups.create("automatic").stored_bytes)
+            ours.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            whole.append(len(json.dumps(store.inventory.dump())))
+            theirs.append(time.perf_counter() - started)
+            if pg_dump and turn in (0, 1, BACKUPS - 1):
+                started = time.perf_counter()
+                dumped.append(dump_size(pg_dump, url))
+                dump_times.append(time.perf_counter() - started)
+        unchanged = statistics.median(
+            timed(lambda: store.backups.create("automatic")) for _ in range(9)
+        )
+        first = store.backups.list()[-1]
+        restore = timed(lambda: store.backups.restore(first.id, actor="benchmark"))
+        with store.database.read() as connection:
+            rows = connection.scalar(
+                sa.select(sa.func.sum(sa.func.length(data_backups.c.manifest))).where(
+                    data_backups.c.tenant_id == store.tenant
+                )
+            )
+        return [
+            [
+                name,
+                f"{count:,}",
+                f"{stored[0]:,}",
+                f"{sum(stored) / stored[0]:.2f}",
+                f"{sum(whole) / sum(stored):.0f}",
+                f"{statistics.mean(dumped) * BACKUPS / sum(stored):.0f}" if dumped else "-",
+                f"{int(rows or 0) // BACKUPS:,}",
+            ],
+            [
+                name,
+                f"{count:,}",
+                f"{statistics.median(ours) * 1e3:.0f} ms",
+                f"{statistics.median(ours) / statistics.median(theirs):.1f}",
+                f"{statistics.median(ours) / min(dump_times):.2f}" if dumped else "-",
+                f"{unchanged * 1e3:.1f} ms",
+                f"{restore / copy(store, count):.1f}",
+            ],
+        ]
+
+
+def dump_size(pg_dump: str, url: str) -> int:
+    """Bytes of a custom-format dump of the tables of records."""
+    tables = [f"--table={table.name}" for table in RECORD_TABLES.values()]
+    return len(
+        subprocess.run([pg_dump, "-Fc", *tables, url], check=True, capture_output=True).stdout
+    )
+
+
+def copy(store: Store, count: int) -> float:
+    """Seconds of inserting as many rows into the two tables that a restore writes."""
+    target = uuid.uuid4().hex
+    table = RECORD_TABLES["station_quantity"]
+    contents = []
+    with store.database.read() as connection:
+        for source in (table, changes):
+            query = sa.select(source).where(source.c.tenant_id == store.tenant).limit(count)
+            found = connection.execute(query).mappings()
+            contents.append([{**row, "tenant_id": target} for row in found])
+    started = time.perf_counter()
+    with store.database.write() as connection:
+        for destination, rows in zip((table, changes), contents, strict=True):
+            store.database.bulk_insert(connection, destination, rows, len(rows))
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgresql", help="URL of an empty PostgreSQL database")
+    parser.add_argument("--pg-dump", help="path of pg_dump, as new as the server")
+    parser.add_argument("--records", type=int, nargs="+", default=[1_000, 10_000])
+    arguments = parser.parse_args()
+    urls = {"SQLite": f"sqlite:///{Path(tempfile.mkdtemp()) / 'benchmark.db'}"}
+    if arguments.postgresql:
+        urls["PostgreSQL"] = arguments.postgresql
+    sizes = Table(
+        "database", "records", "first, bytes", "50 / first", "whole JSON / ours",
+        "pg_dump / ours", "row, bytes",
+    )  # fmt: skip
+    times = Table(
+        "database", "records", "one backup", "/ whole JSON", "/ pg_dump", "unchanged",
+        "restore all / COPY",
+    )  # fmt: skip
+    for name, url in urls.items():
+        for count in arguments.records:
+            of_sizes, of_times = measure(
+                name, url, count, arguments.pg_dump if name == "PostgreSQL" else None
+            )
+            sizes.add_row(*of_sizes)
+            times.add_row(*of_times)
+    Console(width=110).print(sizes, times)
+
+
+if __name__ == "__main__":
+    main()
