@@ -14,8 +14,8 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -40,12 +40,10 @@ __all__ = ["Database", "TransactionRetry"]
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another one before it gives up."""
 
-
 IDLE_BEFORE_PING = 2.0
 """Seconds without use after which a connection is tried out before it is used again."""
 
 S = TypeVar("S", bound=GenerativeSelect)
-T = TypeVar("T")
 
 
 class TransactionRetry(DatabaseUnavailable):
@@ -84,6 +82,7 @@ class Database:
         if self._owned and not isinstance(self.engine.pool, StaticPool):
             self._single = _create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
         self._shared = SharedCalls()
+        self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
         _databases.add(self)
 
     @property
@@ -137,18 +136,33 @@ class Database:
                 yield connection
             connection.commit()
 
-    def shared(self, key: Hashable, look_up: Callable[[Connection], T]) -> T:
-        """Do a look-up of one statement once for all threads that ask for it at a time.
+    def look_up(
+        self, query: sa.Select[Any], parameters: Mapping[str, str]
+    ) -> tuple[Any, ...] | None:
+        """The one row of a query, read once for all threads that ask for it at a time.
 
         Every caller gets what a look-up found that began after the call, so nobody is
-        told of a state that was over when they asked.
+        told of a state that was over when they asked. It is what most requests begin
+        with, so it goes to the driver directly, with SQL that is written once.
         """
+        key = (query, *parameters.items())
+        return self._shared.call(key, lambda: self._look_up(query, parameters))
 
-        def call() -> T:
-            with _translated(), self._single.connect() as connection:
-                return look_up(connection)
-
-        return self._shared.call(key, call)
+    def _look_up(
+        self, query: sa.Select[Any], parameters: Mapping[str, str]
+    ) -> tuple[Any, ...] | None:
+        compiled = self._compiled.get(query)
+        if compiled is None:
+            compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
+        with _translated(), self._single.connect() as connection:
+            if compiled.dialect.driver not in ("pysqlite", "psycopg"):
+                row = connection.execute(query, parameters).first()
+                return None if row is None else tuple(row)
+            names = getattr(compiled, "positiontup", None)
+            values = parameters if names is None else [parameters[name] for name in names]
+            with _driver_errors(connection) as raw:
+                found = raw.execute(str(compiled), values).fetchone()
+            return None if found is None else tuple(found)
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
@@ -211,23 +225,39 @@ class Database:
         written: dict[dt.datetime | None, str | None] = {None: None}
         names = ", ".join(dialect.identifier_preparer.quote(column.name) for column in columns)
         target = dialect.identifier_preparer.format_table(table)
-        cursor = connection.connection.cursor()
-        try:
-            with cursor.copy(f"COPY {target} ({names}) FROM STDIN") as copy:
-                for row in itertools.chain([first], rest):
-                    values = list(row.values())
-                    for index in times:
-                        moment = values[index]
-                        if moment not in written:
-                            written[moment] = moment.isoformat()
-                        values[index] = written[moment]
-                    copy.write_row(values)
-        except dialect.loaded_dbapi.Error as error:
-            raise DBAPIError.instance(
-                "COPY", None, error, dialect.loaded_dbapi.Error, dialect=dialect
-            ) from error
-        finally:
-            cursor.close()
+        with (
+            _driver_errors(connection) as raw,
+            raw.cursor() as cursor,
+            cursor.copy(f"COPY {target} ({names}) FROM STDIN") as copy,
+        ):
+            for row in itertools.chain([first], rest):
+                values = list(row.values())
+                for index in times:
+                    moment = values[index]
+                    if moment not in written:
+                        written[moment] = moment.isoformat()
+                    values[index] = written[moment]
+                copy.write_row(values)
+
+
+@contextlib.contextmanager
+def _driver_errors(connection: Connection) -> Iterator[Any]:
+    """The driver's own connection; its errors are raised as SQLAlchemy would raise them."""
+    dialect, raw = connection.dialect, connection.connection.driver_connection
+    try:
+        yield raw
+    except dialect.loaded_dbapi.Error as error:
+        lost = dialect.is_disconnect(error, cast("Any", raw), None)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            "a statement of the driver",
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            connection_invalidated=lost,
+            dialect=dialect,
+        ) from error
 
 
 def _create_engine(url: str | URL, **options: Any) -> Engine:

@@ -26,7 +26,7 @@ from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionC
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
-from expresso_persist.state import State, read_head, record_row
+from expresso_persist.state import HEAD, State, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
 
@@ -81,10 +81,8 @@ class InventoryRepository:
 
     def head(self) -> Head:
         """Where the tenant stands; one look-up by primary key."""
-        head = self.database.shared(
-            ("head", self.tenant), lambda connection: read_head(connection, self.tenant)
-        )
-        return head if head is not None else self._ensure_tenant()
+        row = self.database.look_up(HEAD, {"tenant": self.tenant})
+        return Head(*row) if row is not None else self._ensure_tenant()
 
     def get(self, kind: str, *parts: str) -> Record | None:
         """One record, or None."""

@@ -17,18 +17,18 @@ from sqlalchemy.engine import Connection
 from expresso_persist.records import RECORD_TYPES, Head, Record, RecordKey
 from expresso_persist.tables import RECORD_TABLES, tenants
 
-__all__ = ["State", "read_head"]
+__all__ = ["HEAD", "State", "read_head"]
 
 _KEYS_PER_QUERY = 200
 
 
 def read_head(connection: Connection, tenant: str) -> Head | None:
     """The tenant's epoch, revision and hash by primary key; None before its first use."""
-    row = connection.execute(_HEAD, {"tenant": tenant}).one_or_none()
+    row = connection.execute(HEAD, {"tenant": tenant}).one_or_none()
     return Head(row.epoch, row.revision, row.head_hash) if row is not None else None
 
 
-_HEAD = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(
+HEAD = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(
     tenants.c.tenant_id == sa.bindparam("tenant")
 )
 
