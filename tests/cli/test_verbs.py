@@ -171,6 +171,9 @@ def test_a_backup_brings_the_data_back(run, answer, database_url: str) -> None:
     assert done["committed"] is True
     assert answer("export")["localStorage"] == before
     assert done["safety_backup_id"] in {b["id"] for b in answer("backup", "list")["backups"]}
+    again = answer("backup", "restore", "latest", "--yes")  # which is not the safety backup
+    assert again["committed"] is False
+    assert answer("export")["localStorage"] == before
 
 
 def test_backup_run_makes_what_is_due_and_no_more(run, answer) -> None:

@@ -92,8 +92,9 @@ def restore(
     kinds: tuple[str, ...],
     yes: bool,
 ) -> None:
-    """Bring the data back to what it was in backup ID ("latest" is the newest one).
+    """Bring the data back to what it was in backup ID.
 
+    "latest" is the newest that is no safety backup.
     Shows the plan and asks first; makes a safety backup of the present state; is one commit.
     """
     with target.open() as store:
@@ -148,7 +149,15 @@ def run(target: Target, terminal: Terminal, loop: bool) -> None:
 def _resolve(store: Store, backup_id: str) -> str:
     if backup_id != "latest":
         return backup_id
-    newest = next((b for b in store.backups.list() if b.backup_status == "completed"), None)
+    # Not the safety backup of a restore: the same command twice would undo itself.
+    newest = next(
+        (
+            backup
+            for backup in store.backups.list()
+            if backup.backup_status == "completed" and backup.backup_type != "safety"
+        ),
+        None,
+    )
     if newest is None:
         raise BackupNotFound(_NONE_YET)
     return newest.id
