@@ -24,7 +24,10 @@ def read_line(worker) -> str:
 def kill(worker) -> list[int]:
     """Kill it; the revisions that it had reported and nobody has read."""
     worker.kill()
-    return [int(line) for line in worker.communicate()[0].split("\n")[:-1]]
+    # Not communicate(), which passes over the lines that readline() has buffered.
+    lines = worker.stdout.read().split("\n")[:-1]
+    worker.wait()
+    return [int(line) for line in lines]
 
 
 def test_confirmed_commits_survive(store: Store, database_url: str, start, rounds: int) -> None:
