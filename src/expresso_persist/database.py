@@ -161,8 +161,9 @@ class Database:
             names = getattr(compiled, "positiontup", None)
             values = parameters if names is None else [parameters[name] for name in names]
             with _driver_errors(connection) as raw:
-                found = raw.execute(str(compiled), values).fetchone()
-            return None if found is None else tuple(found)
+                # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
+                found = raw.execute(str(compiled), values).fetchall()
+            return tuple(found[0]) if found else None
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
