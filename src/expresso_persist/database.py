@@ -34,6 +34,7 @@ from expresso_persist.errors import (
     StorageFull,
 )
 from expresso_persist.sharing import SharedCalls
+from expresso_persist.sqlite_file import SqliteFile
 
 __all__ = ["Database", "TransactionRetry"]
 
@@ -81,6 +82,10 @@ class Database:
         self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         if self._owned and not isinstance(self.engine.pool, StaticPool):
             self._single = _create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
+        if self._owned and self.dialect == "sqlite":
+            file = SqliteFile()
+            for own in {self.engine, self._single}:
+                _watch_file(own, file)
         self._shared = SharedCalls()
         self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
         _databases.add(self)
@@ -337,6 +342,23 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         cursor.execute("PRAGMA foreign_keys=ON")
     finally:
         cursor.close()
+
+
+def _watch_file(engine: Engine, file: SqliteFile) -> None:
+    """Use no connection to a file that is gone, and do not create another one in its place."""
+
+    def connecting(*_: object) -> None:
+        file.check()
+
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
+        file.opened(connection)
+
+    def checked_out(_connection: object, _record: object, _proxy: object) -> None:
+        file.check()
+
+    event.listen(engine, "do_connect", connecting)
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "checkout", checked_out)
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:

@@ -376,8 +376,12 @@ class Head:
 
     @property
     def etag(self) -> str:
-        """The entity tag that responses at this revision carry."""
-        return f'"{self.epoch}-{self.revision}"'
+        """The entity tag that responses at this revision carry.
+
+        The hash is part of it: an older copy of the database in its place reaches the same
+        revisions again, with other contents.
+        """
+        return f'"{self.epoch}-{self.revision}-{self.hash[:12]}"'
 
     @property
     def cursor(self) -> str:

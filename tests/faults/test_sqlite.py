@@ -151,13 +151,48 @@ def test_an_older_copy_in_its_place_is_noticed(sqlite_url: str, tmp_path: Path) 
     shutil.copy(file, tmp_path / "older.db")
     with Store(sqlite_url) as store:
         put(store, 2)
-        seen = store.inventory.head().cursor
+        head = store.inventory.head()
+        seen = head.cursor
     shutil.copy(tmp_path / "older.db", file)
     with Store(sqlite_url) as store:
         assert store.inventory.changes(seen).reset
-        assert put(store, 3) == 2
+        assert put(store, 3) == head.revision == 2
         assert store.inventory.changes(seen).reset
+        assert store.inventory.head().etag != head.etag, "a 304 would hide what is stored"
         assert store.inventory.verify().ok
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_goes_away_under_a_server_is_noticed(
+    sqlite_url: str, tmp_path: Path, replaced: bool
+) -> None:
+    """Nothing is confirmed that is in no file, and nothing of the old file gets into the new."""
+    file = tmp_path / "expresso.db"
+    with Store(sqlite_url, migrate=True) as store:
+        put(store, 1)
+    shutil.copy(file, tmp_path / "other.db")
+    with Store(sqlite_url) as store:
+        put(store, 2)
+        if replaced:
+            (tmp_path / "other.db").replace(file)
+        else:
+            file.unlink()
+        uses = (
+            lambda: put(store, 3),
+            store.inventory.head,
+            store.inventory.settings,
+            lambda: put(store, 4),
+        )
+        for use in uses:
+            with pytest.raises(DatabaseUnavailable, match="replaced"):
+                use()
+        assert file.exists() == replaced, "no empty file takes its place"
+    if replaced:
+        assert not Path(f"{file}-wal").exists(), "it would be replayed into the other file"
+        with Store(sqlite_url) as store:
+            assert store.inventory.settings() == {"key 1": "x" * 10}
+            assert store.inventory.verify().ok
+            assert put(store, 2) == 2
 
 
 def test_a_damaged_file_is_told(sqlite_url: str, tmp_path: Path) -> None:
