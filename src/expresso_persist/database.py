@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
@@ -43,6 +43,9 @@ BUSY_TIMEOUT = 10.0
 
 IDLE_BEFORE_PING = 2.0
 """Seconds without use after which a connection is tried out before it is used again."""
+
+_FEW = 8  # rows below which statements of their own are quicker than one for all
+_MANY = 5_000  # rows per statement; each takes a copy of its parameters
 
 S = TypeVar("S", bound=GenerativeSelect)
 
@@ -220,7 +223,7 @@ class Database:
         dialect = connection.dialect
         if not count:
             return
-        if self.dialect == "sqlite" or dialect.driver != "psycopg" or count < 8:
+        if self.dialect == "sqlite" or dialect.driver != "psycopg" or count < _FEW:
             connection.execute(sa.insert(table), list(rows))
             return
         rest = iter(rows)
@@ -244,6 +247,82 @@ class Database:
                         written[moment] = moment.isoformat()
                     values[index] = written[moment]
                 copy.write_row(values)
+
+    def bulk_update(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        tenant: str,
+        rows: Sequence[Mapping[str, Any]],
+        keep: Collection[str] = (),
+    ) -> None:
+        """Write rows over those with the same primary key; every row has the same columns.
+
+        Args:
+            connection: A write transaction.
+            table: A table whose primary key begins with ``tenant_id``.
+            tenant: Whose rows they are.
+            rows: All columns of the primary key, and those to write.
+            keep: Columns to leave as they are.
+        """
+        keys = table.primary_key.columns.keys()
+        changed = [name for name in (rows[0] if rows else ()) if name not in (*keys, *keep)]
+        for batch in _batches(rows):
+            match, values, parameters = self._given(table, tenant, keys, changed, batch)
+            statement = sa.update(table).where(*match).values(values)
+            connection.execute(statement, parameters)
+
+    def bulk_delete(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        tenant: str,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Remove rows by their primary key, of which ``rows`` have every column."""
+        keys = table.primary_key.columns.keys()
+        for batch in _batches(rows):
+            match, _, parameters = self._given(table, tenant, keys, (), batch)
+            connection.execute(sa.delete(table).where(*match), parameters)
+
+    def _given(
+        self,
+        table: sa.Table,
+        tenant: str,
+        keys: Sequence[str],
+        changed: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> tuple[list[sa.ColumnElement[bool]], dict[str, Any], Any]:
+        """How a statement finds the rows it is about, what it writes, and its parameters.
+
+        PostgreSQL gets one statement for all rows, with an array per column; a statement
+        per row takes several times as long.
+        """
+        names = [*keys[1:], *changed]
+        columns: dict[str, sa.ColumnElement[Any]]
+        parameters: Any
+        if self.dialect == "postgresql" and len(rows) >= _FEW:
+            arrays = [
+                sa.bindparam(
+                    f"new_{name}", [row[name] for row in rows], type_=sa.ARRAY(table.c[name].type)
+                )
+                for name in names
+            ]
+            given = sa.func.unnest(*arrays).table_valued(*names, name="given").render_derived()
+            columns, parameters = {name: given.c[name] for name in names}, {}
+        else:
+            columns = {name: sa.bindparam(f"new_{name}") for name in names}
+            parameters = [{f"new_{name}": row[name] for name in names} for row in rows]
+        match = [
+            table.c.tenant_id == tenant,
+            *(table.c[name] == columns[name] for name in keys[1:]),
+        ]
+        return match, {name: columns[name] for name in changed}, parameters
+
+
+def _batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), _MANY):
+        yield rows[start : start + _MANY]
 
 
 @contextlib.contextmanager

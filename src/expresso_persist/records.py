@@ -56,7 +56,7 @@ Column: TypeAlias = str | float | bool | None
 
 def _number(data: Json, *names: str) -> float | None:
     """The first of ``names`` that is a JSON number in ``data``; a bare number is itself."""
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         for name in names:
             value = data.get(name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -75,7 +75,7 @@ def _finite(value: float) -> float | None:
 
 
 def _string(data: Json, name: str, default: str | None = None) -> str | None:
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         value = data.get(name)
         if isinstance(value, str):
             return value
@@ -117,7 +117,7 @@ class Record:
     @property
     def key(self) -> RecordKey:
         """The record's address."""
-        return RecordKey(self.kind, self.parts)
+        return tuple.__new__(RecordKey, (self.kind, self.parts))  # asked for all the time
 
     @property
     def data(self) -> Json:

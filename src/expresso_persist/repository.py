@@ -108,9 +108,14 @@ class InventoryRepository:
                 return self.snapshot(own)
         head = read_head(connection, self.tenant) or Head("", 0, GENESIS)
         state = State(connection, self.tenant)
-        records = [record for kind in sorted(RECORD_TYPES) for record in state.records(kind)]
-        records.sort(key=lambda record: record.key)
-        return Snapshot(head, tuple(records))
+        return Snapshot(
+            head,
+            tuple(
+                record
+                for kind in sorted(RECORD_TYPES)
+                for record in sorted(state.all(kind), key=lambda record: record.parts)
+            ),
+        )
 
     def inventory_json(self) -> tuple[Head, bytes]:
         """All inventory as JSON text in the shapes it came in, and the revision it shows."""
@@ -324,34 +329,18 @@ class InventoryRepository:
             added, changed, removed = by_kind.setdefault(change.key.kind, ([], [], []))
             where = removed if change.after is None else changed if change.before else added
             where.append(change)
+        database, tenant = self.database, self.tenant
         for kind, (added, changed, removed) in by_kind.items():
             table = RECORD_TABLES[kind]
             keys = RECORD_TYPES[kind].key_columns
-            condition = sa.and_(
-                table.c.tenant_id == self.tenant,
-                *(table.c[name] == sa.bindparam(f"key_{name}") for name in keys),
-            )
-            if removed:
-                connection.execute(
-                    sa.delete(table).where(condition),
-                    [_key_parameters(keys, change) for change in removed],
-                )
-            self.database.bulk_insert(connection, table, self._rows(added, commit), len(added))
-            if changed:
-                rows = list(self._rows(changed, commit))
-                updated = [name for name in rows[0] if name not in (*keys, *_FIXED_COLUMNS)]
-                connection.execute(
-                    sa.update(table)
-                    .where(condition)
-                    .values({name: sa.bindparam(f"new_{name}") for name in updated}),
-                    [
-                        {
-                            **_key_parameters(keys, change),
-                            **{f"new_{name}": row[name] for name in updated},
-                        }
-                        for change, row in zip(changed, rows, strict=True)
-                    ],
-                )
+            gone = [
+                {"tenant_id": tenant, **dict(zip(keys, change.key.parts, strict=True))}
+                for change in removed
+            ]
+            database.bulk_delete(connection, table, tenant, gone)
+            database.bulk_insert(connection, table, self._rows(added, commit), len(added))
+            written = list(self._rows(changed, commit))
+            database.bulk_update(connection, table, tenant, written, keep=("created_at",))
 
     def _rows(self, changes: Iterable[Change], commit: Commit) -> Iterator[Mapping[str, Any]]:
         for change in changes:
@@ -489,13 +478,6 @@ class InventoryRepository:
             )
             for row in rows
         ]
-
-
-_FIXED_COLUMNS = ("tenant_id", "created_at")
-
-
-def _key_parameters(keys: Sequence[str], change: Change) -> Mapping[str, str]:
-    return {f"key_{name}": part for name, part in zip(keys, change.key.parts, strict=True)}
 
 
 def _fingerprint(request: str | bytes | None) -> str | None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.records import RECORD_TYPES, Head, Record, RecordKey
 from expresso_persist.tables import RECORD_TABLES, tenants
 
-__all__ = ["HEAD", "State", "read_head"]
+__all__ = ["HEAD", "State", "read_head", "record_row"]
 
 _KEYS_PER_QUERY = 200
 
@@ -39,7 +39,9 @@ class State:
     def __init__(self, connection: Connection, tenant: str) -> None:
         self.connection = connection
         self.tenant = tenant
-        self._known: dict[RecordKey, Record | None] = {}
+        self._known: dict[str, dict[tuple[str, ...], Record | None]] = {
+            kind: {} for kind in RECORD_TYPES
+        }
         self._complete: set[str] = set()
 
     def get(self, kind: str, *parts: str) -> Record | None:
@@ -48,39 +50,42 @@ class State:
 
     def at(self, key: RecordKey) -> Record | None:
         """The record at ``key``, or None."""
-        if key not in self._known and key.kind not in self._complete:
+        if key.parts not in self._known[key.kind] and key.kind not in self._complete:
             self.load([key])
-        return self._known.get(key)
+        return self._known[key.kind].get(key.parts)
 
     def load(self, keys: Iterable[RecordKey]) -> None:
         """Read many records at once, for the :meth:`get` calls that follow."""
-        wanted: dict[str, list[RecordKey]] = {}
-        for key in keys:
-            if key not in self._known and key.kind not in self._complete:
-                wanted.setdefault(key.kind, []).append(key)
+        wanted: dict[str, list[tuple[str, ...]]] = {}
+        for kind, parts in keys:
+            if kind not in self._complete and parts not in self._known[kind]:
+                wanted.setdefault(kind, []).append(parts)
         for kind, missing in wanted.items():
-            table = RECORD_TABLES[kind]
+            known, table = self._known[kind], RECORD_TABLES[kind]
             columns = [table.c[name] for name in RECORD_TYPES[kind].key_columns]
             for start in range(0, len(missing), _KEYS_PER_QUERY):
-                part = missing[start : start + _KEYS_PER_QUERY]
+                batch = missing[start : start + _KEYS_PER_QUERY]
                 condition = (
-                    sa.and_(*(c == value for c, value in zip(columns, part[0].parts, strict=True)))
-                    if len(part) == 1
-                    else sa.tuple_(*columns).in_([key.parts for key in part])
+                    sa.and_(*(c == value for c, value in zip(columns, batch[0], strict=True)))
+                    if len(batch) == 1
+                    else sa.tuple_(*columns).in_(batch)
                 )
-                self._known.update(dict.fromkeys(part))
-                for record in self._select(kind, condition):
-                    self._known[record.key] = record
+                known.update(dict.fromkeys(batch))
+                known.update((record.parts, record) for record in self._select(kind, condition))
+
+    def all(self, kind: str) -> list[Record]:
+        """All records of a kind, in no order."""
+        known = self._known[kind]
+        if kind not in self._complete:
+            known.update((record.parts, record) for record in self._select(kind))
+            self._complete.add(kind)
+        return [record for record in known.values() if record is not None]
 
     def records(self, kind: str) -> list[Record]:
         """All records of a kind, by container and position."""
-        if kind not in self._complete:
-            for record in self._select(kind):
-                self._known[record.key] = record
-            self._complete.add(kind)
-        found = [r for r in self._known.values() if r is not None and r.kind == kind]
-        found.sort(key=lambda record: (record.parts[:-1], record.position, record.parts))
-        return found
+        return sorted(
+            self.all(kind), key=lambda record: (record.parts[:-1], record.position, record.parts)
+        )
 
     def find(self, kind: str, **columns: str) -> list[Record]:
         """Records of a kind by the values of their columns, in key order."""
@@ -89,8 +94,8 @@ class State:
             kind, sa.and_(*(table.c[name] == value for name, value in columns.items()))
         )
         for record in found:
-            self._known.setdefault(record.key, record)
-        return found
+            self._known[kind].setdefault(record.parts, record)
+        return sorted(found, key=lambda record: record.parts)
 
     def next_position(self, kind: str, **columns: str) -> int:
         """One past the last position among the records with these column values."""
@@ -128,7 +133,7 @@ class State:
                 row[count + 4],
                 row[count + 5],
             )
-            for row in self.connection.execute(query.order_by(*keys))
+            for row in self.connection.execute(query)
         ]
 
 

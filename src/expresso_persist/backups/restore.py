@@ -13,13 +13,12 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.lease import RESTORE, Lease
 from expresso_persist.backups.restore_plan import RestorePlan, Scope
-from expresso_persist.backups.verification import digests
 from expresso_persist.errors import BackupCorrupted, Busy
 from expresso_persist.jsontext import dumps
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Commit, Operation, Record
 from expresso_persist.repository import InventoryRepository
-from expresso_persist.state import State
+from expresso_persist.state import State, read_head
 
 __all__ = ["Restorer", "differing_kinds", "rewind"]
 
@@ -91,13 +90,16 @@ class Restorer:
 
     def _prove(self, result: RestorePlan, scope: Scope, wanted: Sequence[Record]) -> None:
         """Compare the state right after the restore with the backup's."""
-        snapshot = self.repository.snapshot()
-        newer = [
-            commit
-            for commit in self._commits_since(result.revision)
-            if commit.revision <= snapshot.head.revision
-        ]
-        stored = scope.filter(rewind(snapshot.records, newer))
+        with self.repository.database.read() as connection:
+            head = read_head(connection, self.repository.tenant)
+            stored = scope.current(State(connection, self.repository.tenant))
+        if head is not None and head.revision > result.revision:
+            newer = (
+                commit
+                for commit in self._commits_since(result.revision)
+                if commit.revision <= head.revision
+            )
+            stored = scope.filter(rewind(stored, newer))
         differing = differing_kinds(stored, wanted)
         if differing:
             raise BackupCorrupted(
@@ -134,6 +136,7 @@ def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:
 
 
 def differing_kinds(stored: Iterable[Record], wanted: Iterable[Record]) -> list[str]:
-    """The kinds whose checksums differ; empty when the restore did what it should."""
-    have, should = digests(stored), digests(wanted)
-    return sorted(kind for kind in should if have[kind] != should[kind])
+    """The kinds that are not as they should be; empty when the restore did what it should."""
+    plan = diff(stored, wanted)
+    differing = [*plan.added, *plan.removed, *(after for _, after in plan.changed)]
+    return sorted({record.kind for record in differing})

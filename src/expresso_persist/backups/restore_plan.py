@@ -92,7 +92,7 @@ class Scope:
 
     def current(self, state: State) -> list[Record]:
         """What is stored now of it."""
-        return self.filter(record for kind in self.reads for record in state.records(kind))
+        return self.filter(record for kind in self.reads for record in state.all(kind))
 
 
 @attrs.frozen
