@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import attrs
 
 __all__ = [
+    "ArchiveRefused",
     "BackupCorrupted",
     "BackupNotFound",
     "Busy",
@@ -168,6 +169,13 @@ class BackupCorrupted(ExpressoPersistError):
 
     code = "backup_corrupted"
     status = 409
+
+
+class ArchiveRefused(ExpressoPersistError):
+    """The archive cannot be used; nothing was stored."""
+
+    code = "archive_refused"
+    status = 422
 
 
 class DatabaseUnavailable(ExpressoPersistError):

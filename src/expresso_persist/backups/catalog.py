@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist.backups.manifest import Manifest
+from expresso_persist.backups.manifest import IMPORTED, Manifest, new_id
 from expresso_persist.errors import BackupNotFound
 from expresso_persist.jsontext import Json
 from expresso_persist.tables import data_backups
@@ -33,7 +32,8 @@ class Backup:
 
     Attributes:
         id: Its unguessable name.
-        backup_type: ``automatic``, ``manual`` or ``safety`` (made before a restore).
+        backup_type: ``automatic``, ``manual``, ``safety`` (made before a restore) or
+            ``imported`` (from an archive).
         backup_status: ``completed``, or ``failed`` with the reason in ``error``.
         revision: The tenant's revision it shows.
         created_at: When it was stored, by the database's clock.
@@ -67,6 +67,23 @@ class Backup:
     pinned: bool = False
     actor: str = "system"
     error: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, stored_bytes: int) -> Self:
+        """The row of a backup that has just been stored and is not verified yet."""
+        return cls(
+            id=manifest.id,
+            backup_type=manifest.backup_type,
+            backup_status="completed",
+            revision=manifest.revision,
+            created_at=manifest.created_at,
+            file_size_bytes=manifest.size,
+            stored_bytes=stored_bytes,
+            payload_sha256=manifest.payload_sha256,
+            record_counts=manifest.record_counts,
+            notes=manifest.notes,
+            actor=manifest.actor,
+        )
 
     @property
     def seen_at(self) -> dt.datetime:
@@ -118,10 +135,16 @@ class Catalog:
         return _backup(row)
 
     def newest(self, connection: Connection) -> Backup | None:
-        """The newest completed one by revision, whatever clocks said when it was made."""
+        """The newest completed one by revision, whatever clocks said when it was made.
+
+        Those that came from an archive do not count: their revisions are of another database.
+        """
         row = connection.execute(
             self._select()
-            .where(data_backups.c.backup_status == "completed")
+            .where(
+                data_backups.c.backup_status == "completed",
+                data_backups.c.backup_type != IMPORTED,
+            )
             .order_by(data_backups.c.revision.desc(), data_backups.c.created_at.desc())
             .limit(1)
         ).first()
@@ -163,7 +186,7 @@ class Catalog:
         self.insert(
             connection,
             Backup(
-                id=secrets.token_hex(16),
+                id=new_id(),
                 backup_type="automatic",
                 backup_status="failed",
                 revision=0,

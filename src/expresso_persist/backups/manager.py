@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import datetime as dt
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import attrs
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.manifest import Manifest
@@ -22,6 +25,7 @@ from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.status import status
+from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier, load, open_records
 from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
@@ -84,6 +88,7 @@ class BackupManager:
         self._chunks = ChunkStore(database, repository.tenant)
         self._writer = Writer(repository, self._catalog, self._chunks, host_tables or HostTables())
         self._verifier = Verifier(database, self._catalog, self._chunks)
+        self._transfer = Transfer(repository, self._catalog, self._chunks)
         self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
         self._runner = Runner(
             database,
@@ -312,6 +317,81 @@ class BackupManager:
         if dry.plan.empty:
             return attrs.evolve(dry, dry_run=False)
         return self._restorer.restore(dry, scope, wanted, actor)
+
+    # -- archives -------------------------------------------------------------------------
+
+    def export(
+        self,
+        backup_id: str,
+        target: str | Path | IO[bytes],
+        *,
+        recipients: Iterable[str] = (),
+        passphrase: str | None = None,
+        progress: Progress | None = None,
+    ) -> Backup:
+        """Write a backup as an archive (``docs/archive-format.md``), piece by piece.
+
+        Args:
+            backup_id: The backup.
+            target: A path, which appears when the archive is complete, or a binary file.
+            recipients: Public keys of age (``age1…``); only holders of one of the private
+                keys can read the archive.
+            passphrase: Encrypt with this instead.
+            progress: Called with the bytes done, and all.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+            BackupCorrupted: It is damaged; no archive was written.
+        """
+        encryption = Encryption(recipients=tuple(recipients), passphrase=passphrase)
+        if not isinstance(target, (str, Path)):
+            return self._transfer.export(backup_id, target, encryption, progress)
+        with whole_file(Path(target)) as file:
+            return self._transfer.export(backup_id, file, encryption, progress)
+
+    def import_(
+        self,
+        source: str | Path | IO[bytes],
+        *,
+        identities: Iterable[str] = (),
+        passphrase: str | None = None,
+        from_tenant: str | None = None,
+        progress: Progress | None = None,
+    ) -> Backup:
+        """Store an archive as a backup of type ``imported``, and verify it.
+
+        Nothing is restored by this; :meth:`restore` does that. An archive of a backup that
+        is here already gives back that backup.
+
+        Args:
+            source: A path or a binary file.
+            identities: Private keys of age to decrypt it with.
+            passphrase: Decrypt with this instead.
+            from_tenant: The tenant it was written for, if that is another one on purpose.
+            progress: Called with the bytes stored, and all.
+
+        Raises:
+            ArchiveRefused: It is damaged, hostile, too new, of another tenant, or cannot be
+                decrypted. Nothing was stored.
+        """
+        encryption = Encryption(identities=tuple(identities), passphrase=passphrase)
+        with contextlib.ExitStack() as stack:
+            file = (
+                stack.enter_context(Path(source).open("rb"))
+                if isinstance(source, (str, Path))
+                else source
+            )
+            backup_id, known = self._transfer.import_(
+                file, encryption, from_tenant=from_tenant, progress=progress
+            )
+        if not known:
+            result = self._verifier.verify(backup_id)
+            if not result.ok:
+                raise BackupCorrupted(
+                    f"The archive was stored but does not restore: {' '.join(result.problems)}",
+                    context={"backup_id": backup_id},
+                )
+        return self.get(backup_id)
 
     # -- running --------------------------------------------------------------------------
 

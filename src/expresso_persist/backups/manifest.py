@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import secrets
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
@@ -16,13 +17,25 @@ import msgspec
 
 from expresso_persist.errors import BackupCorrupted
 
-__all__ = ["FORMAT", "HOST_PREFIX", "Manifest", "Section", "SectionState", "payload_sha256"]
+__all__ = [
+    "FORMAT",
+    "HOST_PREFIX",
+    "IMPORTED",
+    "Manifest",
+    "Section",
+    "SectionState",
+    "new_id",
+    "payload_sha256",
+]
 
 FORMAT = 1
 """Version of the format; a reader refuses a higher one."""
 
 HOST_PREFIX = "host:"
 """Sections of the host's own tables are named ``host:<table>``."""
+
+IMPORTED = "imported"
+"""The type of backups that came from an archive."""
 
 SectionState: TypeAlias = Literal["stored", "absent", "unreadable"]
 
@@ -141,6 +154,11 @@ class Manifest:
             return _manifest.decode(envelope.manifest)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise BackupCorrupted("The backup's manifest cannot be read.") from error
+
+
+def new_id() -> str:
+    """An unguessable name for a backup."""
+    return secrets.token_hex(16)
 
 
 def payload_sha256(sections: Iterable[Section]) -> str:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 import msgspec
 
+from expresso_persist import jsontext
 from expresso_persist.backups.manifest import Section, SectionState
-from expresso_persist.errors import BackupCorrupted
+from expresso_persist.errors import BackupCorrupted, InvalidInput
 from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
 
-__all__ = ["Line", "SectionData", "decode_records", "encode_records", "section_of"]
+__all__ = ["Line", "SectionData", "decode_records", "encode_records", "read_line", "section_of"]
 
 
 @attrs.frozen
@@ -64,7 +65,7 @@ def encode_records(records: Iterable[Record]) -> tuple[SectionData, ...]:
 def _lines(records: Iterable[Record]) -> Iterator[Line]:
     for record in sorted(records, key=lambda record: record.parts):
         yield Line(
-            "\0".join(record.parts).encode(),
+            key_bytes(record.parts),
             _encoder.encode(
                 {
                     "key": record.parts,
@@ -100,6 +101,40 @@ def decode_records(section: Section, data: bytes) -> list[Record]:
         record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
         for line in lines
     ]
+
+
+def read_line(section: Section, data: bytes) -> Line:
+    """Check one line that came from outside.
+
+    Raises:
+        BackupCorrupted: It is not what a section of this name holds.
+    """
+    if section.from_host:
+        try:
+            msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise BackupCorrupted(f"Section {section.name} does not hold rows.") from error
+        return Line(data, data)
+    if section.name not in RECORD_TYPES:
+        raise BackupCorrupted(
+            f"Section {section.name[:80]} is of a kind that this version does not know. Upgrade it."
+        )
+    try:
+        line = _decoder.decode(data)
+        jsontext.loads(line.text, reject_unstorable=True)
+    except (msgspec.MsgspecError, UnicodeError, InvalidInput) as error:
+        raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
+    texts: list[jsontext.Json] = [*line.key, line.raw]
+    if len(line.key) != len(RECORD_TYPES[section.name].key_columns) or jsontext.find_unstorable(
+        texts
+    ):
+        raise BackupCorrupted(f"Section {section.name} does not hold records.")
+    return Line(key_bytes(line.key), data)
+
+
+def key_bytes(parts: Iterable[str]) -> bytes:
+    """A record's key as bytes that sort as the parts do."""
+    return "\0".join(parts).encode()
 
 
 def section_of(data: SectionData, chunks: Sequence[str]) -> Section:

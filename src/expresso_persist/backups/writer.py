@@ -7,7 +7,6 @@ only while finished rows are inserted.
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
@@ -17,7 +16,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.host import HostTables
-from expresso_persist.backups.manifest import Manifest, Section, payload_sha256
+from expresso_persist.backups.manifest import Manifest, Section, new_id, payload_sha256
 from expresso_persist.backups.packing import Packed, ancestors, pack
 from expresso_persist.backups.snapshot import SectionData, encode_records, section_of
 from expresso_persist.errors import BackupCorrupted
@@ -126,19 +125,7 @@ class Writer:
             new[sha256] = chunk if chunk and usable else pack(draft.chunks[sha256])
         stored = self.chunks.put(connection, new)
         manifest = self._manifest(draft, now, kind, notes, actor)
-        backup = Backup(
-            id=manifest.id,
-            backup_type=kind,
-            backup_status="completed",
-            revision=draft.head.revision,
-            created_at=now,
-            file_size_bytes=manifest.size,
-            stored_bytes=stored,
-            payload_sha256=manifest.payload_sha256,
-            record_counts=manifest.record_counts,
-            notes=notes,
-            actor=actor,
-        )
+        backup = Backup.of(manifest, stored)
         self.catalog.insert(connection, backup, manifest)
         return backup
 
@@ -146,7 +133,7 @@ class Writer:
         self, draft: Draft, now: dt.datetime, kind: str, notes: str, actor: str
     ) -> Manifest:
         return Manifest(
-            id=secrets.token_hex(16),
+            id=new_id(),
             tenant=self.repository.tenant,
             backup_type=kind,
             created_at=now,

@@ -1,0 +1,271 @@
+"""Backups out of the database as archives, and archives into it as backups."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeAlias, cast
+
+import attrs
+
+from expresso_persist.backups.archive import (
+    AGE_MAGIC,
+    ArchiveLimits,
+    ArchiveReader,
+    as_file,
+    write_archive,
+)
+from expresso_persist.backups.catalog import Backup, Catalog
+from expresso_persist.backups.chunks import ChunkStore, cut
+from expresso_persist.backups.encryption import Encryption, is_encrypted
+from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.packing import Packed, pack
+from expresso_persist.backups.snapshot import Line, read_line
+from expresso_persist.backups.verification import load
+from expresso_persist.database import Database
+from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy
+from expresso_persist.repository import InventoryRepository
+
+__all__ = ["Progress", "Transfer", "whole_file"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+_IN_MEMORY = 8 * 1024**2  # temporary files up to this size never reach the disk
+_MOST_TEXT = 1000  # characters of any text in a manifest
+_BLOCK = 256 * 1024
+_ID = re.compile("[0-9a-f]{32}")
+_BATCH_BYTES = 8 * 1024**2
+
+
+@attrs.frozen
+class Transfer:
+    """Archives of one tenant's backups.
+
+    Attributes:
+        repository: Whose backups they are.
+        catalog: Their rows.
+        chunks: Their contents.
+        limits: What an archive may cost.
+    """
+
+    repository: InventoryRepository
+    catalog: Catalog
+    chunks: ChunkStore
+    limits: ArchiveLimits = attrs.field(factory=ArchiveLimits)
+
+    def export(
+        self,
+        backup_id: str,
+        target: IO[bytes],
+        encryption: Encryption,
+        progress: Progress | None = None,
+    ) -> Backup:
+        """Write a backup as an archive; one chunk at a time is held in memory.
+
+        Args:
+            backup_id: The backup.
+            target: A binary file to write to.
+            encryption: For whom to encrypt it, if for anybody.
+            progress: Called with the bytes before compression that are written, and all.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+            BackupCorrupted: It is damaged; what was written is no archive.
+        """
+        with self._database.read() as connection:
+            backup, manifest = load(connection, self.catalog, backup_id)
+            done = 0
+
+            def contents(section: Section) -> Iterator[bytes]:
+                nonlocal done
+                for name in section.chunks:
+                    data = self.chunks.read(connection, [name])[name]
+                    yield data
+                    done += len(data)
+                    if progress is not None:
+                        progress(done, manifest.size)
+
+            pieces = write_archive(manifest, contents)
+            if encryption.encrypts:
+                encryption.encrypt(as_file(pieces), target)
+            else:
+                for piece in pieces:
+                    target.write(piece)
+        return backup
+
+    def import_(
+        self,
+        source: IO[bytes],
+        encryption: Encryption,
+        *,
+        from_tenant: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[str, bool]:
+        """Store an archive as a backup, after every byte of it was checked.
+
+        Args:
+            source: A binary file, read from where it stands to its end.
+            encryption: What opens it, if it is encrypted.
+            from_tenant: The tenant that it must come from; the repository's when left out.
+            progress: Called with the bytes that are stored, and all.
+
+        Returns:
+            The id of the backup, and whether it was there already.
+
+        Raises:
+            ArchiveRefused: It is damaged, hostile, of another tenant or too new. Nothing
+                was stored.
+        """
+        with self._opened(source, encryption) as file:
+            reader = ArchiveReader(file, self.limits)
+            self._check_tenant(reader.header.backup, from_tenant)
+            _check(reader)
+            with self._database.read() as connection:
+                known = self._same(connection, reader.header.backup)
+            if known is not None:
+                return known.id, True
+            file.seek(0)
+            return self._store(ArchiveReader(file, self.limits), progress), False
+
+    @property
+    def _database(self) -> Database:
+        return self.repository.database
+
+    @contextlib.contextmanager
+    def _opened(self, source: IO[bytes], encryption: Encryption) -> Iterator[IO[bytes]]:
+        """The archive, decrypted, as a file that can be read twice."""
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
+            file = cast("IO[bytes]", spooled)
+            start = source.read(len(AGE_MAGIC))
+            rest = as_file(_bounded(start, source, self.limits))
+            if is_encrypted(start):
+                encryption.decrypt(rest, file)
+            else:
+                while block := rest.read(_IN_MEMORY):
+                    file.write(block)
+            file.seek(0)
+            yield file
+
+    def _check_tenant(self, manifest: Manifest, from_tenant: str | None) -> None:
+        expected = self.repository.tenant if from_tenant is None else from_tenant
+        if manifest.tenant != expected:
+            raise ArchiveRefused(
+                "The archive belongs to another tenant than the one it is imported for; name "
+                "the tenant it comes from if that is meant.",
+                context={"tenant": manifest.tenant},
+            )
+
+    def _same(self, connection: Any, manifest: Manifest) -> Backup | None:
+        """The stored backup that the archive was written from, if it is here."""
+        return next(
+            (
+                backup
+                for backup in self.catalog.all(connection)
+                if backup.id == manifest.id
+                and backup.payload_sha256 == manifest.payload_sha256
+                and backup.backup_status == "completed"
+            ),
+            None,
+        )
+
+    def _store(self, reader: ArchiveReader, progress: Progress | None) -> str:
+        """Store the chunks batch by batch, so that writers never wait long, then the row."""
+        self.repository.head()  # the first use of a tenant creates it
+        total, done, stored, size = reader.header.backup.size, 0, 0, 0
+        sections = {section.name: section for section in reader.header.backup.sections}
+        batch: dict[str, bytes] = {}
+        for section, lines in reader.lines():
+            names = []
+            for piece in cut(_lines(section, lines)):
+                names.append(piece.sha256)
+                batch[piece.sha256] = piece.data
+                done += len(piece.data)
+                size += len(piece.data)
+                if size >= _BATCH_BYTES:
+                    stored += self._put(batch)
+                    batch, size = {}, 0
+                    if progress is not None:
+                        progress(done, total)
+            sections[section.name] = attrs.evolve(section, chunks=tuple(names))
+        stored += self._put(batch)
+        manifest = attrs.evolve(
+            reader.header.backup,
+            tenant=self.repository.tenant,
+            backup_type=IMPORTED,
+            sections=tuple(sections.values()),
+        )
+        with self._database.write() as connection:
+            self.chunks.lock(connection)
+            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
+                raise Busy("A rotation ran at the same time; import the archive again.")
+            if _ID.fullmatch(manifest.id) is None or self._taken(connection, manifest.id):
+                manifest = attrs.evolve(manifest, id=new_id())
+            self.catalog.insert(connection, Backup.of(manifest, stored), manifest)
+        return manifest.id
+
+    def _taken(self, connection: Any, backup_id: str) -> bool:
+        return any(backup.id == backup_id for backup in self.catalog.all(connection))
+
+    def _put(self, contents: dict[str, bytes]) -> int:
+        packed: dict[str, Packed] = {name: pack(data) for name, data in contents.items()}
+        with self._database.write() as connection:
+            self.chunks.lock(connection)
+            present = self.chunks.present(connection, packed.keys())
+            return self.chunks.put(
+                connection, {name: item for name, item in packed.items() if name not in present}
+            )
+
+
+def _check(reader: ArchiveReader) -> None:
+    """Read all of an archive and every record in it, before anything is stored."""
+    manifest = reader.header.backup
+    if (
+        len(manifest.notes) > 1000
+        or len(manifest.actor) > 256
+        or manifest.created_at.tzinfo is None
+    ):
+        raise ArchiveRefused("The archive's first line has values that no backup has.")
+    for section, lines in reader.lines():
+        before = b""
+        for line in _lines(section, lines):
+            if not section.from_host and line.key <= before and before:
+                raise ArchiveRefused(f"Section {section.name} is not sorted by key.")
+            before = line.key
+
+
+def _lines(section: Section, lines: Iterable[bytes]) -> Iterator[Line]:
+    for line in lines:
+        try:
+            yield read_line(section, line)
+        except BackupCorrupted as error:
+            raise ArchiveRefused(f"The archive cannot be used. {error.message}") from error
+
+
+def _bounded(start: bytes, source: IO[bytes], limits: ArchiveLimits) -> Iterator[bytes]:
+    """What a file holds, as long as it is not too large."""
+    yield start
+    size = len(start)
+    while block := source.read(_BLOCK):
+        size += len(block)
+        if size > limits.compressed:
+            raise ArchiveRefused(f"The archive is larger than {limits.compressed >> 20} MiB.")
+        yield block
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name when all of it is on the disk, or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
