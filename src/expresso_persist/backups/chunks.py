@@ -142,6 +142,13 @@ class ChunkStore:
             )
         return found
 
+    def damaged(self, connection: Connection, ids: Collection[str]) -> list[str]:
+        """Those of ``ids`` that are missing or cannot be read."""
+        found: list[str] = []
+        for batch in _batches(ids, 8):
+            found += self._unpacked(self._rows(connection, batch), batch)[1]
+        return found
+
     def bases(self, connection: Connection, ids: Collection[str]) -> dict[str, bytes]:
         """Those of ``ids`` that can be read and are not too deep to build on."""
         rows = self._rows(connection, ids)
@@ -249,7 +256,7 @@ def _chain(name: str, rows: Mapping[str, Any]) -> list[str]:
     return chain
 
 
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
+def _batches(ids: Iterable[str], size: int = _BATCH) -> Iterator[list[str]]:
     ordered = sorted(ids)
-    for start in range(0, len(ordered), _BATCH):
-        yield ordered[start : start + _BATCH]
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.contents import load, open_records
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.lease import Lease
@@ -26,7 +27,7 @@ from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.status import status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
-from expresso_persist.backups.verification import Verification, Verifier, load, open_records
+from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
 from expresso_persist.errors import (

@@ -19,7 +19,16 @@ from expresso_persist.backups.manifest import Section, SectionState
 from expresso_persist.errors import BackupCorrupted, InvalidInput
 from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
 
-__all__ = ["Line", "SectionData", "decode_records", "encode_records", "read_line", "section_of"]
+__all__ = [
+    "Line",
+    "SectionData",
+    "checked",
+    "decode_records",
+    "encode_records",
+    "read_line",
+    "record_line",
+    "section_of",
+]
 
 
 @attrs.frozen
@@ -64,43 +73,67 @@ def encode_records(records: Iterable[Record]) -> tuple[SectionData, ...]:
 
 def _lines(records: Iterable[Record]) -> Iterator[Line]:
     for record in sorted(records, key=lambda record: record.parts):
-        yield Line(
-            key_bytes(record.parts),
-            _encoder.encode(
-                {
-                    "key": record.parts,
-                    "position": record.position,
-                    "text": record.text,
-                    "raw": record.raw,
-                }
-            )
-            + b"\n",
-        )
+        yield record_line(record)
 
 
-def decode_records(section: Section, data: bytes) -> list[Record]:
-    """Read the records of a section back.
+def record_line(record: Record) -> Line:
+    """One record as a line."""
+    value = {
+        "key": record.parts,
+        "position": record.position,
+        "text": record.text,
+        "raw": record.raw,
+    }
+    return Line(key_bytes(record.parts), _encoder.encode(value) + b"\n")
+
+
+def decode_records(section: Section, pieces: Iterable[bytes]) -> Iterator[list[Record]]:
+    """Read the records of a section back, piece by piece.
+
+    Args:
+        section: What the pieces should be.
+        pieces: Its bytes, cut between lines.
+
+    Yields:
+        The records of each piece. They are the section's only when the last was given out.
 
     Raises:
         BackupCorrupted: The bytes are not the section's, or are not records.
     """
-    if hashlib.sha256(data).hexdigest() != section.sha256:
-        raise BackupCorrupted(f"Section {section.name} does not match its checksum.")
     if section.name not in RECORD_TYPES:
         raise BackupCorrupted(
             f"Section {section.name} is of a kind that this version does not know. Upgrade it."
         )
     width = len(RECORD_TYPES[section.name].key_columns)
-    try:
-        lines = [_decoder.decode(line) for line in data.splitlines()] if data else []
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
-    if len(lines) != section.records or any(len(line.key) != width for line in lines):
+    count = 0
+    for piece in checked(section, pieces):
+        try:
+            lines = [_decoder.decode(line) for line in piece.splitlines()]
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
+        count += len(lines)
+        if any(len(line.key) != width for line in lines):
+            raise BackupCorrupted(f"Section {section.name} does not have the records it lists.")
+        yield [
+            record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
+            for line in lines
+        ]
+    if count != section.records:
         raise BackupCorrupted(f"Section {section.name} does not have the records it lists.")
-    return [
-        record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
-        for line in lines
-    ]
+
+
+def checked(section: Section, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass the bytes of a section on, and compare all of them with its checksum at the end.
+
+    Raises:
+        BackupCorrupted: They are not the section's.
+    """
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != section.sha256:
+        raise BackupCorrupted(f"Section {section.name} does not match its checksum.")
 
 
 def read_line(section: Section, data: bytes) -> Line:

@@ -21,11 +21,11 @@ from expresso_persist.backups.archive import (
 )
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore, cut
+from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
 from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import Line, read_line
-from expresso_persist.backups.verification import load
 from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy
 from expresso_persist.repository import InventoryRepository
@@ -81,19 +81,17 @@ class Transfer:
 
             def contents(section: Section) -> Iterator[bytes]:
                 nonlocal done
-                for name in section.chunks:
-                    data = self.chunks.read(connection, [name])[name]
-                    yield data
-                    done += len(data)
+                for piece in pieces(connection, self.chunks, section):
+                    yield piece
+                    done += len(piece)
                     if progress is not None:
                         progress(done, manifest.size)
 
-            pieces = write_archive(manifest, contents)
+            archive = write_archive(manifest, contents)
             if encryption.encrypts:
-                encryption.encrypt(as_file(pieces), target)
+                encryption.encrypt(as_file(archive), target)
             else:
-                for piece in pieces:
-                    target.write(piece)
+                target.writelines(archive)
         return backup
 
     def import_(

@@ -1,0 +1,75 @@
+"""Reading stored backups back, every byte checked; a few chunks at a time are held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from sqlalchemy.engine import Connection
+
+from expresso_persist.backups.catalog import Backup, Catalog
+from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.manifest import Manifest, Section
+from expresso_persist.backups.snapshot import decode_records
+from expresso_persist.errors import BackupCorrupted
+from expresso_persist.records import Record
+
+__all__ = ["load", "open_records", "pieces"]
+
+_AT_ONCE = 8  # chunks per query, up to 8 MiB
+
+
+def load(connection: Connection, catalog: Catalog, backup_id: str) -> tuple[Backup, Manifest]:
+    """Read a backup's row and manifest, and check that they tell the same.
+
+    Raises:
+        BackupNotFound: There is no such backup.
+        BackupCorrupted: It failed when it was made, or one of the two was changed.
+    """
+    backup = catalog.get(connection, backup_id)
+    text = catalog.manifest_text(connection, backup_id)
+    if not text:
+        raise BackupCorrupted("This backup failed when it was made and holds nothing.")
+    manifest = Manifest.decode(text)
+    told = (
+        (backup.id, manifest.id),
+        (catalog.tenant, manifest.tenant),
+        (backup.backup_type, manifest.backup_type),
+        (backup.created_at, manifest.created_at),
+        (backup.revision, manifest.revision),
+        (backup.file_size_bytes, manifest.size),
+        (backup.payload_sha256, manifest.payload_sha256),
+        (backup.record_counts, manifest.record_counts),
+    )
+    if any(row != listed for row, listed in told):
+        raise BackupCorrupted("The backup's row does not fit its manifest.")
+    return backup, manifest
+
+
+def pieces(connection: Connection, chunks: ChunkStore, section: Section) -> Iterator[bytes]:
+    """The bytes of a section, chunk by chunk.
+
+    Raises:
+        BackupCorrupted: A chunk is missing or damaged.
+    """
+    for start in range(0, len(section.chunks), _AT_ONCE):
+        names = section.chunks[start : start + _AT_ONCE]
+        found = chunks.read(connection, set(names))
+        for name in names:
+            yield found[name]
+
+
+def open_records(
+    connection: Connection, chunks: ChunkStore, manifest: Manifest, kinds: Collection[str]
+) -> list[Record]:
+    """The records of some kinds.
+
+    Raises:
+        BackupCorrupted: A chunk is missing or damaged, or does not hold what it should.
+    """
+    return [
+        record
+        for section in manifest.sections
+        if section.name in kinds and not section.from_host
+        for batch in decode_records(section, pieces(connection, chunks, section))
+        for record in batch
+    ]
