@@ -22,7 +22,13 @@ from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.status import status
-from expresso_persist.backups.verification import Verification, Verifier, load, open_records
+from expresso_persist.backups.verification import (
+    Verification,
+    Verifier,
+    check,
+    load,
+    open_records,
+)
 from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
 from expresso_persist.errors import (
@@ -276,7 +282,11 @@ class BackupManager:
     ) -> tuple[RestorePlan, builtins.list[Record]]:
         with self._database.read() as connection:
             backup, manifest = load(connection, self._catalog, backup_id)
-            wanted = scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
+            if scope.whole:  # a backup that is damaged anywhere is not restored as a whole
+                records = check(connection, self._chunks, manifest)
+            else:
+                records = open_records(connection, self._chunks, manifest, scope.reads)
+            wanted = scope.filter(records)
             return make_plan(connection, backup, manifest, wanted, scope), wanted
 
     def restore(
