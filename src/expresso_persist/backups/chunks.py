@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist.backups import raw
 from expresso_persist.backups.lease import lock_row
 from expresso_persist.backups.packing import Packed, pack, unpack
 from expresso_persist.backups.snapshot import Line
@@ -64,6 +64,16 @@ def cut(lines: Iterable[Line]) -> Iterator[Chunk]:
 def _chunk(pieces: list[bytes]) -> Chunk:
     data = b"".join(pieces)
     return Chunk(hashlib.sha256(data).hexdigest(), data)
+
+
+@attrs.frozen
+class _Row:
+    """A stored chunk."""
+
+    size: int
+    stored_size: int
+    base_sha256: str | None
+    data: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -155,9 +165,9 @@ class ChunkStore:
         shallow = [name for name in ids if name in rows and len(_chain(name, rows)) < MAX_DEPTH]
         return self._unpacked(rows, shallow)[0]
 
-    def _rows(self, connection: Connection, ids: Collection[str]) -> dict[str, Any]:
+    def _rows(self, connection: Connection, ids: Collection[str]) -> dict[str, _Row]:
         """The rows of ``ids`` and of everything that they are based on."""
-        table, rows = backup_chunks, dict[str, Any]()
+        table, rows = backup_chunks, dict[str, _Row]()
         for batch in _batches(ids):
             chain = (
                 sa.select(table.c.sha256, table.c.base_sha256)
@@ -171,15 +181,27 @@ class ChunkStore:
                     earlier.c.tenant_id == self.tenant, earlier.c.sha256 == chain.c.base_sha256
                 )
             )
-            columns = ("sha256", "data", "size", "stored_size", "base_sha256")
-            query = sa.select(*(table.c[name] for name in columns)).where(
-                table.c.tenant_id == self.tenant, table.c.sha256.in_(sa.select(chain.c.sha256))
+            where = table.c.sha256.in_(sa.select(chain.c.sha256))
+            rows.update(self._select(connection, where, data=True))
+        return rows
+
+    def _select(
+        self, connection: Connection, *where: sa.ColumnElement[bool], data: bool
+    ) -> dict[str, _Row]:
+        """Rows by their names; what is damaged in one hides no other."""
+        table = backup_chunks
+        wanted = [table.c.sha256, table.c.size, table.c.stored_size, table.c.base_sha256]
+        query = sa.select(*raw.columns(connection, wanted), *([table.c.data] if data else []))
+        rows = {}
+        for row in connection.execute(query.where(table.c.tenant_id == self.tenant, *where)):
+            sha256, size, stored_size, base, *content = row
+            rows[raw.text(sha256) or ""] = _Row(
+                size, stored_size, raw.text(base), *map(bytes, content)
             )
-            rows.update((row.sha256, row) for row in connection.execute(query))
         return rows
 
     def _unpacked(
-        self, rows: Mapping[str, Any], ids: Iterable[str]
+        self, rows: Mapping[str, _Row], ids: Iterable[str]
     ) -> tuple[dict[str, bytes], dict[str, str]]:
         """Contents of ``ids``, and what is wrong with those that cannot be read."""
         contents: dict[str, bytes] = {}
@@ -199,28 +221,18 @@ class ChunkStore:
             referenced: The chunks of every backup that is left, read in this transaction.
                 What those are based on stays as well.
         """
-        rows = {
-            row.sha256: row
-            for row in connection.execute(
-                sa.select(
-                    backup_chunks.c.sha256,
-                    backup_chunks.c.stored_size,
-                    backup_chunks.c.base_sha256,
-                ).where(backup_chunks.c.tenant_id == self.tenant)
-            )
-        }
-        stored = {sha256: int(row.stored_size) for sha256, row in rows.items()}
+        rows = self._select(connection, data=False)
         needed: set[str] = set()
         for name in referenced:
             needed.update(_chain(name, rows))
-        garbage = stored.keys() - needed
+        garbage = rows.keys() - needed
         for batch in _batches(garbage):
             connection.execute(
                 sa.delete(backup_chunks).where(
                     backup_chunks.c.tenant_id == self.tenant, backup_chunks.c.sha256.in_(batch)
                 )
             )
-        return len(garbage), sum(stored[sha256] for sha256 in garbage)
+        return len(garbage), sum(rows[sha256].stored_size for sha256 in garbage)
 
     def stored_bytes(self, connection: Connection) -> int:
         """Bytes that all chunks take."""
@@ -234,19 +246,19 @@ class ChunkStore:
         )
 
 
-def _content(wanted: str, rows: Mapping[str, Any]) -> bytes:
+def _content(wanted: str, rows: Mapping[str, _Row]) -> bytes:
     """Read a chunk from the whole one at the end of its chain; one at a time is held."""
     content: bytes | None = None
     for name in reversed(_chain(wanted, rows)):
         row = rows.get(name)
         if row is None:
             raise BackupCorrupted(f"Chunk {name[:12]} of the backup is missing.")
-        content = unpack(name, bytes(row.data), row.size, row.stored_size, content)
+        content = unpack(name, row.data, row.size, row.stored_size, content)
     assert content is not None  # a chain has the chunk itself in it
     return content
 
 
-def _chain(name: str, rows: Mapping[str, Any]) -> list[str]:
+def _chain(name: str, rows: Mapping[str, _Row]) -> list[str]:
     """A chunk, the one it is based on, the one that is based on, and so on."""
     chain = [name]
     while (row := rows.get(chain[-1])) is not None and row.base_sha256 is not None:

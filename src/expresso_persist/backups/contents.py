@@ -9,11 +9,11 @@ from sqlalchemy.engine import Connection
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest, Section
-from expresso_persist.backups.snapshot import decode_records
+from expresso_persist.backups.snapshot import checked, decode_records
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.records import Record
 
-__all__ = ["load", "open_records", "pieces"]
+__all__ = ["check_host_rows", "load", "open_records", "pieces"]
 
 _AT_ONCE = 8  # chunks per query, up to 8 MiB
 
@@ -73,3 +73,16 @@ def open_records(
         for batch in decode_records(section, pieces(connection, chunks, section))
         for record in batch
     ]
+
+
+def check_host_rows(connection: Connection, chunks: ChunkStore, manifest: Manifest) -> None:
+    """Read the rows of the host's tables, of which nothing is kept.
+
+    Raises:
+        BackupCorrupted: They are not what was stored.
+    """
+    for section in manifest.sections:
+        if section.from_host and section.state == "stored":
+            content = checked(section, pieces(connection, chunks, section))
+            if sum(piece.count(b"\n") for piece in content) != section.records:
+                raise BackupCorrupted(f"Section {section.name} does not have the rows it lists.")

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
-from expresso_persist.backups.contents import load, open_records
+from expresso_persist.backups.contents import check_host_rows, load, open_records
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.lease import Lease
@@ -282,6 +282,8 @@ class BackupManager:
     ) -> tuple[RestorePlan, builtins.list[Record]]:
         with self._database.read() as connection:
             backup, manifest = load(connection, self._catalog, backup_id)
+            if scope.whole:  # a backup that is damaged anywhere is not restored as a whole
+                check_host_rows(connection, self._chunks, manifest)
             wanted = scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
             return make_plan(connection, backup, manifest, wanted, scope), wanted
 

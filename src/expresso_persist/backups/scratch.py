@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.chunks import ChunkStore
-from expresso_persist.backups.contents import pieces
-from expresso_persist.backups.manifest import Manifest, Section
-from expresso_persist.backups.snapshot import checked, decode_records, record_line
+from expresso_persist.backups.contents import check_host_rows, pieces
+from expresso_persist.backups.manifest import Manifest
+from expresso_persist.backups.snapshot import decode_records, record_line
 from expresso_persist.database import Database
 from expresso_persist.errors import BackupCorrupted, ExpressoPersistError
 from expresso_persist.records import RECORD_TYPES, Record
@@ -35,9 +35,7 @@ def rebuild(connection: Connection, chunks: ChunkStore, manifest: Manifest) -> N
         BackupCorrupted: Any byte of it is not what was stored, or what comes out is not
             the state that went in.
     """
-    for section in manifest.sections:
-        if section.from_host and section.state == "stored":
-            _check_host(section, pieces(connection, chunks, section))
+    check_host_rows(connection, chunks, manifest)
     with _scratch(manifest.size) as scratch:
         try:
             _fill(scratch, connection, chunks, manifest)
@@ -46,12 +44,6 @@ def rebuild(connection: Connection, chunks: ChunkStore, manifest: Manifest) -> N
             raise
         except ExpressoPersistError as error:
             raise BackupCorrupted(f"The backup does not restore: {error.message}") from error
-
-
-def _check_host(section: Section, content: Iterator[bytes]) -> None:
-    lines = sum(piece.count(b"\n") for piece in checked(section, content))
-    if lines != section.records:
-        raise BackupCorrupted(f"Section {section.name} does not have the rows it lists.")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
 from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
 from expresso_persist.backups.packing import Packed, pack
-from expresso_persist.backups.snapshot import Line, read_line
+from expresso_persist.backups.snapshot import Line, checked, read_line
 from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy
 from expresso_persist.repository import InventoryRepository
@@ -81,7 +81,7 @@ class Transfer:
 
             def contents(section: Section) -> Iterator[bytes]:
                 nonlocal done
-                for piece in pieces(connection, self.chunks, section):
+                for piece in checked(section, pieces(connection, self.chunks, section)):
                     yield piece
                     done += len(piece)
                     if progress is not None:
