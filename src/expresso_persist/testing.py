@@ -219,6 +219,34 @@ def test_a_backup_is_made_and_restored(client: Client, store: Store) -> None:
     assert client("GET", "/api/migration/backup-status").json["data"]["total_backups"] >= 1
 
 
+def test_a_backup_travels_as_an_archive(client: Client) -> None:
+    """Out and in again; what is damaged or of another tenant is refused."""
+    client("POST", UPDATE, OAT)
+    made = client("POST", "/api/migration/create-backup").json["data"]
+    assert client("GET", f"/api/migration/backups/{made['id']}").json["data"] == made
+    checked = client("POST", f"/api/migration/backups/{made['id']}/verify")
+    assert checked.json["data"]["ok"] is True
+    archive = client("GET", f"/api/migration/backups/{made['id']}/archive")
+    assert archive.status == 200
+    assert archive.headers["content-type"] == "application/zstd"
+    assert archive.headers["content-length"] == str(len(archive.body))
+    upload, kind = "/api/migration/import-archive", {"Content-Type": "application/zstd"}
+    known = client("POST", upload, archive.body, headers=kind)
+    assert known.json["data"]["id"] == made["id"], "it is the backup that is there already"
+
+    damaged = bytearray(archive.body)
+    damaged[len(damaged) // 2] ^= 1
+    for body, status in ((bytes(damaged), 422), (archive.body[:-1], 422), (b"", 422)):
+        answer = client("POST", upload, body, headers=kind)
+        assert (answer.status, answer.json["code"]) == (status, "archive_refused")
+    plain = client("POST", upload, archive.body, headers={"Content-Type": "text/plain"})
+    assert plain.status == 415
+    elsewhere = client("POST", f"{upload}?from_tenant=elsewhere", archive.body, headers=kind)
+    assert elsewhere.status == 422
+    assert len(client("GET", "/api/migration/backups").json["data"]["backups"]) == 1
+    assert client("GET", "/api/migration/backups/none/archive").status == 404
+
+
 def test_settings_and_changes(client: Client) -> None:
     """A setting comes back, a secret does not go in, and the feed tells both."""
     path = "/api/inventory/settings/update"

@@ -1,5 +1,6 @@
 """Backups: made in time, verified by restoring them, rotated with reasons, restored as commits."""
 
+from expresso_persist.backups.archive import ArchiveLimits
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.host import HostTable, HostTables
 from expresso_persist.backups.manager import BackupManager
@@ -8,6 +9,7 @@ from expresso_persist.backups.rotation import Decision, Rotation
 from expresso_persist.backups.verification import Verification
 
 __all__ = [
+    "ArchiveLimits",
     "Backup",
     "BackupManager",
     "Decision",

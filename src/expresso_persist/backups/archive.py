@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from expresso_persist.backups.manifest import Manifest, Section
-from expresso_persist.errors import ArchiveRefused
+from expresso_persist.errors import ArchiveRefused, PayloadTooLarge
 
 __all__ = ["VERSION", "ArchiveLimits", "ArchiveReader", "Header", "as_file", "write_archive"]
 
@@ -302,7 +302,7 @@ class _Unsealed:
         while block := self._source.read(_BLOCK):
             self._compressed += len(block)
             if self._compressed > self._limits.compressed:
-                raise ArchiveRefused(
+                raise PayloadTooLarge(
                     f"The archive is larger than {self._limits.compressed >> 20} MiB."
                 )
             held = self._held + block

@@ -14,6 +14,7 @@ from typing import IO, Any, Self
 import attrs
 from sqlalchemy.engine import Connection
 
+from expresso_persist.backups.archive import ArchiveLimits
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.contents import check_host_rows, load, open_records
@@ -65,6 +66,7 @@ class BackupManager:
         rotation: Rotation | None = None,
         interval: float = 300,
         host_tables: HostTables | None = None,
+        archive_limits: ArchiveLimits | None = None,
     ) -> None:
         """Look after the backups of ``repository``; nothing runs yet.
 
@@ -75,6 +77,7 @@ class BackupManager:
             interval: Seconds between automatic backups, at least 1.
             host_tables: Tables of the host application to take along; ``stations`` and the
                 ``orders`` of the last 7 days when left out.
+            archive_limits: What an archive that is imported may cost.
 
         Raises:
             InvalidConfiguration: The interval is too short.
@@ -89,7 +92,8 @@ class BackupManager:
         self._chunks = ChunkStore(database, repository.tenant)
         self._writer = Writer(repository, self._catalog, self._chunks, host_tables or HostTables())
         self._verifier = Verifier(database, self._catalog, self._chunks)
-        self._transfer = Transfer(repository, self._catalog, self._chunks)
+        limits = archive_limits or ArchiveLimits()
+        self._transfer = Transfer(repository, self._catalog, self._chunks, limits)
         self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
         self._runner = Runner(
             database,

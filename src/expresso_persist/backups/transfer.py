@@ -27,7 +27,7 @@ from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_i
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import Line, checked, read_line
 from expresso_persist.database import Database
-from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy
+from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy, PayloadTooLarge
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
@@ -249,7 +249,7 @@ def _bounded(start: bytes, source: IO[bytes], limits: ArchiveLimits) -> Iterator
     while block := source.read(_BLOCK):
         size += len(block)
         if size > limits.compressed:
-            raise ArchiveRefused(f"The archive is larger than {limits.compressed >> 20} MiB.")
+            raise PayloadTooLarge(f"The archive is larger than {limits.compressed >> 20} MiB.")
         yield block
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from expresso_persist.cli import backups, data, serve
+from expresso_persist.cli import archives, backups, data, serve
 from expresso_persist.cli.base import HOST_STORE, Verbs
 from expresso_persist.store import Store
 
@@ -24,6 +24,8 @@ _VERBS: tuple[click.Command, ...] = (
     data.verify,
     backups.backup,
 )
+for _archive in (archives.export, archives.import_):
+    backups.backup.add_command(_archive)
 
 
 @click.group(cls=Verbs)

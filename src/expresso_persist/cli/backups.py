@@ -10,12 +10,11 @@ from types import FrameType
 import attrs
 import click
 
-from expresso_persist.backups import Backup
 from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
 from expresso_persist.errors import BackupNotFound
 from expresso_persist.store import Store
 
-__all__ = ["backup"]
+__all__ = ["backup", "resolve", "size"]
 
 _NONE_YET = "There is no backup yet; `backup create` makes one."
 
@@ -32,7 +31,9 @@ def create(target: Target, terminal: Terminal, notes: str) -> None:
     """Make a backup now and verify it; rotation leaves it alone."""
     with target.open() as store, terminal.working("Backing up"):
         made = store.backups.create("manual", notes, actor())
-    terminal.result(made.to_json(), f"Made and verified backup {made.id} ({_size(made)}).")
+    terminal.result(
+        made.to_json(), f"Made and verified backup {made.id} ({size(made.file_size_bytes)})."
+    )
 
 
 @backup.command("list")
@@ -49,7 +50,7 @@ def list_(target: Target, terminal: Terminal) -> None:
             made.backup_type + (" (pinned)" if made.pinned else ""),
             "verified" if made.verified_at else made.backup_status,
             str(made.revision),
-            _size(made),
+            size(made.file_size_bytes),
             made.notes,
         )
         for made in found
@@ -67,7 +68,7 @@ def verify(target: Target, terminal: Terminal, backup_id: str) -> None:
     "latest" is the newest one. Exit code 1: it would not restore.
     """
     with target.open() as store, terminal.working("Verifying"):
-        result = store.backups.verify(_resolve(store, backup_id))
+        result = store.backups.verify(resolve(store, backup_id))
     verdict = "restores." if result.ok else "DOES NOT RESTORE."
     terminal.result(
         attrs.asdict(result),
@@ -98,7 +99,7 @@ def restore(
     Shows the plan and asks first; makes a safety backup of the present state; is one commit.
     """
     with target.open() as store:
-        chosen = _resolve(store, backup_id)
+        chosen = resolve(store, backup_id)
         with terminal.working("Comparing"):
             plan = store.backups.plan_restore(chosen, kinds or None)
         if not dry_run and not plan.plan.empty and not yes:
@@ -142,11 +143,12 @@ def run(target: Target, terminal: Terminal, loop: bool) -> None:
     elif made.confirmed_at is not None:
         line = f"Nothing changed since backup {made.id}; it was confirmed."
     else:
-        line = f"Made and verified backup {made.id} ({_size(made)})."
+        line = f"Made and verified backup {made.id} ({size(made.file_size_bytes)})."
     terminal.result({"backup": None if made is None else made.to_json()}, line)
 
 
-def _resolve(store: Store, backup_id: str) -> str:
+def resolve(store: Store, backup_id: str) -> str:
+    """The id that is meant by what was typed."""
     if backup_id != "latest":
         return backup_id
     # Not the safety backup of a restore: the same command twice would undo itself.
@@ -163,13 +165,13 @@ def _resolve(store: Store, backup_id: str) -> str:
     return newest.id
 
 
-def _size(made: Backup) -> str:
-    size = float(made.file_size_bytes)
+def size(number: float) -> str:
+    """Bytes for people."""
     for unit in ("B", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
 
 
 def _on_signals(stop: threading.Event) -> None:

@@ -17,6 +17,7 @@ from typing import IO, Any, Concatenate, ParamSpec
 import attrs
 import click
 from rich.console import Console
+from rich.progress import Progress
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -219,6 +220,17 @@ class Terminal:
             return
         with console.status(f"{text} …"):
             yield
+
+    @contextlib.contextmanager
+    def measuring(self, text: str) -> Iterator[Callable[[int, int], None] | None]:
+        """Show how much is done, where somebody is watching; give what is to be told."""
+        console = Console(stderr=True)
+        if self.json or not console.is_terminal:
+            yield None
+            return
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(text, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def actor() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import attrs
 import msgspec
 
 from expresso_persist.errors import (
@@ -121,7 +122,7 @@ class Api:
             return self._failure(
                 ExpressoPersistError(f"Something went wrong on the server (reference {name}).")
             )
-        return Response(response.status, response.body, {**_headers(), **response.headers})
+        return attrs.evolve(response, headers={**_headers(), **response.headers})
 
     def _actor(self, endpoint: Endpoint, request: Request) -> Actor:
         if endpoint.permission is Permission.NONE:
@@ -193,12 +194,15 @@ def _check_body(endpoint: Endpoint, request: Request) -> None:
         raise PayloadTooLarge
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-    if not request.body:
+    if not request.body and not endpoint.streams:
         if endpoint.body_required:
             raise MalformedJson("The body is empty at offset 0; send a JSON object.")
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (
-        kind.startswith("application/") and kind.endswith("+json")
-    ):
+    if kind in endpoint.takes:
+        return
+    if "application/json" in endpoint.takes:
+        if kind.startswith("application/") and kind.endswith("+json"):
+            return
         raise UnsupportedMediaType
+    raise UnsupportedMediaType(f"Send the body as {endpoint.takes[0]}.")

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from expresso_persist.backups import ArchiveLimits
 from expresso_persist.http import handlers
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
@@ -18,6 +19,7 @@ __all__ = ["ENDPOINTS", "Endpoint"]
 Handler: TypeAlias = Callable[[Call], Response]
 UPDATE_LIMIT = 1024 * 1024
 IMPORT_LIMIT = 32 * 1024 * 1024
+ARCHIVE_TYPES = ("application/zstd", "application/octet-stream")
 
 
 @attrs.frozen
@@ -35,6 +37,10 @@ class Endpoint:
         body: JSON Schema of the request's body, or an attrs class; None without a body.
         body_limit: Bytes that the body may have.
         body_required: Whether an empty body is refused.
+        takes: Media types of the body.
+        streams: The body is a file that the handler reads as it arrives, so that nobody is
+            let in with more than the permission to ask.
+        gives: Media type of the answer.
     """
 
     name: str
@@ -47,6 +53,9 @@ class Endpoint:
     body: Any = None
     body_limit: int = UPDATE_LIMIT
     body_required: bool = True
+    takes: tuple[str, ...] = ("application/json",)
+    streams: bool = False
+    gives: str = "application/json"
 
 
 _OBJECT = {"type": "object"}
@@ -101,6 +110,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "list_backups", "GET", "/api/migration/backups", _READ, handlers.list_backups,
         "The backups, newest first.",
+    ),
+    Endpoint(
+        "get_backup", "GET", "/api/migration/backups/{backup_id}", _READ, handlers.get_backup,
+        "One backup, without its contents.",
+    ),
+    Endpoint(
+        "verify_backup", "POST", "/api/migration/backups/{backup_id}/verify", _ADMIN,
+        handlers.verify_backup, "Read a backup back and rebuild it in a scratch database.",
+        body=_OBJECT, body_required=False,
+    ),
+    Endpoint(
+        "export_backup", "GET", "/api/migration/backups/{backup_id}/archive", _ADMIN,
+        handlers.export_backup, "A backup as an archive, a file of its own.",
+        query={"recipient": "public keys of age, separated by commas, to encrypt it for"},
+        gives=ARCHIVE_TYPES[0],
+    ),
+    Endpoint(
+        "import_archive", "POST", "/api/migration/import-archive", _ADMIN,
+        handlers.import_archive, "Store an archive as a backup; nothing is restored by this.",
+        query={"from_tenant": "the tenant it was written for, if that is another one"},
+        body={"type": "string", "format": "binary"}, body_limit=ArchiveLimits().compressed,
+        takes=ARCHIVE_TYPES, streams=True,
     ),
     Endpoint(
         "restore_backup", "POST", "/api/migration/backups/{backup_id}/restore", _ADMIN,

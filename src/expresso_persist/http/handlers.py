@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any, cast
 
 import attrs
 import msgspec
@@ -24,7 +26,10 @@ __all__ = [
     "changes",
     "create_backup",
     "documents",
+    "export_backup",
+    "get_backup",
     "health",
+    "import_archive",
     "import_local_storage",
     "inventory",
     "list_backups",
@@ -35,9 +40,11 @@ __all__ = [
     "stats",
     "success",
     "updater",
+    "verify_backup",
 ]
 
 MAX_BATCH = 1_000
+_IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
 
 def encode(content: Any) -> bytes:
@@ -194,6 +201,69 @@ def list_backups(call: Call) -> Response:
     """List the backups."""
     found = call.store.backups.list()
     return success("Backups.", {"backups": [backup.to_json() for backup in found]})
+
+
+def get_backup(call: Call) -> Response:
+    """Give one backup."""
+    return success(
+        "Backup.", call.store.backups.get(call.request.path_params["backup_id"]).to_json()
+    )
+
+
+def verify_backup(call: Call) -> Response:
+    """Check a backup."""
+    result = call.store.backups.verify(call.request.path_params["backup_id"])
+    message = "The backup restores." if result.ok else "The backup does not restore."
+    return success(message, attrs.asdict(result))
+
+
+def export_backup(call: Call) -> Response:
+    """Give an archive."""
+    recipients = [key for key in call.request.query.get("recipient", "").split(",") if key]
+    # Written before it is sent: a slow client holds no view of the database open, and what
+    # is damaged is told by the status instead of a connection that breaks off.
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
+        backup = call.store.backups.export(
+            call.request.path_params["backup_id"], cast("IO[bytes]", file), recipients=recipients
+        )
+        size = file.tell()
+        file.seek(0)
+        content = _Pieces(file)
+        stack.pop_all()
+    name = f"{backup.created_at:%Y%m%dT%H%M%SZ}-{backup.id[:8]}.expresso.zst"
+    headers = {
+        "Content-Type": "application/octet-stream" if recipients else "application/zstd",
+        "Content-Length": str(size),
+        "Content-Disposition": f'attachment; filename="{name}{".age" * bool(recipients)}"',
+    }
+    return Response(200, b"", headers, content)
+
+
+class _Pieces(Iterator[bytes]):
+    """A temporary file as the pieces of an answer; closed at its end or when it is dropped."""
+
+    def __init__(self, file: tempfile.SpooledTemporaryFile[bytes]) -> None:
+        self._file = file
+
+    def __next__(self) -> bytes:
+        piece = self._file.read(256 * 1024)
+        if not piece:
+            self._file.close()
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def import_archive(call: Call) -> Response:
+    """Store an archive."""
+    assert call.request.stream is not None
+    backup = call.store.backups.import_(
+        call.request.stream, from_tenant=call.request.query.get("from_tenant")
+    )
+    return success("Stored as a backup; restore it to use it.", backup.to_json())
 
 
 def restore_backup(call: Call) -> Response:

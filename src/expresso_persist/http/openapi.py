@@ -79,7 +79,9 @@ def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]
             for n, text in endpoint.query.items()
         ],
         "responses": {
-            "200": _answer("What was asked for.", "Success"),
+            "200": _answer("What was asked for.", "Success")
+            if endpoint.gives == "application/json"
+            else {"description": "The file.", "content": {endpoint.gives: {}}},
             "default": _answer("What is wrong, and what to do.", "Failure"),
         },
     }
@@ -88,7 +90,7 @@ def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": endpoint.body_required,
-            "content": {"application/json": {"schema": _schema(endpoint, components)}},
+            "content": {kind: {"schema": _schema(endpoint, components)} for kind in endpoint.takes},
         }
     return operation
 

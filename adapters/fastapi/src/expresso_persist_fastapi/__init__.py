@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import anyio.from_thread
+import attrs
 import fastapi
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as NativeRequest
 from starlette.responses import Response as NativeResponse
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from expresso_persist import Store
@@ -66,12 +70,15 @@ def register_routes(
 def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def view(native: NativeRequest) -> NativeResponse:
         body = bytearray()
-        if endpoint.body is not None:
+        if endpoint.body is not None and not endpoint.streams:
             async for chunk in native.stream():
                 body += chunk
                 if len(body) > endpoint.body_limit:
                     return _respond(api.too_large(endpoint))
         request = _request(native, bytes(body))
+        if endpoint.streams:
+            stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
+            request = attrs.evolve(request, stream=stream)
         # The database is not asynchronous; the event loop must never wait for it.
         return _respond(await run_in_threadpool(api.handle, endpoint, request))
 
@@ -93,11 +100,34 @@ def _request(native: NativeRequest, body: bytes) -> Request:
         native.headers,  # finds a name in any case
         body,
         dict(native.path_params),
-        native,
+        native=native,
     )
 
 
+class _Stream(io.RawIOBase):
+    """The body as a file that is read in a thread while the event loop receives it."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = anyio.from_thread.run(anext, self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = piece
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
 def _respond(response: Response) -> NativeResponse:
+    if response.stream is not None:
+        return StreamingResponse(response.stream, response.status, dict(response.headers))
     return NativeResponse(response.body, response.status, dict(response.headers))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import IO, cast
 
+import attrs
 import flask
 
 from expresso_persist import Store
@@ -73,12 +74,16 @@ def register_routes(
 def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
     def view(**path_params: str) -> flask.Response:
         body = b""
-        if endpoint.body is not None:
+        if endpoint.body is not None and not endpoint.streams:
             # One byte more than allowed is enough to know; the rest is never read.
             body = flask.request.stream.read(endpoint.body_limit + 1)
             if len(body) > endpoint.body_limit:
                 return _respond(api.too_large(endpoint))
-        return _respond(api.handle(endpoint, _request(body, path_params)))
+        request = _request(body, path_params)
+        if endpoint.streams:
+            stream = cast("IO[bytes]", flask.request.stream)
+            return _respond(api.handle(endpoint, attrs.evolve(request, stream=stream)))
+        return _respond(api.handle(endpoint, request))
 
     return view
 
@@ -96,9 +101,10 @@ def _request(body: bytes, path_params: dict[str, str]) -> Request:
         cast("Mapping[str, str]", request.headers),  # finds a name in any case
         body,
         path_params,
-        request,
+        native=request,
     )
 
 
 def _respond(response: Response) -> flask.Response:
-    return flask.Response(response.body, response.status, dict(response.headers))
+    body = response.body if response.stream is None else response.stream
+    return flask.Response(body, response.status, dict(response.headers))

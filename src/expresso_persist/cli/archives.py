@@ -1,0 +1,109 @@
+"""backup export, import."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from expresso_persist.cli.backups import resolve, size
+from expresso_persist.cli.base import Target, Terminal, invocation, verb
+
+__all__ = ["export", "import_"]
+
+_PASSPHRASE = "EXPRESSO_PERSIST_PASSPHRASE"  # noqa: S105 - its name, not itself
+
+
+@click.command
+@click.argument("backup_id", metavar="ID")
+@click.option(
+    "-o", "--output", metavar="FILE", help='Where to; default: a name with its time. "-": stdout.'
+)
+@click.option("--recipient", "recipients", multiple=True, metavar="AGE1…", help="Encrypt for it.")
+@click.option(
+    "--passphrase", is_flag=True, help=f"Encrypt with ${_PASSPHRASE}, or with what you type."
+)
+@verb
+def export(
+    target: Target,
+    terminal: Terminal,
+    backup_id: str,
+    output: str | None,
+    recipients: tuple[str, ...],
+    passphrase: bool,
+) -> None:
+    """Write backup ID as an archive, a file that `backup import` reads anywhere.
+
+    "latest" is the newest that is no safety backup. Without encryption `zstd -dc` shows it.
+    """
+    secret = _passphrase(twice=True) if passphrase else None
+    with target.open() as store, terminal.measuring("Writing") as progress:
+        chosen = store.backups.get(resolve(store, backup_id))
+        name = f"{chosen.created_at:%Y%m%dT%H%M%SZ}-{chosen.id[:8]}.expresso.zst"
+        path = output or name + ".age" * bool(recipients or secret)
+        to: Path | BinaryIO = sys.stdout.buffer if path == "-" else Path(path)
+        store.backups.export(
+            chosen.id, to, recipients=recipients, passphrase=secret, progress=progress
+        )
+    if isinstance(to, Path):
+        terminal.result(
+            {"backup": chosen.to_json(), "file": path, "bytes": to.stat().st_size},
+            f"Wrote backup {chosen.id} to {path} ({size(to.stat().st_size)}).",
+        )
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of age with the private key that opens it.",
+)
+@click.option("--passphrase", is_flag=True, help=f"Open it with ${_PASSPHRASE}, or what you type.")
+@click.option("--from-tenant", metavar="NAME", help="It was written for this other tenant.")
+@verb
+def import_(
+    target: Target,
+    terminal: Terminal,
+    file: BinaryIO,
+    identities: tuple[Path, ...],
+    passphrase: bool,
+    from_tenant: str | None,
+) -> None:
+    """Store the archive FILE ("-" reads standard input) as a backup, and verify it.
+
+    Nothing is restored by this. Creates the database if there is none, so that an archive
+    is all it takes after a disaster.
+    """
+    secret = _passphrase() if passphrase else None
+    keys = [key for path in identities for key in _keys(path)]
+    with target.open(migrate=True) as store, terminal.measuring("Storing") as progress:
+        stored = store.backups.import_(
+            file, identities=keys, passphrase=secret, from_tenant=from_tenant, progress=progress
+        )
+    terminal.result(
+        stored.to_json(),
+        f"Stored and verified as backup {stored.id} ({size(stored.file_size_bytes)}).",
+        f"To use it: {invocation()} backup restore {stored.id}",
+    )
+
+
+def _keys(path: Path) -> list[str]:
+    """The keys in a file as ``age-keygen`` writes it."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _passphrase(*, twice: bool = False) -> str:
+    given = os.environ.get(_PASSPHRASE)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Nobody is here to ask for the passphrase; set {_PASSPHRASE}.")
+    return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True))
