@@ -100,7 +100,7 @@ class Disk:
         if isinstance(value, int):
             return int.from_bytes(self._bytes(value.to_bytes(8, signed=True)), signed=True)
         if isinstance(value, dt.datetime) and not sqlite:
-            # As PostgreSQL stores it; years beyond 9999 are left out.
+            # As PostgreSQL stores it; what is beyond the year 9999 has a test of its own.
             stored = (value - EPOCH) // dt.timedelta(microseconds=1)
             low = int.from_bytes(self._bytes(stored.to_bytes(8)[2:]))
             return EPOCH + dt.timedelta(microseconds=low)
@@ -205,3 +205,21 @@ def test_a_flipped_byte_that_means_nothing_hides_no_backup(store: Store, disk: D
             raise
     disk.put_back()
     assert all(store.backups.verify(backup_id).ok for backup_id in ids)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("year", ["20000-01-01 00:00Z", "0044-03-15 00:00Z BC", "infinity"])
+def test_a_year_that_python_does_not_know_hides_no_backup(postgresql_url: str, year: str) -> None:
+    """PostgreSQL's years are more, and a flipped bit leads there."""
+    with Store(postgresql_url, migrate=True) as store:
+        give_a_past(store)
+        damaged, *others = store.backups.list()
+        with store.database.write() as connection:
+            sql = "UPDATE data_backups SET created_at = CAST(:year AS timestamptz) WHERE id = :id"
+            connection.execute(sa.text(sql), {"year": year, "id": damaged.id})
+        assert len(store.backups.list()) == len(others) + 1
+        assert not store.backups.verify(damaged.id).ok
+        with pytest.raises(BackupCorrupted):
+            store.backups.restore(damaged.id, actor="test")
+        assert all(store.backups.verify(backup.id).ok for backup in others)
+        store.backups.status()

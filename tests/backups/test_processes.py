@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
+import os
 import random
 import runpy
 import subprocess
@@ -11,16 +13,19 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
 from backed_up import assert_sound, expire
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
+from expresso_persist.errors import BackupNotFound
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import leases
 
 WORKER = Path(__file__).with_name("worker.py")
+SOAK = float(os.environ.get("EXPRESSO_SOAK_SECONDS", "0"))
 PLACES = runpy.run_path(str(WORKER))["PLACES"]
 
 
@@ -36,39 +41,105 @@ def holder_pid(store: Store) -> int | None:
     return int(holder.rpartition("-")[2]) if holder else None
 
 
+@attrs.define
+class Watch:
+    """What the database and its clock showed to somebody who kept looking."""
+
+    store: Store
+    runs: set[dt.datetime] = attrs.field(factory=set)
+    now: dt.datetime | None = None
+    stall: float = 0.0
+
+    def look(self) -> None:
+        with self.store.database.read() as connection:
+            self.now = self.store.database.now(connection)
+        for backup in self.store.backups.list():
+            self.runs |= {backup.created_at} | {backup.confirmed_at or backup.created_at}
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; what the machine keeps us longer, it keeps the workers as well."""
+        begin = time.monotonic()
+        time.sleep(seconds)
+        self.stall = max(self.stall, time.monotonic() - begin - seconds)
+
+    @property
+    def until_due(self) -> float:
+        """Seconds until the next backup is due."""
+        if self.now is None or not self.runs:
+            return 0
+        return max(0.0, (max(self.runs) - self.now).total_seconds() + 1)
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between one backup and the next."""
+        times = sorted(self.runs)
+        return [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(SOAK + 240)
 def test_many_processes_make_one_backup_per_interval(store: Store, database_url: str) -> None:
-    """Interval 1 s, writers all the time, the runner on duty killed again and again."""
+    """Interval 1 s, all of them write, and the runner on duty is killed again and again.
+
+    ``EXPRESSO_SOAK_SECONDS`` makes it a soak of eight processes, see tests/faults/README.md.
+    """
     chance = random.Random(3)
-    workers = [start("run", database_url) for _ in range(4)]
-    seen: dict[str, dt.datetime] = {}
-    kills = 0
+    workers = [start("run", database_url) for _ in range(8 if SOAK else 4)]
+    watch, kills, checked = Watch(store), 0, 0
     try:
         begin = time.monotonic()
-        next_kill = begin + 3
-        # Until there is enough to judge; a busy machine gets longer, not another verdict.
-        while (len(seen) < 8 or kills < 4) and time.monotonic() < begin + 90:
-            seen.update((b.id, b.created_at) for b in store.backups.list())
+        next_kill, next_check = begin + 3, begin + 20
+        # Without a soak until there is enough to judge; a busy machine gets longer, not
+        # another verdict.
+        end = begin + (SOAK or 90)
+        while time.monotonic() < end and (SOAK or len(watch.runs) < 8 or kills < 4):
+            watch.look()
             if time.monotonic() > next_kill:
-                duty = holder_pid(store)
+                if chance.random() < 0.5:  # while a backup is made, and at any moment
+                    watch.wait(watch.until_due + chance.random() * 0.15)
+                duty = holder_pid(store) if chance.random() < 0.7 else None
                 victim = next((w for w in workers if w.pid == duty), chance.choice(workers))
+                assert victim.poll() is None, "a worker ended by itself"
                 victim.kill()
                 victim.wait()
                 workers[workers.index(victim)] = start("run", database_url)
                 kills += 1
-                next_kill = time.monotonic() + 2.3
-            time.sleep(0.1)
+                # Only who dies before it could take over makes it more than two intervals.
+                next_kill = time.monotonic() + chance.uniform(2.3, 4)
+            if time.monotonic() > next_check:
+                checked += check_listed(store)
+                next_check = time.monotonic() + 20
+            watch.wait(0.1)
+        assert all(worker.poll() is None for worker in workers), "a worker ended by itself"
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-    times = sorted(seen.values())
-    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
-    print(f"{kills} kills, {len(times)} backups, gaps {min(gaps):.2f} to {max(gaps):.2f} s")
-    assert kills >= 4
-    assert len(times) >= 8, "nobody took over from those that were killed"
+    gaps = watch.gaps
+    print(
+        f"{time.monotonic() - begin:.0f} s, {len(workers)} processes, {kills} kills, "
+        f"{len(watch.runs)} backups, {checked + len(store.backups.list())} checked, gaps "
+        f"{min(gaps):.2f} to {max(gaps):.2f} s, {sum(gap > 2 for gap in gaps)} over 2 s, "
+        f"longest stall of this process {watch.stall:.2f} s, "
+        f"{store.inventory.head().revision} commits"
+    )
+    assert SOAK or kills >= 4
+    assert len(watch.runs) >= 8, "nobody took over from those that were killed"
     assert min(gaps) >= 1, "two backups in one interval"
+    if SOAK:
+        assert max(gaps) <= 2 + watch.stall, "more than two intervals without a backup"
     assert_sound(store)
+    assert store.inventory.verify().ok
+
+
+def check_listed(store: Store) -> int:
+    """Verify what is listed while backups go on; those that rotate away do not count."""
+    checked = 0
+    for backup in store.backups.list():
+        with contextlib.suppress(BackupNotFound):
+            assert store.backups.verify(backup.id).ok, backup
+            checked += 1
+    return checked
 
 
 @pytest.mark.parametrize("place", PLACES)

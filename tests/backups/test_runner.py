@@ -6,16 +6,20 @@ import datetime as dt
 import itertools
 import logging
 import os
+import random
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.backups import BackupManager
+from expresso_persist.backups import BackupManager, Rotation
+from expresso_persist.backups.catalog import iso
 from expresso_persist.backups.lease import DueMark, Lease
 from expresso_persist.backups.scheduler import Scheduler
+from expresso_persist.database import Database
 from expresso_persist.errors import Busy, DatabaseUnavailable
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import leases
@@ -159,6 +163,72 @@ def test_a_clock_that_went_back_does_not_stop_the_backups(store: Store) -> None:
     write(store, 1)
     assert manager(store).run_once() is not None
     assert manager(store).run_once() is None
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the database's clock some hours ahead; the machine's own belongs to others."""
+    real, ahead = Database.now, dt.timedelta()
+
+    def now(database: Database, connection: sa.Connection) -> dt.datetime:
+        return real(database, connection) + ahead
+
+    def move(hours: float) -> None:
+        nonlocal ahead
+        ahead = dt.timedelta(hours=hours)
+
+    monkeypatch.setattr(Database, "now", now)
+    return move
+
+
+def test_a_clock_that_jumps_makes_no_backup_twice_and_drops_none(
+    store: Store, clock: Callable[[float], None]
+) -> None:
+    """Back and forth by hours: one backup each time, and the future pushes nothing out."""
+    chance = random.Random(4)
+    runners = [manager(store) for _ in range(3)]
+    for runner in runners:
+        runner.rotation = Rotation(keep_last=3)
+    expected: dict[str, dt.datetime] = {}
+    jumps = [0, 5, 0, -5, -4.9, 26, 0, *(chance.uniform(-30, 30) for _ in range(6))]
+    for number, hours in enumerate(itertools.chain(jumps, (31, 31.1, 31.2, 31.3))):
+        clock(hours)
+        write(store, number)
+        status = store.backups.status()
+        assert status["next_due_at"] <= iso(clock_of(store))
+        chance.shuffle(runners)
+        (made,) = [backup for runner in runners if (backup := runner.run_once()) is not None]
+        assert made.verified_at is not None
+        assert [runner.run_once() for runner in runners] == [None] * 3
+        past = {**expected, made.id: made.created_at}
+        now = clock_of(store)
+        kept = sorted((at, name) for name, at in past.items() if at <= now)[-3:]
+        expected = {name: at for name, at in past.items() if at > now or (at, name) in kept}
+        assert {backup.id for backup in store.backups.list()} == expected.keys()
+    assert len(expected) == 3  # every wrong time is over by now
+    assert all(store.backups.verify(backup_id).ok for backup_id in expected)
+
+
+def test_hours_that_were_skipped_are_not_caught_up(store: Store) -> None:
+    """The clock went forth, or the machine slept: one backup, not one for each interval."""
+    assert manager(store).run_once() is not None
+    for name in ("backup-due", "backup-runner"):
+        shift(store, name, dt.timedelta(hours=-5))
+    write(store, 1)
+    assert manager(store).run_once() is not None
+    assert [manager(store).run_once() for _ in range(3)] == [None] * 3
+
+
+def test_a_clock_that_went_back_is_told_as_due_now(store: Store) -> None:
+    """Not as due in five hours, when nobody is there to make it."""
+    manager(store).run_once()
+    shift(store, "backup-due", dt.timedelta(hours=5))
+    assert store.backups.status()["next_due_at"] <= iso(clock_of(store))
+
+
+def clock_of(store: Store) -> dt.datetime:
+    with store.database.read() as connection:
+        return store.database.now(connection)
 
 
 def test_the_duty_of_another_process_is_respected(store: Store) -> None:

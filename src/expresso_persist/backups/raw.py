@@ -1,8 +1,9 @@
 """Reading rows that a failing disk may have changed.
 
-SQLite keeps any bytes in a column of text and the driver refuses a row that holds what is no
-text, and with it the whole answer. One damaged backup must not hide the others, so backups
-are read as bytes; what is wrong with them is found by their checksums.
+SQLite keeps any bytes in a column of text, and PostgreSQL years that Python does not know;
+their drivers refuse a row that holds such a value, and with it the whole answer. One damaged
+backup must not hide the others, so backups are read as bytes and text; what is wrong with
+them is found by their checksums.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ def columns(
     connection: Connection, wanted: Iterable[sa.Column[Any]]
 ) -> list[sa.ColumnElement[Any]]:
     """Columns to select so that no value can make the answer unreadable."""
-    if connection.dialect.name != "sqlite":
-        return [*wanted]  # PostgreSQL takes nothing else than text and times
-    return [
-        sa.cast(column, sa.LargeBinary).label(column.name)
-        if isinstance(column.type, (sa.Text, UtcDateTime))
-        else column
-        for column in wanted
-    ]
+    sqlite = connection.dialect.name == "sqlite"
+    return [_readable(column, sqlite=sqlite).label(column.name) for column in wanted]
+
+
+def _readable(column: sa.Column[Any], *, sqlite: bool) -> sa.ColumnElement[Any]:
+    is_time = isinstance(column.type, UtcDateTime)
+    if sqlite and (is_time or isinstance(column.type, sa.Text)):
+        return sa.cast(column, sa.LargeBinary)
+    if is_time:
+        utc = sa.func.timezone("UTC", column, type_=sa.DateTime())
+        return sa.func.to_char(utc, "YYYY-MM-DD HH24:MI:SS.US", type_=sa.Text())
+    return column  # PostgreSQL takes no other text than text
 
 
 def text(value: str | bytes | None) -> str | None:
@@ -38,11 +43,12 @@ def text(value: str | bytes | None) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def time(value: dt.datetime | bytes | None) -> dt.datetime | None:
+def time(value: str | bytes | None) -> dt.datetime | None:
     """A value of a time column; None when it is no time."""
-    if not isinstance(value, bytes):
-        return value
+    if value is None:
+        return None
     try:
-        return dt.datetime.fromisoformat(value.decode()).replace(tzinfo=dt.UTC)
+        found = dt.datetime.fromisoformat(value if isinstance(value, str) else value.decode())
     except ValueError:
         return None
+    return found.replace(tzinfo=dt.UTC)

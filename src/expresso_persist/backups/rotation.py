@@ -120,8 +120,8 @@ def plan(
     Args:
         backups: All backups of a tenant, in any order.
         rule: How many automatic ones stay.
-        now: The database's clock. Backups dated after it stay and use up no place of the
-            rule, because a clock that was wrong for an hour must cost no backup.
+        now: The database's clock. Backups dated after it stay and change nothing for the
+            others, because a clock that was wrong for an hour must cost no backup.
             ``None``: no backup is treated as dated in the future.
 
     Returns:
@@ -131,7 +131,11 @@ def plan(
     ordered = sorted(backups, key=lambda b: (b.created_at, b.revision, b.id), reverse=True)
     reasons: dict[str, str] = {}
     rotating: list[Rotatable] = []
-    completed = [b for b in ordered if b.backup_status == "completed"]
+    completed = [
+        b
+        for b in ordered
+        if b.backup_status == "completed" and (now is None or b.created_at <= now)
+    ]
     newest_completed = completed[0] if completed else None
 
     for backup in ordered:

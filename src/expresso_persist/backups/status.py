@@ -37,6 +37,8 @@ def status(
     total, size = catalog.totals(connection)
     running = running_here or lease.view(connection).live
     lag = 0.0 if last is None else max(0.0, (now - last - due.interval).total_seconds())
+    # One in the future was made before the clock went back; the runner takes it as due now.
+    due_at = now if last is None or last > now else max(now, last + due.interval)
     times = [time for time in (last, None if latest is None else latest.seen_at) if time]
     minutes = due.interval.total_seconds() / 60
     error = last_error or (failure.error if failure is not None else None)
@@ -48,7 +50,7 @@ def status(
         "total_size_bytes": size,
         "stored_bytes": chunks.stored_bytes(connection),
         "last_success_at": iso(max(times)) if times else None,
-        "next_due_at": iso(max(now, last + due.interval) if last is not None else now),
+        "next_due_at": iso(due_at),
         "lag_seconds": lag,
         "last_error": error,
         "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
