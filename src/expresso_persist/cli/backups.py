@@ -10,13 +10,20 @@ from types import FrameType
 import attrs
 import click
 
-from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
-from expresso_persist.errors import BackupNotFound
-from expresso_persist.store import Store
+from expresso_persist.cli import differences
+from expresso_persist.cli.base import (
+    NO_BACKUP_YET,
+    Target,
+    Terminal,
+    Verbs,
+    actor,
+    plain,
+    resolve,
+    table,
+    verb,
+)
 
-__all__ = ["backup", "resolve", "size"]
-
-_NONE_YET = "There is no backup yet; `backup create` makes one."
+__all__ = ["backup", "size"]
 
 
 @click.group(cls=Verbs)
@@ -55,7 +62,7 @@ def list_(target: Target, terminal: Terminal) -> None:
         )
         for made in found
     ]
-    lines = table(rows) if found else [_NONE_YET]
+    lines = table(rows) if found else [NO_BACKUP_YET]
     terminal.result({"backups": [made.to_json() for made in found]}, *lines)
 
 
@@ -119,6 +126,9 @@ def restore(
     terminal.result(plan.to_json(), *lines)
 
 
+backup.add_command(differences.diff)
+
+
 @backup.command
 @click.option("--loop", is_flag=True, help="Go on until SIGTERM or Ctrl-C.")
 @verb
@@ -145,24 +155,6 @@ def run(target: Target, terminal: Terminal, loop: bool) -> None:
     else:
         line = f"Made and verified backup {made.id} ({size(made.file_size_bytes)})."
     terminal.result({"backup": None if made is None else made.to_json()}, line)
-
-
-def resolve(store: Store, backup_id: str) -> str:
-    """The id that is meant by what was typed."""
-    if backup_id != "latest":
-        return backup_id
-    # Not the safety backup of a restore: the same command twice would undo itself.
-    newest = next(
-        (
-            backup
-            for backup in store.backups.list()
-            if backup.backup_status == "completed" and backup.backup_type != "safety"
-        ),
-        None,
-    )
-    if newest is None:
-        raise BackupNotFound(_NONE_YET)
-    return newest.id
 
 
 def size(number: float) -> str:

@@ -22,23 +22,31 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from expresso_persist.database import Database
-from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, SchemaMismatch
+from expresso_persist.errors import (
+    BackupNotFound,
+    DatabaseUnavailable,
+    ExpressoPersistError,
+    SchemaMismatch,
+)
 from expresso_persist.store import Store, default_url
 
 __all__ = [
     "HOST_STORE",
     "NEEDS_A_LOOK",
+    "NO_BACKUP_YET",
     "Target",
     "Terminal",
     "Verbs",
     "invocation",
     "plain",
+    "resolve",
     "verb",
 ]
 
 HOST_STORE = "expresso_persist.store"
 """Key in ``click.Context.meta`` of a host's function that returns its store."""
 NEEDS_A_LOOK = 3
+NO_BACKUP_YET = "There is no backup yet; `backup create` makes one."
 _JSON = "expresso_persist.json"
 
 P = ParamSpec("P")
@@ -239,6 +247,28 @@ def actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
         return "cli"
+
+
+def resolve(store: Store, backup_id: str) -> str:
+    """The id of a backup that may be named "latest".
+
+    Raises:
+        BackupNotFound: There is none yet.
+    """
+    if backup_id != "latest":
+        return backup_id
+    # Not the safety backup of a restore: the same command twice would undo itself.
+    newest = next(
+        (
+            backup
+            for backup in store.backups.list()
+            if backup.backup_status == "completed" and backup.backup_type != "safety"
+        ),
+        None,
+    )
+    if newest is None:
+        raise BackupNotFound(NO_BACKUP_YET)
+    return newest.id
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:
