@@ -12,12 +12,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 import attrs
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -50,6 +50,7 @@ NO_BACKUP_YET = "There is no backup yet; `backup create` makes one."
 _JSON = "expresso_persist.json"
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def plain(text: object) -> str:
@@ -239,6 +240,19 @@ class Terminal:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(text, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
+
+    def progress(self, text: str, items: Sequence[T]) -> Iterator[T]:
+        """Go through ``items``; show how far that got, where somebody is watching."""
+        console = Console(stderr=True)
+        if self.json or not console.is_terminal:
+            yield from items
+            return
+        yield from track(items, f"{text} …", console=console, transient=True)
+
+    @property
+    def width(self) -> int | None:
+        """Columns that a line of the result may have; None where nobody is watching."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def actor() -> str:
