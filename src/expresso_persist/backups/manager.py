@@ -26,7 +26,7 @@ from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
-from expresso_persist.backups.status import status
+from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.backups.writer import Draft, Writer
@@ -136,6 +136,16 @@ class BackupManager:
                 lease=self._runner.lease,
                 rotation=self.rotation,
                 running_here=self._runner.alive,
+                last_error=self._runner.last_error,
+            )
+
+    def health(self) -> dict[str, Any]:
+        """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
+        with self._database.read() as connection:
+            return health(
+                connection,
+                catalog=self._catalog,
+                due=self._runner.due,
                 last_error=self._runner.last_error,
             )
 
