@@ -7,6 +7,7 @@ which asks an application that the store is mounted into, see :class:`Client`. N
 
 from __future__ import annotations
 
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -245,6 +246,40 @@ def test_a_backup_travels_as_an_archive(client: Client) -> None:
     assert elsewhere.status == 422
     assert len(client("GET", "/api/migration/backups").json["data"]["backups"]) == 1
     assert client("GET", "/api/migration/backups/none/archive").status == 404
+
+
+def test_health_tells_of_the_backups(client: Client) -> None:
+    """Without credentials, and 200 as long as the database answers."""
+    path = "/api/migration/health"
+    before = client("GET", path, token=None)
+    assert before.status == 200
+    assert before.json["data"]["backups"] == {
+        "ok": False,
+        "last_success_at": None,
+        "lag_seconds": 0,
+    }
+    made = client("POST", "/api/migration/create-backup").json["data"]
+    after = client("GET", path, token=None)
+    assert after.json["data"]["backups"] == {
+        "ok": True,
+        "last_success_at": made["created_at"],
+        "lag_seconds": 0,
+    }
+
+
+def test_prometheus_can_read_the_metrics(client: Client) -> None:
+    """As text; a server without the extra says what to install."""
+    client("POST", "/api/migration/create-backup")
+    answer = client("GET", "/api/migration/metrics", token="read-token")
+    if importlib.util.find_spec("prometheus_client") is None:
+        assert answer.status == 404
+        assert "expresso-persist[metrics]" in answer.json["error"]
+        return
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    lines = answer.body.decode().splitlines()
+    assert 'expresso_persist_backups{tenant="default"} 1.0' in lines
+    assert 'expresso_persist_backup_last_verified{tenant="default"} 1.0' in lines
 
 
 def test_settings_and_changes(client: Client) -> None:

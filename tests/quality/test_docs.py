@@ -144,6 +144,8 @@ def test_every_dependency_says_why() -> None:
     for file in (ROOT / "pyproject.toml", *sorted((ROOT / "adapters").glob("*/pyproject.toml"))):
         described = tomllib.loads(file.read_text("utf-8"))
         needed = [*described["project"]["dependencies"]]
+        for extra in described["project"].get("optional-dependencies", {}).values():
+            needed += extra
         for group in described.get("dependency-groups", {}).values():
             needed += [entry for entry in group if isinstance(entry, str)]
         for requirement in needed:

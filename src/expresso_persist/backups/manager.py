@@ -26,7 +26,7 @@ from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
-from expresso_persist.backups.status import status
+from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.backups.writer import Draft, Writer
@@ -38,8 +38,10 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
+from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Record
 from expresso_persist.repository import InventoryRepository
+from expresso_persist.state import State
 
 __all__ = ["BackupManager"]
 
@@ -136,6 +138,45 @@ class BackupManager:
                 running_here=self._runner.alive,
                 last_error=self._runner.last_error,
             )
+
+    def health(self) -> dict[str, Any]:
+        """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
+        with self._database.read() as connection:
+            return health(
+                connection,
+                catalog=self._catalog,
+                due=self._runner.due,
+                last_error=self._runner.last_error,
+            )
+
+    def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:
+        """What became of the records between two backups; None is the state as it is now.
+
+        Args:
+            a: The backup to begin with.
+            b: The backup to end with.
+            kinds: Compare these kinds of record only.
+
+        Returns:
+            The plan that turns ``a`` into ``b``; both are read in one transaction, every
+            byte of a backup checked.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+            BackupCorrupted: One of them is damaged.
+            InvalidInput: One of the kinds does not exist.
+        """
+        scope = Scope.of(kinds)
+        with self._database.read() as connection:
+            return diff(self._records(connection, a, scope), self._records(connection, b, scope))
+
+    def _records(
+        self, connection: Connection, backup_id: str | None, scope: Scope
+    ) -> builtins.list[Record]:
+        if backup_id is None:
+            return scope.current(State(connection, self._repository.tenant))
+        _, manifest = load(connection, self._catalog, backup_id)
+        return scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
 
     # -- making ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What ``backup-status`` answers: is anybody making backups, and are they any good?"""
+"""What ``backup-status`` and ``health`` answer: is anybody making backups, and any good ones?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.lease import DueMark, Lease
 from expresso_persist.backups.rotation import Rotation
 
-__all__ = ["status"]
+__all__ = ["health", "status"]
 
 
 def status(
@@ -31,17 +31,14 @@ def status(
     now = due.database.now(connection)
     last = due.last(connection)
     latest = catalog.newest(connection)
-    failure = catalog.newest_failure(connection)
-    if failure is not None and last is not None and last > failure.seen_at:
-        failure = None  # the state was found unchanged since, which makes no new row
     total, size = catalog.totals(connection)
     running = running_here or lease.view(connection).live
-    lag = 0.0 if last is None else max(0.0, (now - last - due.interval).total_seconds())
+    lag = _lag(now, last, due)
+    success = _success(last, latest)
     # One in the future was made before the clock went back; the runner takes it as due now.
     due_at = now if last is None or last > now else max(now, last + due.interval)
-    times = [time for time in (last, None if latest is None else latest.seen_at) if time]
     minutes = due.interval.total_seconds() / 60
-    error = last_error or (failure.error if failure is not None else None)
+    error = last_error or _failure(connection, catalog, last)
     return {
         "backup_running": running,
         "backup_interval_minutes": int(minutes) if minutes.is_integer() else minutes,
@@ -49,13 +46,53 @@ def status(
         "total_backups": total,
         "total_size_bytes": size,
         "stored_bytes": chunks.stored_bytes(connection),
-        "last_success_at": iso(max(times)) if times else None,
+        "last_success_at": iso(success),
         "next_due_at": iso(due_at),
         "lag_seconds": lag,
         "last_error": error,
         "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
         "warnings": _warnings(running, latest, lag, due.interval, error),
     }
+
+
+def health(
+    connection: Connection, *, catalog: Catalog, due: DueMark, last_error: str | None
+) -> dict[str, Any]:
+    """The least that a monitor asks: a few rows by index, whatever is stored.
+
+    ``ok``: the newest backup is verified, its state was seen at most two intervals ago, and
+    no attempt failed since.
+    """
+    now = due.database.now(connection)
+    last = due.last(connection)
+    latest = catalog.newest(connection)
+    success = _success(last, latest)
+    ok = (
+        latest is not None
+        and latest.verified_at is not None
+        and success is not None
+        and now - success <= 2 * due.interval
+        and not (last_error or _failure(connection, catalog, last))
+    )
+    return {"ok": ok, "last_success_at": iso(success), "lag_seconds": _lag(now, last, due)}
+
+
+def _lag(now: dt.datetime, last: dt.datetime | None, due: DueMark) -> float:
+    """Seconds that the automatic backup is late; 0 where none was ever made."""
+    return 0.0 if last is None else max(0.0, (now - last - due.interval).total_seconds())
+
+
+def _success(last: dt.datetime | None, latest: Backup | None) -> dt.datetime | None:
+    times = [time for time in (last, None if latest is None else latest.seen_at) if time]
+    return max(times, default=None)
+
+
+def _failure(connection: Connection, catalog: Catalog, last: dt.datetime | None) -> str | None:
+    """Why the newest attempt failed, if it did."""
+    failure = catalog.newest_failure(connection)
+    if failure is None or (last is not None and last > failure.seen_at):
+        return None  # the state was found unchanged since, which makes no new row
+    return failure.error
 
 
 def _warnings(

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import click
 
-from expresso_persist.cli.backups import resolve, size
-from expresso_persist.cli.base import Target, Terminal, invocation, verb
+from expresso_persist.cli.base import Target, Terminal, invocation, resolve, verb
+from expresso_persist.cli.listing import size
 
 __all__ = ["export", "import_"]
 

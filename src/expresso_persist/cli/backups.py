@@ -1,7 +1,8 @@
-"""backup create, list, verify, restore, run."""
+"""The verbs of `backup`; list, rotate and diff have modules of their own."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -10,13 +11,23 @@ from types import FrameType
 import attrs
 import click
 
-from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
+from expresso_persist.backups import Verification
+from expresso_persist.cli import differences, listing
+from expresso_persist.cli.base import (
+    NO_BACKUP_YET,
+    Target,
+    Terminal,
+    Verbs,
+    actor,
+    plain,
+    resolve,
+    verb,
+)
+from expresso_persist.cli.listing import size
 from expresso_persist.errors import BackupNotFound
 from expresso_persist.store import Store
 
-__all__ = ["backup", "resolve", "size"]
-
-_NONE_YET = "There is no backup yet; `backup create` makes one."
+__all__ = ["backup"]
 
 
 @click.group(cls=Verbs)
@@ -36,47 +47,76 @@ def create(target: Target, terminal: Terminal, notes: str) -> None:
     )
 
 
-@backup.command("list")
+backup.add_command(listing.list_)
+
+
+@backup.command
+@click.argument("backup_id", metavar="[ID]", required=False)
+@click.option("--all", "every", is_flag=True, help="Verify every backup there is.")
 @verb
-def list_(target: Target, terminal: Terminal) -> None:
-    """List the backups, newest first."""
+def verify(target: Target, terminal: Terminal, backup_id: str | None, every: bool) -> None:
+    """Read backup ID back, check every byte and rebuild it in a scratch database.
+
+    "latest" is the newest one. Exit code 1: it (or with --all one of them) would not
+    restore, or there is none.
+    """
+    if (backup_id is None) is not every:
+        raise click.UsageError("Name a backup (such as latest), or say --all.")
     with target.open() as store:
-        found = store.backups.list()
-    rows = [("ID", "MADE", "TYPE", "STATUS", "REVISION", "SIZE", "NOTES")]
-    rows += [
-        (
-            made.id,
-            made.created_at.strftime("%Y-%m-%d %H:%M:%SZ"),
-            made.backup_type + (" (pinned)" if made.pinned else ""),
-            "verified" if made.verified_at else made.backup_status,
-            str(made.revision),
-            size(made.file_size_bytes),
-            made.notes,
-        )
-        for made in found
-    ]
-    lines = table(rows) if found else [_NONE_YET]
-    terminal.result({"backups": [made.to_json() for made in found]}, *lines)
+        if backup_id is None:
+            results = _verify_all(store, terminal)
+        else:
+            with terminal.working("Verifying"):
+                results = [store.backups.verify(resolve(store, backup_id))]
+    ok = all(result.ok for result in results)
+    found = [attrs.asdict(result) for result in results]
+    lines = [line for result in results for line in _verdict(result)]
+    if every:
+        bad = sum(not result.ok for result in results)
+        lines.append(f"Verified {len(results)}: {bad or 'none'} of them would fail to restore.")
+    terminal.result({"ok": ok, "backups": found} if every else found[0], *lines)
+    if not ok:
+        click.get_current_context().exit(1)
+
+
+def _verify_all(store: Store, terminal: Terminal) -> list[Verification]:
+    results: list[Verification] = []
+    # Those that failed before they held anything are traces, not backups.
+    backups = [made for made in store.backups.list() if made.payload_sha256]
+    if not backups:
+        raise BackupNotFound(NO_BACKUP_YET)
+    for made in terminal.progress("Verifying", backups):
+        with contextlib.suppress(BackupNotFound):  # rotated away meanwhile
+            results.append(store.backups.verify(made.id))
+    return results
+
+
+def _verdict(result: Verification) -> list[str]:
+    verdict = "restores." if result.ok else "DOES NOT RESTORE."
+    return [*map(plain, result.problems), f"Backup {result.backup_id} {verdict}"]
 
 
 @backup.command
 @click.argument("backup_id", metavar="ID")
 @verb
-def verify(target: Target, terminal: Terminal, backup_id: str) -> None:
-    """Read backup ID back, check every byte and rebuild it in a scratch database.
+def pin(target: Target, terminal: Terminal, backup_id: str) -> None:
+    """Keep backup ID whatever the rotation says ("latest" is the newest one)."""
+    with target.open() as store:
+        made = store.backups.pin(resolve(store, backup_id))
+    terminal.result(made.to_json(), f"Pinned backup {made.id}; rotation leaves it alone.")
 
-    "latest" is the newest one. Exit code 1: it would not restore.
-    """
-    with target.open() as store, terminal.working("Verifying"):
-        result = store.backups.verify(resolve(store, backup_id))
-    verdict = "restores." if result.ok else "DOES NOT RESTORE."
-    terminal.result(
-        attrs.asdict(result),
-        *map(plain, result.problems),
-        f"Backup {result.backup_id} {verdict}",
-    )
-    if not result.ok:
-        click.get_current_context().exit(1)
+
+@backup.command
+@click.argument("backup_id", metavar="ID")
+@verb
+def unpin(target: Target, terminal: Terminal, backup_id: str) -> None:
+    """Let backup ID rotate again."""
+    with target.open() as store:
+        made = store.backups.pin(resolve(store, backup_id), pinned=False)
+    terminal.result(made.to_json(), f"Unpinned backup {made.id}; rotation decides about it.")
+
+
+backup.add_command(listing.rotate)
 
 
 @backup.command
@@ -119,6 +159,9 @@ def restore(
     terminal.result(plan.to_json(), *lines)
 
 
+backup.add_command(differences.diff)
+
+
 @backup.command
 @click.option("--loop", is_flag=True, help="Go on until SIGTERM or Ctrl-C.")
 @verb
@@ -145,33 +188,6 @@ def run(target: Target, terminal: Terminal, loop: bool) -> None:
     else:
         line = f"Made and verified backup {made.id} ({size(made.file_size_bytes)})."
     terminal.result({"backup": None if made is None else made.to_json()}, line)
-
-
-def resolve(store: Store, backup_id: str) -> str:
-    """The id that is meant by what was typed."""
-    if backup_id != "latest":
-        return backup_id
-    # Not the safety backup of a restore: the same command twice would undo itself.
-    newest = next(
-        (
-            backup
-            for backup in store.backups.list()
-            if backup.backup_status == "completed" and backup.backup_type != "safety"
-        ),
-        None,
-    )
-    if newest is None:
-        raise BackupNotFound(_NONE_YET)
-    return newest.id
-
-
-def size(number: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
 
 
 def _on_signals(stop: threading.Event) -> None:

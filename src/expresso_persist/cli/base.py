@@ -12,36 +12,45 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 import attrs
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from expresso_persist.database import Database
-from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, SchemaMismatch
+from expresso_persist.errors import (
+    BackupNotFound,
+    DatabaseUnavailable,
+    ExpressoPersistError,
+    SchemaMismatch,
+)
 from expresso_persist.store import Store, default_url
 
 __all__ = [
     "HOST_STORE",
     "NEEDS_A_LOOK",
+    "NO_BACKUP_YET",
     "Target",
     "Terminal",
     "Verbs",
     "invocation",
     "plain",
+    "resolve",
     "verb",
 ]
 
 HOST_STORE = "expresso_persist.store"
 """Key in ``click.Context.meta`` of a host's function that returns its store."""
 NEEDS_A_LOOK = 3
+NO_BACKUP_YET = "There is no backup yet; `backup create` makes one."
 _JSON = "expresso_persist.json"
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def plain(text: object) -> str:
@@ -232,6 +241,19 @@ class Terminal:
             task = progress.add_task(text, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
+    def progress(self, text: str, items: Sequence[T]) -> Iterator[T]:
+        """Go through ``items``; show how far that got, where somebody is watching."""
+        console = Console(stderr=True)
+        if self.json or not console.is_terminal:
+            yield from items
+            return
+        yield from track(items, f"{text} …", console=console, transient=True)
+
+    @property
+    def width(self) -> int | None:
+        """Columns that a line of the result may have; None where nobody is watching."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
 
 def actor() -> str:
     """Who is at the keyboard, for the audit trail."""
@@ -239,6 +261,28 @@ def actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
         return "cli"
+
+
+def resolve(store: Store, backup_id: str) -> str:
+    """The id of a backup that may be named "latest".
+
+    Raises:
+        BackupNotFound: There is none yet.
+    """
+    if backup_id != "latest":
+        return backup_id
+    # Not the safety backup of a restore: the same command twice would undo itself.
+    newest = next(
+        (
+            backup
+            for backup in store.backups.list()
+            if backup.backup_status == "completed" and backup.backup_type != "safety"
+        ),
+        None,
+    )
+    if newest is None:
+        raise BackupNotFound(NO_BACKUP_YET)
+    return newest.id
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:

@@ -64,7 +64,7 @@ _READ, _WRITE, _ADMIN = Permission.READ, Permission.WRITE, Permission.ADMIN
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "health", "GET", "/api/migration/health", Permission.NONE, handlers.health,
-        "Whether the server and its database answer.",
+        "Whether the server and its database answer, and backups are made.",
     ),
     Endpoint(
         "openapi", "GET", "/api/migration/openapi.json", Permission.NONE, handlers.openapi,
@@ -102,6 +102,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "backup_status", "GET", "/api/migration/backup-status", _READ, handlers.backup_status,
         "How the backups are doing.",
+    ),
+    Endpoint(
+        "metrics", "GET", "/api/migration/metrics", _READ, handlers.metrics,
+        "Figures of the backups for Prometheus.", gives="text/plain",
     ),
     Endpoint(
         "create_backup", "POST", "/api/migration/create-backup", _ADMIN, handlers.create_backup,

@@ -33,6 +33,7 @@ __all__ = [
     "import_local_storage",
     "inventory",
     "list_backups",
+    "metrics",
     "openapi",
     "restore_backup",
     "session",
@@ -72,7 +73,7 @@ def success(
 
 
 def health(call: Call) -> Response:
-    """Tell that the database answers."""
+    """Tell that the database answers, and whether backups are made; late ones are no 503."""
     call.store.inventory.head()
     return success(
         "Ready.",
@@ -80,6 +81,7 @@ def health(call: Call) -> Response:
             "status": "ok",
             "version": importlib.metadata.version("expresso-persist"),
             "database": call.store.database.dialect,
+            "backups": call.store.backups.health(),
         },
     )
 
@@ -186,6 +188,20 @@ def changes(call: Call) -> Response:
 def backup_status(call: Call) -> Response:
     """Tell how the backups are doing."""
     return success("Backup status.", call.store.backups.status())
+
+
+def metrics(call: Call) -> Response:
+    """Give the figures of the backups as Prometheus reads them."""
+    try:
+        from expresso_persist.metrics import render
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("prometheus_client"):
+            raise
+        raise NotFound(
+            'Metrics need one more package on the server: pip install "expresso-persist[metrics]".'
+        ) from None
+    body, media_type = render(call.store)
+    return Response(200, body, {"Content-Type": media_type})
 
 
 def create_backup(call: Call) -> Response:

@@ -79,9 +79,7 @@ def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]
             for n, text in endpoint.query.items()
         ],
         "responses": {
-            "200": _answer("What was asked for.", "Success")
-            if endpoint.gives == "application/json"
-            else {"description": "The file.", "content": {endpoint.gives: {}}},
+            "200": _success(endpoint),
             "default": _answer("What is wrong, and what to do.", "Failure"),
         },
     }
@@ -93,6 +91,12 @@ def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]
             "content": {kind: {"schema": _schema(endpoint, components)} for kind in endpoint.takes},
         }
     return operation
+
+
+def _success(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.gives == "application/json":
+        return _answer("What was asked for.", "Success")
+    return {"description": "What was asked for.", "content": {endpoint.gives: {}}}
 
 
 def _answer(description: str, schema: str) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""Figures for Prometheus, read from the database when they are asked for.
+
+The one module that imports ``prometheus_client``, which the extra ``metrics`` installs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from expresso_persist.errors import ExpressoPersistError
+from expresso_persist.store import Store
+
+__all__ = ["BackupCollector", "register_metrics", "render"]
+
+_GAUGES = {
+    "up": "1 when the database answered, else 0 and nothing more.",
+    "revision": "Number of the tenant's last commit.",
+    "backup_lag_seconds": "How late the automatic backup is; 0 when it is in time.",
+    "backup_last_success_timestamp_seconds": (
+        "When the state was last known to be in a backup; absent when it never was."
+    ),
+    "backups": "Completed backups.",
+    "backup_stored_bytes": "What the backups take in the database.",
+    "backup_last_verified": "1 when the newest backup was read back and rebuilt with success.",
+    "backup_scheduler_running": "1 when somebody, in any process, makes automatic backups.",
+    "backup_failing": "1 when the last attempt failed.",
+}
+
+
+class BackupCollector(Collector):
+    """Asks the database at each scrape, so that every process tells the same."""
+
+    def __init__(self, stores: Iterable[Store]) -> None:
+        """Tell of these stores, each under its tenant's name."""
+        self._stores = tuple(stores)
+
+    def describe(self) -> Iterator[Metric]:
+        """The names alone: registering asks no database."""
+        return iter(_families().values())
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of every store."""
+        families = _families()
+        for store in self._stores:
+            for name, value in _figures(store).items():
+                families[name].add_metric([store.tenant], value)
+        return iter(families.values())
+
+
+def register_metrics(
+    store: Store | Iterable[Store], registry: CollectorRegistry | None = None
+) -> BackupCollector:
+    """Add the figures to what the host already shows to Prometheus.
+
+    Args:
+        store: The store, or the stores of several tenants.
+        registry: Where to; the default one of ``prometheus_client`` when left out.
+
+    Returns:
+        What was registered, for ``registry.unregister``.
+    """
+    collector = BackupCollector([store] if isinstance(store, Store) else store)
+    (REGISTRY if registry is None else registry).register(collector)
+    return collector
+
+
+def render(store: Store) -> tuple[bytes, str]:
+    """The figures of one store as text, and the media type of that text."""
+    registry = CollectorRegistry()
+    register_metrics(store, registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _families() -> dict[str, GaugeMetricFamily]:
+    return {
+        name: GaugeMetricFamily(f"expresso_persist_{name}", text, labels=["tenant"])
+        for name, text in _GAUGES.items()
+    }
+
+
+def _figures(store: Store) -> dict[str, float]:
+    try:
+        status = store.backups.status()
+        revision = store.inventory.head().revision
+    except ExpressoPersistError:
+        # A scrape shows the host's own figures as well; it must not fail with ours.
+        return {"up": 0}
+    latest, success = status["latest_backup"], status["last_success_at"]
+    found: dict[str, float] = {
+        "up": 1,
+        "revision": revision,
+        "backup_lag_seconds": status["lag_seconds"],
+        "backups": status["total_backups"],
+        "backup_stored_bytes": status["stored_bytes"],
+        "backup_last_verified": latest is not None and latest["verified_at"] is not None,
+        "backup_scheduler_running": status["backup_running"],
+        "backup_failing": status["last_error"] is not None,
+    }
+    if success is not None:
+        found["backup_last_success_timestamp_seconds"] = dt.datetime.fromisoformat(
+            success
+        ).timestamp()
+    return found
