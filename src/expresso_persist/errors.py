@@ -26,6 +26,7 @@ __all__ = [
     "InvalidConfiguration",
     "InvalidInput",
     "MalformedJson",
+    "MirrorUnavailable",
     "NotFound",
     "PayloadTooLarge",
     "Problem",
@@ -176,6 +177,13 @@ class ArchiveRefused(ExpressoPersistError):
 
     code = "archive_refused"
     status = 422
+
+
+class MirrorUnavailable(ExpressoPersistError):
+    """A mirror of the backups cannot be reached, read or written."""
+
+    code = "mirror_unavailable"
+    status = 503
 
 
 class DatabaseUnavailable(ExpressoPersistError):

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 
 from expresso_persist import migrations
 from expresso_persist.backups.manager import BackupManager
+from expresso_persist.backups.mirrors import mirrors_from_environment
 from expresso_persist.database import Database
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.repository import InventoryRepository
@@ -95,8 +96,8 @@ class Store:
 
     @cached_property
     def backups(self) -> BackupManager:
-        """Makes and restores backups."""
-        return BackupManager(self.database, self.inventory)
+        """Makes and restores backups; assign a manager of your own for other settings."""
+        return BackupManager(self.database, self.inventory, mirrors=mirrors_from_environment())
 
     def init(self, dry_run: bool = False) -> list[str]:
         """Create or update the tables; say what was (or would be) done, a sentence each."""

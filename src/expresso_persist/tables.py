@@ -238,6 +238,22 @@ backup_chunks: Table = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+backup_mirrors: Table = Table(
+    "backup_mirrors",
+    metadata,
+    _key("tenant_id"),
+    _key("mirror"),
+    # The newest verified backup when the mirror was last complete.
+    Column("newest_id", Text),
+    Column("newest_at", UtcDateTime),
+    Column("copies", Integer, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("checked_at", UtcDateTime),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text),
+    Column("next_at", UtcDateTime, nullable=False),
+)
+
 leases: Table = Table(
     "leases",
     metadata,

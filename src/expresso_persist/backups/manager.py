@@ -22,6 +22,8 @@ from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.manifest import Manifest
+from expresso_persist.backups.mirroring import Mirroring, Synced
+from expresso_persist.backups.mirrors import Mirror
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
@@ -69,6 +71,7 @@ class BackupManager:
         interval: float = 300,
         host_tables: HostTables | None = None,
         archive_limits: ArchiveLimits | None = None,
+        mirrors: Iterable[Mirror] = (),
     ) -> None:
         """Look after the backups of ``repository``; nothing runs yet.
 
@@ -80,9 +83,10 @@ class BackupManager:
             host_tables: Tables of the host application to take along; ``stations`` and the
                 ``orders`` of the last 7 days when left out.
             archive_limits: What an archive that is imported may cost.
+            mirrors: Places to which each verified backup is copied.
 
         Raises:
-            InvalidConfiguration: The interval is too short.
+            InvalidConfiguration: The interval is too short, or two mirrors are one place.
         """
         if not interval >= 1:
             raise InvalidConfiguration("The interval between backups is at least 1 second.")
@@ -97,6 +101,14 @@ class BackupManager:
         limits = archive_limits or ArchiveLimits()
         self._transfer = Transfer(repository, self._catalog, self._chunks, limits)
         self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
+        self._mirroring = Mirroring(
+            database,
+            self._catalog,
+            self._transfer,
+            tuple(mirrors),
+            interval=self.interval,
+            damaged=self.verify,
+        )
         self._runner = Runner(
             database,
             repository.tenant,
@@ -135,6 +147,7 @@ class BackupManager:
                 due=self._runner.due,
                 lease=self._runner.lease,
                 rotation=self.rotation,
+                mirrors=self._mirroring.status(connection),
                 running_here=self._runner.alive,
                 last_error=self._runner.last_error,
             )
@@ -441,22 +454,45 @@ class BackupManager:
                 )
         return self.get(backup_id)
 
+    # -- mirrors --------------------------------------------------------------------------
+
+    @property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """Where the verified backups are copied to."""
+        return self._mirroring.mirrors
+
+    def sync_mirrors(self) -> builtins.list[Synced]:
+        """Copy now what the mirrors lack, and remove what their rotations drop.
+
+        Returns:
+            What was done for each mirror; a failure is in its ``error`` and in the status.
+        """
+        return self._mirroring.sync()
+
     # -- running --------------------------------------------------------------------------
 
     def run_once(self) -> Backup | None:
-        """Make the automatic backup if it is due and no other process is at it.
+        """Make the automatic backup if it is due and no other process is at it; copy it.
 
         Safe to call as often and from as many processes as one likes: from cron, from
         ``expresso-persist backup run``, beside running schedulers.
 
         Returns:
-            The backup that was made or confirmed; None when there was nothing to do.
+            The backup that was made or confirmed; None when there was nothing to do. What
+            went wrong at a mirror is in :meth:`status`.
         """
-        return self._runner.run_once()
+        try:
+            return self._runner.run_once()
+        finally:
+            self._mirroring.sync_due()
 
     def start(self) -> None:
-        """Make automatic backups in a background thread from now on; safe to call twice."""
+        """Make automatic backups in the background from now on; safe to call twice.
+
+        One thread makes them, and one for each mirror copies them.
+        """
         self._runner.start()
+        self._mirroring.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """Stop the background thread, after the backup it is making.
@@ -464,6 +500,7 @@ class BackupManager:
         Args:
             grace: Seconds to wait for it.
         """
+        self._mirroring.stop(grace)
         self._runner.stop(grace)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A thread that looks in time whether an automatic backup is due, and never dies."""
+"""A thread that looks in time whether something is due, and never dies."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class Scheduler:
         *,
         interval: float,
         on_error: Callable[[BaseException], None],
+        what: str = "The automatic backup",
     ) -> None:
         self._tick = tick
         self._interval = interval
         self._on_error = on_error
+        self._what = what
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,7 +96,7 @@ class Scheduler:
                 delay = min(self._interval, longest) * random.uniform(0.8, 1.0)  # noqa: S311
                 self._on_error(error)
                 logger.warning(
-                    "The automatic backup failed: %s Next try in %.0f s.", describe(error), delay
+                    "%s failed: %s Next try in %.0f s.", self._what, describe(error), delay
                 )
 
     def _forget(self) -> None:

@@ -24,6 +24,7 @@ def status(
     due: DueMark,
     lease: Lease,
     rotation: Rotation,
+    mirrors: list[dict[str, Any]],
     running_here: bool,
     last_error: str | None,
 ) -> dict[str, Any]:
@@ -51,7 +52,11 @@ def status(
         "lag_seconds": lag,
         "last_error": error,
         "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
-        "warnings": _warnings(running, latest, lag, due.interval, error),
+        "mirrors": mirrors,
+        "warnings": [
+            *_mirror_warnings(mirrors, due.interval),
+            *_warnings(running, latest, lag, due.interval, error),
+        ],
     }
 
 
@@ -95,10 +100,23 @@ def _failure(connection: Connection, catalog: Catalog, last: dt.datetime | None)
     return failure.error
 
 
+def _mirror_warnings(mirrors: list[dict[str, Any]], interval: dt.timedelta) -> list[str]:
+    if not mirrors:
+        return ["Backups live only in the database they protect; set a mirror in another place."]
+    found = []
+    for mirror in mirrors:
+        if mirror["failures"]:
+            found.append(f"{mirror['last_error']} ({mirror['failures']} times in a row)")
+        if mirror["lag_seconds"] > interval.total_seconds():
+            lag = round(mirror["lag_seconds"])
+            found.append(f"The mirror {mirror['mirror']} has lacked a backup for {lag} seconds.")
+    return found
+
+
 def _warnings(
     running: bool, latest: Backup | None, lag: float, interval: dt.timedelta, error: str | None
 ) -> list[str]:
-    found = ["Backups live only in the database they protect; copy it to another place too."]
+    found = []
     if not running:
         found.append(
             "Nobody makes automatic backups at the moment; start the scheduler or run "

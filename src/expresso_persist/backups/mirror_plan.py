@@ -1,0 +1,55 @@
+"""What a mirror lacks and what it need not keep; pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+import attrs
+
+from expresso_persist.backups.rotation import Rotatable, Rotation, plan
+
+__all__ = ["SyncPlan", "plan_sync"]
+
+Here = TypeVar("Here", bound=Rotatable)
+There = TypeVar("There", bound=Rotatable)
+
+
+@attrs.frozen
+class SyncPlan(Generic[Here, There]):
+    """What makes a mirror complete.
+
+    Attributes:
+        copy: Backups to copy, newest first, because those are missed most.
+        delete: Copies to remove, after everything else is there.
+    """
+
+    copy: tuple[Here, ...]
+    delete: tuple[There, ...]
+
+
+def plan_sync(
+    here: Iterable[Here], there: Iterable[There], rule: Rotation, now: dt.datetime
+) -> SyncPlan[Here, There]:
+    """Compare a database with a mirror.
+
+    The mirror's rule looks at both together, as if everything had been copied. So nothing is
+    copied that would be removed at once, and an empty database removes nothing by being empty.
+
+    Args:
+        here: The verified backups of the database.
+        there: What the mirror has.
+        rule: The mirror's rotation.
+        now: The database's clock.
+    """
+    stored = {backup.id: backup for backup in here}
+    copies = list(there)
+    union: dict[str, Rotatable] = {copy.id: copy for copy in copies}
+    union.update(stored)  # the database knows which ones are pinned
+    kept = [decision.backup_id for decision in plan(union.values(), rule, now=now) if decision.keep]
+    present = {copy.id for copy in copies}
+    return SyncPlan(
+        copy=tuple(stored[name] for name in kept if name in stored and name not in present),
+        delete=tuple(copy for copy in copies if copy.id not in set(kept)),
+    )

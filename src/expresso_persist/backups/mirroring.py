@@ -1,0 +1,302 @@
+"""Copies every verified backup to the mirrors: one process at a time, again after failures.
+
+A row of ``backup_mirrors`` says how each mirror is doing, so that every process can tell, and
+when to look next, so that failures are not repeated faster by many processes. What a mirror
+holds is never taken from that row.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, Any, cast
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from expresso_persist.backups.catalog import Backup, Catalog, iso
+from expresso_persist.backups.lease import Lease
+from expresso_persist.backups.mirror_plan import plan_sync
+from expresso_persist.backups.mirrors import Copy, Folder, Mirror, copy_name
+from expresso_persist.backups.scheduler import Scheduler, describe
+from expresso_persist.backups.transfer import Transfer
+from expresso_persist.database import Database
+from expresso_persist.errors import (
+    BackupCorrupted,
+    BackupNotFound,
+    Busy,
+    ExpressoPersistError,
+    InvalidConfiguration,
+)
+from expresso_persist.tables import backup_mirrors
+
+__all__ = ["Mirroring", "Synced"]
+
+logger: logging.Logger = logging.getLogger("expresso_persist.backups")
+
+_LEASE_SECONDS = 120.0
+_LOOK_AGAIN = dt.timedelta(hours=1)  # somebody may have removed copies there
+_FIRST_RETRY = dt.timedelta(seconds=10)
+_ABANDONED = dt.timedelta(days=7)
+_IN_MEMORY = 8 * 1024**2
+
+
+@attrs.frozen
+class Synced:
+    """What was done for one mirror.
+
+    Attributes:
+        mirror: Its name.
+        copied: Ids of the backups that were copied.
+        deleted: Ids of the copies that its rotation removed.
+        error: What went wrong; what was copied before that stays.
+        busy: Another process is at it; nothing was done.
+    """
+
+    mirror: str
+    copied: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    error: str | None = None
+    busy: bool = False
+
+
+class Mirroring:
+    """The mirrors of one tenant's backups."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        transfer: Transfer,
+        mirrors: Sequence[Mirror],
+        *,
+        interval: float,
+        damaged: Callable[[str], object],
+    ) -> None:
+        """Look after mirrors; nothing runs yet.
+
+        Args:
+            database: Where the backups are.
+            catalog: Their rows.
+            transfer: Writes archives.
+            mirrors: Where to copy to.
+            interval: Seconds between automatic backups.
+            damaged: Called with the id of a backup that cannot be read.
+        """
+        names = [mirror.name for mirror in mirrors]
+        if len(set(names)) < len(names):
+            raise InvalidConfiguration("Two mirrors have the same place.")
+        self.mirrors: tuple[Mirror, ...] = tuple(mirrors)
+        self._database = database
+        self._catalog = catalog
+        self._transfer = transfer
+        self._damaged = damaged
+        self._poll = min(30.0, interval / 4)
+        # One thread for each: one that hangs must not hold the others up.
+        self._schedulers = [
+            Scheduler(
+                functools.partial(self._tick, mirror),
+                interval=self._poll,
+                on_error=lambda _error: None,
+                what=f"Copying to the mirror {mirror.name}",
+            )
+            for mirror in self.mirrors
+        ]
+
+    def start(self) -> None:
+        """Copy in background threads from now on."""
+        for scheduler in self._schedulers:
+            scheduler.start()
+
+    def stop(self, grace: float) -> None:
+        """Stop the threads, each after what it is doing."""
+        ends = time.monotonic() + grace
+        for scheduler in self._schedulers:
+            scheduler.stop(0)
+        for scheduler in self._schedulers:
+            scheduler.stop(max(0.0, ends - time.monotonic()))
+
+    def sync(self) -> list[Synced]:
+        """Make every mirror complete now, whatever failed before."""
+        return [self._sync(mirror) for mirror in self.mirrors]
+
+    def sync_due(self) -> list[Synced]:
+        """Make those mirrors complete that lack something and are not to be left in peace."""
+        return [self._sync(mirror) for mirror in self.mirrors if self._is_due(mirror)]
+
+    def status(self, connection: Connection) -> list[dict[str, Any]]:
+        """How each mirror is doing, those of other processes included."""
+        now = self._database.now(connection)
+        rows = {row.mirror: row for row in connection.execute(self._select())}
+        # One that nobody has looked after for long is a mirror no more.
+        watched = {name for name, row in rows.items() if now - row.next_at <= _ABANDONED}
+        watched.update(mirror.name for mirror in self.mirrors)
+        backups = self._verified(connection)
+        return [_describe(name, rows.get(name), backups, now) for name in sorted(watched)]
+
+    def _tick(self, mirror: Mirror) -> float:
+        if self._is_due(mirror):
+            self._sync(mirror)
+        return self._poll
+
+    def _is_due(self, mirror: Mirror) -> bool:
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            row = connection.execute(self._select(mirror.name)).first()
+            if row is None or not now <= row.next_at <= now + _LOOK_AGAIN:
+                return True  # in its time, or the clock went back
+            newest = next(iter(self._verified(connection)), None)
+            return row.failures == 0 and newest is not None and newest.id != row.newest_id
+
+    def _sync(self, mirror: Mirror) -> Synced:
+        lease = Lease(
+            self._database, self._catalog.tenant, _LEASE_SECONDS, name=f"mirror {mirror.name}"
+        )
+        if not lease.acquire():
+            return Synced(mirror.name, busy=True)
+        copied: list[str] = []
+        try:
+            with self._database.read() as connection:
+                here = self._verified(connection)
+                now = self._database.now(connection)
+            with mirror.reached(self._catalog.tenant) as folder:
+                folder.tidy()
+                plan = plan_sync(here, folder.copies(), mirror.rotation, now)
+                beat = _Beat(lease)
+                for backup in plan.copy:
+                    beat()
+                    if self._copy(mirror, folder, backup, beat):
+                        copied.append(backup.id)
+                for copy in plan.delete:
+                    beat()
+                    folder.delete(copy)
+                there = folder.copies()
+        except Busy as error:  # another process took over
+            return Synced(mirror.name, tuple(copied), error=describe(error), busy=True)
+        except ExpressoPersistError as error:
+            self._note_failure(mirror, describe(error))
+            return Synced(mirror.name, tuple(copied), error=describe(error))
+        finally:
+            lease.release()
+        self._note_success(mirror, here[0] if here else None, there)
+        return Synced(mirror.name, tuple(copied), tuple(copy.id for copy in plan.delete))
+
+    def _copy(
+        self, mirror: Mirror, folder: Folder, backup: Backup, beat: Callable[[], object]
+    ) -> bool:
+        """Copy one backup; tell whether it is there now."""
+        # Written here first: a mirror that hangs must not keep a transaction open.
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
+            file = cast("IO[bytes]", spooled)
+            try:
+                self._transfer.export(backup.id, file, mirror.encryption)
+            except BackupNotFound:
+                return False  # rotated away meanwhile
+            except BackupCorrupted:
+                self._damaged(backup.id)  # the others are copied all the same
+                return False
+            file.seek(0)
+            folder.put(copy_name(backup, encrypted=mirror.encryption.encrypts), file, beat)
+        return True
+
+    def _verified(self, connection: Connection) -> list[Backup]:
+        """The backups that belong on a mirror, newest first."""
+        return [
+            backup
+            for backup in self._catalog.all(connection)
+            if backup.backup_status == "completed" and backup.verified_at is not None
+        ]
+
+    def _select(self, name: str | None = None) -> sa.Select[Any]:
+        select = sa.select(backup_mirrors).where(backup_mirrors.c.tenant_id == self._catalog.tenant)
+        return select if name is None else select.where(backup_mirrors.c.mirror == name)
+
+    def _note_success(self, mirror: Mirror, newest: Backup | None, there: list[Copy]) -> None:
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            self._note(
+                connection,
+                mirror,
+                newest_id=None if newest is None else newest.id,
+                newest_at=None if newest is None else newest.created_at,
+                copies=len(there),
+                stored_bytes=sum(copy.size for copy in there),
+                checked_at=now,
+                failures=0,
+                error=None,
+                next_at=now + _LOOK_AGAIN,
+            )
+
+    def _note_failure(self, mirror: Mirror, error: str) -> None:
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            row = connection.execute(self._select(mirror.name)).first()
+            failures = (0 if row is None else row.failures) + 1
+            delay = min(_LOOK_AGAIN, _FIRST_RETRY * 2 ** min(failures - 1, 16))
+            delay *= random.uniform(0.8, 1.0)  # noqa: S311 - spreads tries, no secret
+            self._note(connection, mirror, failures=failures, error=error, next_at=now + delay)
+        logger.warning("%s Next try in %.0f s.", error, delay.total_seconds())
+
+    def _note(self, connection: Connection, mirror: Mirror, **values: Any) -> None:
+        self._database.insert_if_absent(
+            connection,
+            backup_mirrors,
+            {
+                "tenant_id": self._catalog.tenant,
+                "mirror": mirror.name,
+                "copies": 0,
+                "stored_bytes": 0,
+                "failures": 0,
+                "next_at": values["next_at"],
+            },
+        )
+        connection.execute(
+            sa.update(backup_mirrors)
+            .where(
+                backup_mirrors.c.tenant_id == self._catalog.tenant,
+                backup_mirrors.c.mirror == mirror.name,
+            )
+            .values(**values)
+        )
+
+
+class _Beat:
+    """Renews a lease while work goes on, now and then."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        """Raise Busy when somebody took the lease over."""
+        if time.monotonic() < self._next:
+            return
+        if not self._lease.acquire():
+            raise Busy("Another process took the copying over, because this one was too slow.")
+        self._next = time.monotonic() + self._lease.ttl.total_seconds() / 4
+
+
+def _describe(name: str, row: Any, backups: list[Backup], now: dt.datetime) -> dict[str, Any]:
+    lacking = [
+        backup.created_at
+        for backup in backups
+        if row is None or row.newest_at is None or backup.created_at > row.newest_at
+    ]
+    lag = max(0.0, (now - min(lacking)).total_seconds()) if lacking else 0.0
+    failures = 0 if row is None else row.failures
+    return {
+        "mirror": name,
+        "copies": 0 if row is None else row.copies,
+        "stored_bytes": 0 if row is None else row.stored_bytes,
+        "last_success_at": None if row is None else iso(row.checked_at),
+        "lag_seconds": lag,
+        "failures": failures,
+        "last_error": None if row is None else row.error,
+        "next_try_at": iso(row.next_at) if failures else None,
+    }

@@ -1,0 +1,317 @@
+"""Places outside the database that hold copies of the backups, through ``fsspec``.
+
+A mirror is a folder with one folder per tenant, and in it one archive per backup
+(``docs/archive-format.md``). What is there is what its listing says; nothing else is kept
+about it that could disagree, so copies can be read when the database is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+import attrs
+
+from expresso_persist.backups.catalog import Backup
+from expresso_persist.backups.encryption import Encryption
+from expresso_persist.backups.rotation import Rotation
+from expresso_persist.errors import (
+    BackupNotFound,
+    ExpressoPersistError,
+    InvalidConfiguration,
+    MirrorUnavailable,
+)
+
+__all__ = ["Copy", "Folder", "Mirror", "mirrors_from_environment"]
+
+_BLOCK = 1024**2
+_PARTIAL = ".partial"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_NAME = re.compile(
+    r"(?P<time>\d{8}T\d{6}\.\d{6}Z)_r(?P<revision>\d{1,19})_(?P<type>[a-z]{1,20})_"
+    r"(?P<id>[0-9a-f]{32})\.expresso\.zst(?P<age>\.age)?"
+)
+_PLAIN_TENANT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@attrs.frozen
+class Copy:
+    """An archive at a mirror, as its name tells of it.
+
+    Attributes:
+        name: Its file name.
+        id: The backup's.
+        backup_type: The backup's.
+        revision: The tenant's revision it shows.
+        created_at: When the backup was made.
+        size: Bytes of the archive.
+        encrypted: Whether a key is needed to read it.
+        pinned: Always false; a pin is a matter of the database.
+    """
+
+    name: str
+    id: str
+    backup_type: str
+    revision: int
+    created_at: dt.datetime
+    size: int
+    encrypted: bool
+    pinned: bool = False
+    backup_status: str = "completed"
+
+    @property
+    def verified_at(self) -> dt.datetime | None:
+        """Only verified backups are copied."""
+        return self.created_at
+
+    @classmethod
+    def read(cls, name: str, size: int) -> Self | None:
+        """Understand a file's name; None when it is none of ours."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        try:
+            time = dt.datetime.strptime(match["time"], _TIME).replace(tzinfo=dt.UTC)
+        except ValueError:
+            return None
+        return cls(
+            name=name,
+            id=match["id"],
+            backup_type=match["type"],
+            revision=int(match["revision"]),
+            created_at=time,
+            size=size,
+            encrypted=match["age"] is not None,
+        )
+
+
+def copy_name(backup: Backup, *, encrypted: bool) -> str:
+    """The name of a backup's archive: sorted by name is sorted by time."""
+    time = backup.created_at.astimezone(dt.UTC).strftime(_TIME)
+    name = f"{time}_r{backup.revision}_{backup.backup_type}_{backup.id}.expresso.zst"
+    return name + ".age" * encrypted
+
+
+@attrs.frozen
+class Mirror:
+    """A place for copies of the backups.
+
+    Attributes:
+        url: A folder (which must exist, so that a disk that is not mounted is noticed) or
+            what ``fsspec`` understands: ``s3://bucket/path``, ``sftp://host/path``…
+        rotation: Which copies of automatic backups stay there.
+        recipients: Public keys of age (``age1…``) to encrypt the copies for.
+        passphrase: Encrypt them under this instead.
+        options: What ``fsspec`` needs besides, such as credentials.
+    """
+
+    url: str = attrs.field(repr=False)
+    rotation: Rotation = attrs.field(factory=lambda: Rotation(keep_last=50))
+    recipients: tuple[str, ...] = ()
+    passphrase: str | None = attrs.field(default=None, repr=False)
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.url.strip():
+            raise InvalidConfiguration("A mirror needs a folder or a URL.")
+        self.encryption  # noqa: B018 - refuses keys and a passphrase at once
+
+    @property
+    def name(self) -> str:
+        """The URL without a user, a password or a query; it names the mirror everywhere."""
+        if "://" not in self.url:
+            return str(Path(self.url).absolute())
+        parts = urlsplit(self.url.rpartition("::")[2])
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def encryption(self) -> Encryption:
+        """How its copies are written."""
+        return Encryption(recipients=self.recipients, passphrase=self.passphrase)
+
+    def copies(self, tenant: str = "default") -> list[Copy]:
+        """The copies of a tenant's backups, newest first.
+
+        Raises:
+            MirrorUnavailable: It cannot be read.
+            InvalidConfiguration: ``fsspec``, or what it needs for this URL, is missing.
+        """
+        with self.reached(tenant) as folder:
+            return folder.copies()
+
+    def find(self, backup_id: str = "latest", tenant: str = "default") -> Copy:
+        """One copy; "latest" is the newest that is no safety backup.
+
+        Raises:
+            BackupNotFound: There is no such copy.
+            MirrorUnavailable: The mirror cannot be read.
+        """
+        for copy in self.copies(tenant):
+            if copy.id == backup_id or (backup_id == "latest" and copy.backup_type != "safety"):
+                return copy
+        raise BackupNotFound(f"There is no such backup of tenant {tenant!r} at {self.name}.")
+
+    @contextlib.contextmanager
+    def open(self, backup_id: str = "latest", tenant: str = "default") -> Iterator[IO[bytes]]:
+        """The archive of one copy, to read or to hand to ``BackupManager.import_``.
+
+        Raises:
+            BackupNotFound: There is no such copy.
+            MirrorUnavailable: It cannot be read.
+        """
+        copy = self.find(backup_id, tenant)
+        with self.reached(tenant) as folder, folder.open(copy) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def reached(self, tenant: str) -> Iterator[Folder]:
+        """The tenant's folder; what goes wrong there is told as the mirror's failure."""
+        try:
+            yield Folder.at(self, tenant)
+        except ExpressoPersistError:
+            raise
+        except Exception as error:
+            # The text of a foreign error may hold credentials.
+            number = error.errno if isinstance(error, OSError) else None
+            why = os.strerror(number) if number else type(error).__name__
+            raise MirrorUnavailable(f"The mirror {self.name} failed: {why}.") from error
+
+
+@attrs.frozen
+class Folder:
+    """One tenant's folder at a mirror. What ``fsspec`` raises passes through as it is."""
+
+    fs: Any
+    path: str
+
+    @classmethod
+    def at(cls, mirror: Mirror, tenant: str) -> Self:
+        """Find the folder of a tenant; it need not be there yet."""
+        try:
+            import fsspec
+        except ImportError as error:
+            raise InvalidConfiguration(
+                'Mirrors need one more package: pip install "expresso-persist[mirrors]".'
+            ) from error
+        # Listings must be those of now: another process writes there as well.
+        options = {"skip_instance_cache": True, "use_listings_cache": False, **mirror.options}
+        try:
+            fs, root = fsspec.url_to_fs(mirror.url, **options)
+        except (ImportError, ValueError) as error:  # no package for, or no such protocol
+            raise InvalidConfiguration(
+                f"fsspec cannot open the mirror {mirror.name}: {type(error).__name__}. Is the "
+                "URL right, and the package for its protocol installed (such as s3fs)?"
+            ) from error
+        if _is_local(fs) and not Path(root).is_dir():
+            # Never made here: below the empty mount point of a disk it would be on the
+            # very disk that the mirror is there to outlive.
+            raise MirrorUnavailable(
+                f"The mirror {mirror.name} is no folder. Is its disk mounted? Create the "
+                "folder if the mirror is new."
+            )
+        return cls(fs, f"{root.rstrip('/')}/{folder_of(tenant)}")
+
+    def copies(self) -> list[Copy]:
+        """What is there, newest first."""
+        found = (
+            Copy.read(entry["name"].rpartition("/")[2], entry["size"] or 0)
+            for entry in self._entries()
+        )
+        return sorted((copy for copy in found if copy), key=lambda copy: copy.name, reverse=True)
+
+    def put(self, name: str, source: IO[bytes], beat: Callable[[], object]) -> None:
+        """Write a file that appears under its name when all of it was read back.
+
+        Args:
+            name: Its name.
+            source: Its contents.
+            beat: Called after each piece; what it raises ends the work.
+
+        Raises:
+            MirrorUnavailable: What was read back is not what was written.
+        """
+        self.fs.makedirs(self.path, exist_ok=True)
+        final = f"{self.path}/{name}"
+        unfinished = f"{final}.{secrets.token_hex(8)}{_PARTIAL}"
+        written, read = hashlib.sha256(), hashlib.sha256()
+        try:
+            with self.fs.open(unfinished, "wb") as target:
+                while block := source.read(_BLOCK):
+                    target.write(block)
+                    written.update(block)
+                    beat()
+                if _is_local(self.fs):
+                    target.flush()
+                    os.fsync(target.fileno())
+            with self.fs.open(unfinished, "rb") as back:
+                while block := back.read(_BLOCK):
+                    read.update(block)
+                    beat()
+            _require_same(written.digest(), read.digest())
+            self.fs.mv(unfinished, final)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.fs.rm_file(unfinished)
+            raise
+
+    @contextlib.contextmanager
+    def open(self, copy: Copy) -> Iterator[IO[bytes]]:
+        """A copy, to read."""
+        with self.fs.open(f"{self.path}/{copy.name}", "rb") as file:
+            yield file
+
+    def delete(self, copy: Copy) -> None:
+        """Remove a copy; one that is gone is no failure."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.path}/{copy.name}")
+
+    def tidy(self) -> None:
+        """Remove what writers that were killed left unfinished."""
+        for entry in self._entries():
+            if entry["name"].endswith(_PARTIAL):
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(entry["name"])
+
+    def _entries(self) -> list[dict[str, Any]]:
+        try:
+            entries = self.fs.ls(self.path, detail=True)
+        except FileNotFoundError:
+            return []
+        return [entry for entry in entries if entry["type"] == "file"]
+
+
+def folder_of(tenant: str) -> str:
+    """A folder's name for a tenant: no path, no two tenants alike, whatever the file system."""
+    if _PLAIN_TENANT.fullmatch(tenant):
+        return tenant
+    readable = re.sub("[^a-z0-9_-]+", "_", tenant.lower())[:40]
+    return f"{readable}~{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
+
+
+def mirrors_from_environment() -> tuple[Mirror, ...]:
+    """The mirrors that ``EXPRESSO_PERSIST_MIRRORS`` names.
+
+    URLs and folders with blanks between them, quoted as a shell would have it;
+    ``EXPRESSO_PERSIST_MIRROR_RECIPIENTS`` has the public keys to encrypt the copies for.
+    """
+    urls = shlex.split(os.environ.get("EXPRESSO_PERSIST_MIRRORS", ""))
+    recipients = tuple(os.environ.get("EXPRESSO_PERSIST_MIRROR_RECIPIENTS", "").split())
+    return tuple(Mirror(url, recipients=recipients) for url in urls)
+
+
+def _is_local(fs: Any) -> bool:
+    return bool(getattr(fs, "local_file", False))
+
+
+def _require_same(written: bytes, read: bytes) -> None:
+    if read != written:
+        raise MirrorUnavailable("The mirror gave back other bytes than it was given.")
