@@ -25,9 +25,10 @@ from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.mirroring import Mirroring, Synced
 from expresso_persist.backups.mirrors import Mirror
 from expresso_persist.backups.restore import Restorer
-from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
+from expresso_persist.backups.restore_plan import RestorePlan, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
+from expresso_persist.backups.scope import Scope
 from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
@@ -325,15 +326,22 @@ class BackupManager:
 
     # -- restoring ------------------------------------------------------------------------
 
-    def plan_restore(self, backup_id: str, kinds: Iterable[str] | None = None) -> RestorePlan:
+    def plan_restore(
+        self,
+        backup_id: str,
+        kinds: Iterable[str] | None = None,
+        *,
+        stations: Iterable[str] | None = None,
+        keys: Iterable[str] | None = None,
+    ) -> RestorePlan:
         """What :meth:`restore` would do now; nothing is written.
 
         Raises:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged and cannot be used.
-            InvalidInput: One of the kinds does not exist.
+            InvalidInput: One of the kinds, stations or keys does not exist.
         """
-        return self._plan_restore(backup_id, Scope.of(kinds))[0]
+        return self._plan_restore(backup_id, Scope.of(kinds, stations, keys))[0]
 
     def _plan_restore(
         self, backup_id: str, scope: Scope
@@ -352,6 +360,8 @@ class BackupManager:
         actor: str,
         dry_run: bool = False,
         kinds: Iterable[str] | None = None,
+        stations: Iterable[str] | None = None,
+        keys: Iterable[str] | None = None,
     ) -> RestorePlan:
         """Bring the state back to what it was in a backup, as one commit.
 
@@ -363,15 +373,18 @@ class BackupManager:
             actor: Who asks for it; it goes into the audit trail.
             dry_run: Only tell what would happen.
             kinds: Restore these kinds of record and leave the others alone.
+            stations: Of these, only what belongs to these stations…
+            keys: …and the records at or below these keys, such as
+                ``event_inventory:milk/Oat`` or ``event_inventory:milk``.
 
         Raises:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; nothing was written. Or the state afterwards is
                 not the backup's, which the message says.
             Busy: Another restore is running.
-            InvalidInput: One of the kinds does not exist.
+            InvalidInput: One of the kinds, stations or keys does not exist.
         """
-        scope = Scope.of(kinds)
+        scope = Scope.of(kinds, stations, keys)
         dry, wanted = self._plan_restore(backup_id, scope)
         if dry_run:
             return dry
