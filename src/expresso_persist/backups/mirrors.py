@@ -243,7 +243,9 @@ class Folder:
         Raises:
             MirrorUnavailable: What was read back is not what was written.
         """
-        self.fs.makedirs(self.path, exist_ok=True)
+        if not self.fs.exists(self.path):
+            # Without its parents: a mistyped bucket must not come to be.
+            self.fs.mkdir(self.path, create_parents=False)
         final = f"{self.path}/{name}"
         unfinished = f"{final}.{secrets.token_hex(8)}{_PARTIAL}"
         written, read = hashlib.sha256(), hashlib.sha256()
