@@ -65,7 +65,7 @@ class Server:
             "--adapter", self._adapter, "--database", self._url, "--no-backups",
         ]  # fmt: skip
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - begins at once
                 command, env=self._environment, stdout=log, stderr=log, cwd=self._clock.parent
             )
         async with httpx.AsyncClient() as http:
