@@ -15,6 +15,7 @@ __all__ = ["Encoded", "Recent", "encode"]
 
 KEPT_COMMITS = 256
 KEPT_BYTES = 4 * 1024 * 1024
+_SHARED = 8  # nearly everybody stands at one of the last cursors
 
 
 @attrs.frozen
@@ -80,5 +81,7 @@ class Recent:
             entries = self.after(cursor)
             if entries is None:
                 return None
-            found = self._joined[key] = b"".join(map(frame, entries))
+            found = b"".join(map(frame, entries))
+            if len(self._joined) < _SHARED:
+                self._joined[key] = found
         return found
