@@ -112,7 +112,7 @@ class Hub:
                 self._dirty.add(tenant)
             if self._thread is None:
                 self._dirty = None
-                self._bell = self._bell or socket.socketpair()
+                self._bell = socket.socketpair()
                 for end in self._bell:
                     end.setblocking(False)
                 self._thread = threading.Thread(
@@ -148,6 +148,8 @@ class Hub:
         """In the child: nothing of the parent's thread and connection is used."""
         if self._line is not None:
             _abandoned.append(self._line)  # closing it would end the parent's
+        for end in self._bell or ():
+            end.close()
         self._start_over()
         for channel in self._channels.values():
             channel.forget()
@@ -222,8 +224,10 @@ class Hub:
                 return True
             self._thread = None  # the next one has a line of its own
             line, self._line = self._line, None
-        if line is not None:
-            line.close()
+            bell, self._bell = self._bell, None
+        for thing in (line, *(bell or ())):
+            if thing is not None:
+                thing.close()
         return False
 
     def _rest(self, seconds: float) -> None:
