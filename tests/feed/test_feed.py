@@ -304,7 +304,7 @@ def test_behind_pgbouncer_it_looks_by_the_clock(postgresql_url: str) -> None:
         for n in range(5):
             threading.Timer(0.05, commit, [other]).start()
             assert next(events).commit.revision == n + 1  # type: ignore[union-attr]
-        assert not store.feed.hub.notified
+            assert not store.feed.hub.notified
         with psycopg.connect(postgresql_url) as direct:
             listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
             assert direct.execute(listening).fetchone() == (0,)

@@ -57,7 +57,7 @@ def _uvicorn(store: Store, listener: socket.socket, options: dict[str, Any]) -> 
         yield
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(WAIT)
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def running_waitress(app: Any, listener: socket.socket, *, threads: int) -> Iter
     finally:
         server.task_dispatcher.shutdown(cancel_pending=True, timeout=5)
         server.trigger.pull_trigger(stop)
-        thread.join()
+        thread.join(WAIT)
 
 
 @attrs.frozen

@@ -30,13 +30,13 @@ __all__ = ["Hub", "close_hub", "hub_of"]
 
 logger: logging.Logger = logging.getLogger("expresso_persist.feed")
 
-POLL = 0.25
+POLL = {"sqlite": 0.1, "postgresql": 0.25}
 """Seconds between two looks where nothing announces commits of other processes."""
 
 SAFETY = 2.0
 """Seconds between two looks where NOTIFY does; a lost one is made good after that time."""
 
-BREATH = 0.05
+BREATH = 0.03
 """Seconds between two looks at least: what comes closer together is told together."""
 
 LINGER = 5.0
@@ -59,7 +59,7 @@ class Hub:
 
     def __init__(self, database: Database) -> None:
         """Wait for the first one who wants to know."""
-        self.poll = POLL
+        self.poll = POLL[database.dialect]
         self.safety = SAFETY
         self.looks = 0
         self.closed = False

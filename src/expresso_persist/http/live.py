@@ -154,7 +154,6 @@ class Listening:
         self.hub = call.store.feed.hub
         self.channel: Channel = self.hub.enter(call.store.tenant, self)
         self._seen = self.channel.generation - 1
-        self._read = False
         self._again: float | None = None
         self._closing = threading.Lock()
         self.closed = False
@@ -169,7 +168,7 @@ class Listening:
         """What to send next without asking the database; None if it has to be asked."""
         self._seen = self.channel.generation
         recent = self.channel.recent
-        if not self._read or recent is None:
+        if recent is None:
             return None
         found = recent.joined(self.cursor, self._form.commit)
         if found:
@@ -186,7 +185,7 @@ class Listening:
         except DatabaseUnavailable:
             self._again = time.monotonic() + RETRY
             return b""
-        self._again, self._read, self.cursor = None, True, page.cursor
+        self._again, self.cursor = None, page.cursor
         if page.reset:
             return self._form.reset(page.cursor)
         return b"".join(map(self._form.commit, page.entries))
