@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from ci import ON_CI, missing
+from pgbouncer import pooled
 from postgres_server import fresh_database, given_server, own_server
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ def sqlite_url(tmp_path: Path) -> str:
 def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """URL of a new, empty PostgreSQL database."""
     with fresh_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def pgbouncer_url(postgresql_url: str) -> Iterator[str]:
+    """URL of a new, empty PostgreSQL database behind PgBouncer in transaction mode."""
+    with pooled(postgresql_url) as url:
         yield url
 
 

@@ -63,16 +63,8 @@ class Store:
         """
         if url is None and engine is None:
             url = default_url()
-        self.database: Database = Database(url, engine=engine)
+        self.database: Database = migrations.ready(Database(url, engine=engine), migrate=migrate)
         self.tenant = tenant
-        try:
-            if migrate:
-                migrations.upgrade(self.database)
-            else:
-                migrations.check(self.database)
-        except BaseException:
-            self.database.close()
-            raise
 
     def for_tenant(self, tenant: str) -> Store:
         """The same database seen as another tenant; closing either closes both."""

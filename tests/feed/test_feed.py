@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
 from expresso_persist import Store
 from expresso_persist.feed import Encoded, Recent, hub
@@ -248,66 +241,14 @@ def test_it_survives_a_fork(database_url: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@contextlib.contextmanager
-def pgbouncer(url: str, folder: Path) -> Iterator[str]:
-    """The URL of a database through PgBouncer in transaction mode."""
-    parsed = make_url(url)
-    where = str(parsed.query.get("host", ""))
-    if not where.startswith("/"):
-        pytest.skip("the server of this suite is not on a Unix socket")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = folder / "pgbouncer.ini"
-    config.write_text(
-        f"[databases]\n* = host={where} port={parsed.port or 5432} user={parsed.username}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        "auth_type = any\npool_mode = transaction\nignore_startup_parameters = extra_float_digits\n"
-    )
-    command = [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", str(config)]
-    user = None
-    if os.geteuid() == 0:  # it refuses to be root; whose the folder is may enter it
-        user = os.stat(where).st_uid
-        folder.chmod(0o755)
-    process = subprocess.Popen(
-        command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    through = parsed.set(host="127.0.0.1", port=port, query={}, username="postgres")
-    try:
-        text = through.render_as_string(hide_password=False)
-
-        def answers() -> bool:
-            with contextlib.suppress(psycopg.Error), psycopg.connect(text):
-                return True
-            return False
-
-        eventually(answers, "PgBouncer answers")
-        yield text
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.mark.skipif(
-    not (shutil.which("pgbouncer") or os.path.exists("/usr/sbin/pgbouncer")),
-    reason="PgBouncer is not installed",
-)
-def test_behind_pgbouncer_it_looks_by_the_clock(postgresql_url: str) -> None:
+def test_behind_pgbouncer_it_looks_by_the_clock(postgresql_url: str, pgbouncer_url: str) -> None:
     Store(postgresql_url, migrate=True).close()
-    with (
-        tempfile.TemporaryDirectory() as folder,  # pytest's own may be entered by root alone
-        pgbouncer(postgresql_url, Path(folder)) as url,
-        Store(url) as store,
-        Store(url) as other,
-    ):
+    with Store(pgbouncer_url) as store, Store(pgbouncer_url) as other:
         events = store.feed.subscribe(timeout=WAIT)
         for n in range(5):
             threading.Timer(0.05, commit, [other]).start()
             assert next(events).commit.revision == n + 1  # type: ignore[union-attr]
             assert not store.feed.hub.notified
-        with psycopg.connect(postgresql_url) as direct:
-            listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-            assert direct.execute(listening).fetchone() == (0,)
 
 
 def test_what_is_kept_for_all_is_bounded() -> None:

@@ -345,19 +345,29 @@ def import_archive(call: Call) -> Response:
 
 def restore_backup(call: Call) -> Response:
     """Restore a backup, or say what that would do."""
-    kinds = call.body().get("kinds")
-    if kinds is not None and not (
-        isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)
-    ):
-        raise InvalidInput("kinds is a list of texts.", problems=[Problem("kinds", "a list")])
     backup_id = call.request.path_params["backup_id"]
     dry_run = call.flag("dry_run")
     plan = call.store.backups.restore(
-        backup_id, actor=call.actor.name, dry_run=dry_run, kinds=kinds
+        backup_id,
+        actor=call.actor.name,
+        dry_run=dry_run,
+        kinds=_texts(call, "kinds"),
+        stations=_texts(call, "stations"),
+        keys=_texts(call, "keys"),
     )
     data = plan.to_json()
     message = "This is what a restore would do." if dry_run else "Restored."
     return success(message, data, call.store.inventory.head().revision)
+
+
+def _texts(call: Call, name: str) -> list[str] | None:
+    value = call.body().get(name)
+    if value is None:
+        return None
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    if texts != value:
+        raise InvalidInput(f"{name} is a list of texts.", problems=[Problem(name, "a list")])
+    return texts
 
 
 def updater(kind: str) -> Callable[[Call], Response]:
