@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -35,7 +35,11 @@ def served(adapter: str, store: Store, **options: Any) -> Iterator[int]:
     port = int(listener.getsockname()[1])
     run = _uvicorn if adapter == "fastapi" else _waitress
     with run(store, listener, options):
-        yield port
+        try:
+            yield port
+        finally:
+            for stream in tuple(Stream.open):  # a test that failed leaves them behind
+                stream.cut()
 
 
 @contextlib.contextmanager
@@ -107,6 +111,8 @@ class Frame:
 class Stream:
     """A client of server-sent events, in as few lines as it can be trusted."""
 
+    open: ClassVar[set[Stream]] = set()
+
     def __init__(self, port: int, path: str, *, token: str = "read-token", **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
         sent = {"Authorization": f"Bearer {token}"}
@@ -116,6 +122,7 @@ class Stream:
         self.answer = self._connection.getresponse()
         self.status = self.answer.status
         self.comments = 0
+        self.open.add(self)
 
     def frames(self) -> Iterator[Frame]:
         """Events until the server ends the stream."""
@@ -140,6 +147,7 @@ class Stream:
 
     def cut(self) -> None:
         """Break the connection off, as a bad network does."""
+        self.open.discard(self)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self.answer.close()
