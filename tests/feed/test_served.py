@@ -512,3 +512,42 @@ def post(port: int, path: str) -> None:
         line.sendall(f"POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
         while line.recv(4096):
             pass
+
+
+def test_a_hosts_middleware_may_stand_in_between(store: Store) -> None:
+    """Starlette's BaseHTTPMiddleware and GZip wrap the request, the answer, and its end."""
+    import fastapi
+    import uvicorn
+    from starlette.middleware.gzip import GZipMiddleware
+
+    import expresso_persist_fastapi
+
+    app = fastapi.FastAPI()
+    expresso_persist_fastapi.register_routes(app, store, authorize=BearerTokens(TOKENS))
+    app.add_middleware(GZipMiddleware)
+
+    @app.middleware("http")
+    async def mark(request: Any, call_next: Any) -> Any:
+        answer = await call_next(request)
+        answer.headers["X-Host"] = "yes"
+        return answer
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    running = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    running.start()
+    try:
+        stream = Stream(port, STREAM)
+        assert stream.answer.headers["x-host"] == "yes"
+        frames = stream.frames()
+        for revision in (1, 2):
+            commit(store)
+            assert next(frames).data["revision"] == revision
+        stream.cut()
+        eventually(lambda: not taken(store), "it was noticed to be gone")
+        assert ask(port, f"{CHANGES}?since=0&wait=5")[2]["data"]["commits"]
+        assert ask(port, f"{CHANGES}?since=now&wait=0.1")[2]["data"]["waited"] is True
+    finally:
+        server.should_exit = True
+        running.join(WAIT)
