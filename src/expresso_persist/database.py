@@ -181,7 +181,7 @@ class Database:
                 found = raw.execute(str(compiled), values).fetchall()
             return tuple(found[0]) if found else None
 
-    def glance(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    def glance(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The rows of a query that needs no transaction around it."""
         with _translated(), self._single.connect() as connection:
             return connection.execute(query).all()

@@ -30,7 +30,7 @@ __all__ = ["Hub", "close_hub", "hub_of"]
 
 logger: logging.Logger = logging.getLogger("expresso_persist.feed")
 
-POLL = {"sqlite": 0.1, "postgresql": 0.25}
+POLL: dict[str, float] = {"sqlite": 0.1, "postgresql": 0.25}
 """Seconds between two looks where nothing announces commits of other processes."""
 
 SAFETY = 2.0
@@ -59,10 +59,10 @@ class Hub:
 
     def __init__(self, database: Database) -> None:
         """Wait for the first one who wants to know."""
-        self.poll = POLL[database.dialect]
-        self.safety = SAFETY
-        self.looks = 0
-        self.closed = False
+        self.poll: float = POLL[database.dialect]
+        self.safety: float = SAFETY
+        self.looks: int = 0
+        self.closed: bool = False
         self._database = database
         self._channels: dict[str, Channel] = {}
         self._numbers = itertools.count(1)

@@ -122,7 +122,7 @@ class Subscription(Iterator[FeedEvent]):
         self, inventory: InventoryRepository, cursor: str, timeout: float | None = None
     ) -> None:
         """See :meth:`Feed.subscribe`."""
-        self.cursor = cursor
+        self.cursor: str = cursor
         self._inventory = inventory
         self._timeout = timeout
         self._ready: deque[FeedEvent] = deque()

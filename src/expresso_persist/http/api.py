@@ -80,7 +80,7 @@ class Api:
         self.live: LiveSettings = live or LiveSettings()
         limit = self.live.connections
         self.no_socket: str | None = None  # why there are no WebSockets, if an adapter knows
-        self.slots = Slots(CONNECTIONS if limit is None else limit)
+        self.slots: Slots = Slots(CONNECTIONS if limit is None else limit)
         self._tenant = tenant
         ways: list[Authorize] = [authorize] if authorize is not None else []
         if authorize is None:

@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, TooManyStreams
-from expresso_persist.feed import Encoded
+from expresso_persist.feed import Encoded, Hub
 from expresso_persist.feed.channel import Channel
 from expresso_persist.http.call import Call
 from expresso_persist.http.messages import Request
@@ -61,7 +61,7 @@ class Slots:
     def __init__(self, limit: int) -> None:
         """Let ``limit`` be open at a time."""
         self.limit = limit
-        self.taken = 0
+        self.taken: int = 0
         self._lock = threading.Lock()
 
     def take(self) -> bool:
@@ -150,14 +150,14 @@ class Listening:
         start = call.store.feed.start(cursor)
         if not (call.request.can_wait and call.api.slots.take()):
             raise TooManyStreams(retry_after=5)
-        self.cursor = start
-        self.hub = call.store.feed.hub
+        self.cursor: str = start
+        self.hub: Hub = call.store.feed.hub
         self.channel: Channel = self.hub.enter(call.store.tenant, self)
         self._seen = self.channel.generation - 1
         self._again: float | None = None
         self._closing = threading.Lock()
-        self.closed = False
-        self.heartbeat_at = time.monotonic() + call.api.live.heartbeat
+        self.closed: bool = False
+        self.heartbeat_at: float = time.monotonic() + call.api.live.heartbeat
 
     @property
     def tenant(self) -> str:
@@ -258,7 +258,7 @@ def _sse_end(code: str) -> bytes:
     return b"event: end\ndata: %s\n\n" % msgspec.json.encode({"code": code})
 
 
-SSE = Format(_sse_commit, _sse_reset, b": alive\n\n", _sse_end)
+SSE: Format = Format(_sse_commit, _sse_reset, b": alive\n\n", _sse_end)
 
 
 def _line(**content: object) -> bytes:
@@ -271,7 +271,7 @@ def _ws_commit(entry: Encoded) -> bytes:
 
 # Messages end with a line break, which JSON as msgspec writes it never holds, so that several
 # can be kept as one piece of bytes and be sent one by one.
-SOCKET = Format(
+SOCKET: Format = Format(
     _ws_commit,
     lambda cursor: _line(type="reset", cursor=cursor),
     _line(type="ping"),
@@ -279,12 +279,14 @@ SOCKET = Format(
 )
 
 
-@attrs.frozen
 class Refusal(Exception):
     """Why a socket is closed: the message's code and the protocol's number."""
 
-    code: str
-    number: int
+    def __init__(self, code: str, number: int) -> None:
+        """Say ``code`` and close with ``number``."""
+        super().__init__(code)
+        self.code = code
+        self.number = number
 
     @property
     def message(self) -> str:
@@ -292,10 +294,10 @@ class Refusal(Exception):
         return SOCKET.end(self.code).decode().rstrip()
 
 
-UNAUTHORIZED = Refusal("unauthorized", 4401)
-TOO_MANY = Refusal("too_many_streams", 4429)
-NOT_UNDERSTOOD = Refusal("invalid_input", 1008)
-UNAVAILABLE = Refusal("database_unavailable", 1013)
+UNAUTHORIZED = ("unauthorized", 4401)
+TOO_MANY = ("too_many_streams", 4429)
+NOT_UNDERSTOOD = ("invalid_input", 1008)
+UNAVAILABLE = ("database_unavailable", 1013)
 SLOW = 1013
 HELLO_WITHIN = 10.0
 HELLO_BYTES = 4096
@@ -313,20 +315,21 @@ def greet(api: Api, endpoint: Endpoint, request: Request, hello: str | bytes | N
         Refusal: It does not begin.
     """
     if not isinstance(hello, (str, bytes)) or len(hello) > HELLO_BYTES:
-        raise NOT_UNDERSTOOD
+        raise Refusal(*NOT_UNDERSTOOD)
     try:
         said = msgspec.json.decode(hello, type=_Hello)
     except (msgspec.MsgspecError, UnicodeError):
-        raise NOT_UNDERSTOOD from None
+        raise Refusal(*NOT_UNDERSTOOD) from None
     try:
         call = _recognised(api, endpoint, request, said.token)
         return Listening(call, said.since or "0", SOCKET)
     except TooManyStreams:
-        raise TOO_MANY from None
+        raise Refusal(*TOO_MANY) from None
     except DatabaseUnavailable:
-        raise UNAVAILABLE from None
+        raise Refusal(*UNAVAILABLE) from None
     except ExpressoPersistError as error:
-        raise (UNAUTHORIZED if error.status in (401, 403) else NOT_UNDERSTOOD) from None
+        known = error.status not in (401, 403)
+        raise Refusal(*(NOT_UNDERSTOOD if known else UNAUTHORIZED)) from None
 
 
 def _recognised(api: Api, endpoint: Endpoint, request: Request, token: str | None) -> Call:
