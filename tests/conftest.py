@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from ci import ON_CI, missing
+from pgbouncer import pooled
 from postgres_server import fresh_database, given_server, own_server
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def pgbouncer_url(postgresql_url: str) -> Iterator[str]:
+    """URL of a new, empty PostgreSQL database behind PgBouncer in transaction mode."""
+    with pooled(postgresql_url) as url:
+        yield url
+
+
 @pytest.fixture(
     params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)],
 )
@@ -96,9 +104,11 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def store(database_url: str) -> Iterator[Store]:
     """A migrated store on both databases; the test must have given every connection back."""
     from expresso_persist import Store
+    from expresso_persist.feed.hub import close_hub
 
     with Store(database_url, migrate=True) as opened:
         yield opened
+        close_hub(opened.database)  # it may be looking at this moment
         checked_out = getattr(opened.database.engine.pool, "checkedout", lambda: 0)()
         assert checked_out == 0, f"{checked_out} connections were never given back"
 

@@ -16,7 +16,7 @@ import attrs
 from expresso_persist import jsontext
 from expresso_persist.records import Change, Commit, Record, RecordKey, record_from
 
-__all__ = ["ChangeRow", "change_rows", "commit_hash", "commit_to_json", "read_change"]
+__all__ = ["ChangeRow", "change_rows", "commit_hash", "commit_to_json", "read_change", "read_key"]
 
 GENESIS = "0" * 64
 """The hash before the first commit."""
@@ -52,11 +52,16 @@ def _state_text(record: Record | None) -> str | None:
     return f'{{"data":{record.text},"position":{record.position}{raw}}}'
 
 
+def read_key(kind: str, text: str) -> RecordKey:
+    """Read the key of a change back."""
+    parts = jsontext.loads(text)
+    assert isinstance(parts, list)
+    return RecordKey(kind, tuple(str(part) for part in parts))
+
+
 def read_change(row: ChangeRow) -> Change:
     """Read a change back."""
-    parts = jsontext.loads(row.record_key)
-    assert isinstance(parts, list)
-    key = RecordKey(row.kind, tuple(str(part) for part in parts))
+    key = read_key(row.kind, row.record_key)
     return Change(key, _read_state(key, row.before), _read_state(key, row.after))
 
 

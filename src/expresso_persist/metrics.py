@@ -31,6 +31,15 @@ _GAUGES = {
     "backup_scheduler_running": "1 when somebody, in any process, makes automatic backups.",
     "backup_failing": "1 when the last attempt failed.",
 }
+_MIRROR_GAUGES = {
+    "mirror_lag_seconds": "For how long the mirror has lacked a verified backup; 0: it has all.",
+    "mirror_failures": "How often in a row copying to the mirror has failed.",
+    "mirror_copies": "Backups at the mirror when it was last complete.",
+    "mirror_stored_bytes": "What they take there.",
+    "mirror_last_success_timestamp_seconds": (
+        "When the mirror was last known to be complete; absent when it never was."
+    ),
+}
 
 
 class BackupCollector(Collector):
@@ -48,8 +57,8 @@ class BackupCollector(Collector):
         """The figures of every store."""
         families = _families()
         for store in self._stores:
-            for name, value in _figures(store).items():
-                families[name].add_metric([store.tenant], value)
+            for labels, name, value in _figures(store):
+                families[name].add_metric([store.tenant, *labels], value)
         return iter(families.values())
 
 
@@ -79,20 +88,23 @@ def render(store: Store) -> tuple[bytes, str]:
 
 def _families() -> dict[str, GaugeMetricFamily]:
     return {
-        name: GaugeMetricFamily(f"expresso_persist_{name}", text, labels=["tenant"])
-        for name, text in _GAUGES.items()
+        name: GaugeMetricFamily(f"expresso_persist_{name}", text, labels=labels)
+        for labels, gauges in ((["tenant"], _GAUGES), (["tenant", "mirror"], _MIRROR_GAUGES))
+        for name, text in gauges.items()
     }
 
 
-def _figures(store: Store) -> dict[str, float]:
+def _figures(store: Store) -> Iterator[tuple[tuple[str, ...], str, float]]:
+    """Labels after the tenant's, name and value of each figure."""
     try:
         status = store.backups.status()
         revision = store.inventory.head().revision
     except ExpressoPersistError:
         # A scrape shows the host's own figures as well; it must not fail with ours.
-        return {"up": 0}
-    latest, success = status["latest_backup"], status["last_success_at"]
-    found: dict[str, float] = {
+        yield (), "up", 0
+        return
+    latest = status["latest_backup"]
+    figures: dict[str, float | None] = {
         "up": 1,
         "revision": revision,
         "backup_lag_seconds": status["lag_seconds"],
@@ -101,9 +113,20 @@ def _figures(store: Store) -> dict[str, float]:
         "backup_last_verified": latest is not None and latest["verified_at"] is not None,
         "backup_scheduler_running": status["backup_running"],
         "backup_failing": status["last_error"] is not None,
+        "backup_last_success_timestamp_seconds": _timestamp(status["last_success_at"]),
     }
-    if success is not None:
-        found["backup_last_success_timestamp_seconds"] = dt.datetime.fromisoformat(
-            success
-        ).timestamp()
-    return found
+    yield from (((), name, value) for name, value in figures.items() if value is not None)
+    for mirror in status["mirrors"]:
+        figures = {
+            "mirror_lag_seconds": mirror["lag_seconds"],
+            "mirror_failures": mirror["failures"],
+            "mirror_copies": mirror["copies"],
+            "mirror_stored_bytes": mirror["stored_bytes"],
+            "mirror_last_success_timestamp_seconds": _timestamp(mirror["last_success_at"]),
+        }
+        label = (mirror["mirror"],)
+        yield from ((label, name, value) for name, value in figures.items() if value is not None)
+
+
+def _timestamp(time: str | None) -> float | None:
+    return None if time is None else dt.datetime.fromisoformat(time).timestamp()

@@ -78,6 +78,7 @@ class Watch:
 
 @pytest.mark.slow
 @pytest.mark.timeout(SOAK + 240)
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql", "pgbouncer"], indirect=True)
 def test_many_processes_make_one_backup_per_interval(store: Store, database_url: str) -> None:
     """Interval 1 s, all of them write, and the runner on duty is killed again and again.
 

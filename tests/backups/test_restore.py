@@ -20,6 +20,7 @@ from expresso_persist.records import (
     RecordKey,
     Setting,
     StationQuantity,
+    StationStock,
 )
 
 
@@ -136,7 +137,7 @@ def test_an_equal_state_is_left_alone(store: Store, backup_id: str) -> None:
 def test_some_kinds_can_be_restored(store: Store, backup_id: str) -> None:
     """The others stay as they are, and are not counted."""
     done = store.backups.restore(backup_id, actor="test", kinds=["event_inventory"])
-    assert done.kinds == ("event_inventory",)
+    assert done.scope.kinds == ("event_inventory",)
     assert set(done.plan.counts_by_kind()) == {"event_inventory"}
     assert [commit.revision for commit in done.undone] == [2]
     assert store.inventory.settings() == {"branding": {"name": "After"}, "later": True}
@@ -173,6 +174,69 @@ def test_a_layout_goes_with_its_records(store: Store) -> None:
         "event_inventory": {"layout": "list"},
         "event_stock_levels": {"layout": "flat"},
     }
+
+
+def test_one_station_can_be_restored(store: Store) -> None:
+    """With the shape of its document; the other stations stay as they are."""
+    mine = StationStock.of("1", "milk", "oat", data={"amount": 5})
+    shape = Layout.of("coffee_stock_station_1", data={"layout": "map"})
+    other = StationStock.of("2", "milk", "oat", data={"amount": 7})
+    store.inventory.commit([Put(mine), Put(shape), Put(other), Put(item("oat"))], actor="test")
+    backup = store.backups.create()
+    store.inventory.commit([Delete(mine.key), Delete(shape.key)], actor="barista")
+    store.inventory.commit([Put(item("oat", n=2)), Delete(other.key)], actor="organiser")
+
+    done = store.backups.restore(backup.id, actor="test", stations=["1"])
+
+    assert [record.key for record in done.plan.added] == [shape.key, mine.key]
+    assert [commit.actor for commit in done.undone] == ["barista"]
+    assert done.to_json()["stations"] == ["1"]
+    assert store.inventory.get("station_stock", "1", "milk", "oat") == mine
+    assert store.inventory.get("station_stock", "2", "milk", "oat") is None
+    assert store.inventory.get("event_inventory", "milk", "oat") == item("oat", n=2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "back"),
+    [
+        (["event_inventory:milk/soy"], {"soy"}),
+        (["event_inventory:milk/soy", "event_inventory:milk/oat"], {"soy", "oat"}),
+        (["event_inventory:milk"], {"soy", "oat", "almond"}),
+    ],
+)
+def test_some_records_can_be_restored(
+    store: Store, backup_id: str, keys: list[str], back: set[str]
+) -> None:
+    """By their keys, or by what they lie below; two ways of asking join."""
+    plan = store.backups.plan_restore(backup_id, keys=keys, stations=["1"])
+    changed = [*plan.plan.added, *plan.plan.removed, *(new for _, new in plan.plan.changed)]
+    assert {record.parts[1] for record in changed} == back
+    assert [commit.revision for commit in plan.undone] == [2]
+    done = store.backups.restore(backup_id, actor="test", keys=keys)
+    assert done.plan.counts.unchanged + 1 == plan.plan.counts.unchanged  # the station's record
+    assert store.inventory.settings() == {"branding": {"name": "After"}, "later": True}
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"stations": []},
+        {"stations": ["9"]},
+        {"keys": ["event_inventory:milk/goat"]},
+        {"keys": ["event_inventory:mil"]},
+        {"keys": ["milk/oat"]},
+        {"keys": [""]},
+        {"kinds": ["setting"], "keys": ["event_inventory:milk"]},
+        {"kinds": ["setting"], "stations": ["1"]},
+    ],
+)
+def test_what_names_nothing_is_refused(
+    store: Store, backup_id: str, scope: dict[str, list[str]]
+) -> None:
+    """A typing error must not look like success."""
+    with pytest.raises(InvalidInput):
+        store.backups.restore(backup_id, actor="test", **scope)  # type: ignore[arg-type]
+    assert store.inventory.head().revision == 3
 
 
 @pytest.mark.parametrize("kinds", [["nothing"], [], ["host:orders"]])

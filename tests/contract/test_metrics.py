@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from expresso_persist import Store
+from expresso_persist.backups import BackupManager, Mirror
 from expresso_persist.metrics import register_metrics, render
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import data_backups, leases
@@ -26,6 +27,12 @@ NAMES = {
     "expresso_persist_backup_last_verified",
     "expresso_persist_backup_scheduler_running",
     "expresso_persist_backup_failing",
+}
+MIRROR_NAMES = {
+    "expresso_persist_mirror_lag_seconds",
+    "expresso_persist_mirror_failures",
+    "expresso_persist_mirror_copies",
+    "expresso_persist_mirror_stored_bytes",
 }
 LAST_SUCCESS = "expresso_persist_backup_last_success_timestamp_seconds"
 
@@ -162,3 +169,28 @@ def test_without_the_extra_the_answer_names_it(
     assert (answer.status, answer.json["code"]) == (404, "not_found")
     assert 'pip install "expresso-persist[metrics]"' in answer.json["error"]
     assert client("GET", "/api/migration/metrics", token=None).status == 401
+
+
+def test_mirrors_are_told_apart(store: Store, tmp_path: Path) -> None:
+    """Each under its name; one that never was complete has no time of success."""
+    (tmp_path / "here").mkdir()
+    store.backups = BackupManager(
+        store.database,
+        store.inventory,
+        mirrors=[Mirror(str(tmp_path / "here")), Mirror(str(tmp_path / "gone"))],
+    )
+    store.backups.create()
+    store.backups.sync_mirrors()
+    found = {
+        (Path(sample.labels["mirror"]).name, sample.name): sample.value
+        for family in text_string_to_metric_families(render(store)[0].decode())
+        for sample in family.samples
+        if "mirror" in sample.labels
+    }
+    success = "expresso_persist_mirror_last_success_timestamp_seconds"
+    assert {name for mirror, name in found if mirror == "here"} == {*MIRROR_NAMES, success}
+    assert {name for mirror, name in found if mirror == "gone"} == MIRROR_NAMES
+    assert found["here", "expresso_persist_mirror_copies"] == 1
+    assert found["here", "expresso_persist_mirror_lag_seconds"] == 0
+    assert found["gone", "expresso_persist_mirror_failures"] == 1
+    assert found["gone", "expresso_persist_mirror_lag_seconds"] > 0

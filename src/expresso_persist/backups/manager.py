@@ -14,6 +14,7 @@ from typing import IO, Any, Self
 import attrs
 from sqlalchemy.engine import Connection
 
+from expresso_persist import migrations
 from expresso_persist.backups.archive import ArchiveLimits
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
@@ -23,11 +24,12 @@ from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.mirroring import Mirroring, Synced
-from expresso_persist.backups.mirrors import Mirror
+from expresso_persist.backups.mirrors import Mirror, mirrors_from_environment
 from expresso_persist.backups.restore import Restorer
-from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
+from expresso_persist.backups.restore_plan import RestorePlan, make_plan
 from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
+from expresso_persist.backups.scope import Scope
 from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
@@ -93,6 +95,7 @@ class BackupManager:
         self.rotation: Rotation = rotation or Rotation(keep_last=50)
         self.interval: float = float(interval)
         self._database = database
+        self._owned = contextlib.ExitStack()  # what is to be closed with this
         self._repository = repository
         self._catalog = Catalog(repository.tenant)
         self._chunks = ChunkStore(database, repository.tenant)
@@ -120,6 +123,57 @@ class BackupManager:
                 failed=self._leave_trace,
             ),
         )
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        tenant: str = "default",
+        migrate: bool = False,
+        rotation: Rotation | None = None,
+        interval: float = 300,
+        host_tables: HostTables | None = None,
+        archive_limits: ArchiveLimits | None = None,
+        mirrors: Iterable[Mirror] | None = None,
+    ) -> Self:
+        """Open a database for a script; closed by the end of a ``with`` block.
+
+        >>> with BackupManager.from_url("sqlite://", migrate=True) as backups:
+        ...     backups.create(notes="nightly").backup_status
+        'completed'
+
+        Args:
+            url: ``sqlite:///file.db`` or ``postgresql://…``.
+            tenant: Whose data to back up.
+            migrate: Create or update the tables first.
+            rotation: Which automatic backups stay; the 50 newest when left out.
+            interval: Seconds between automatic backups, at least 1.
+            host_tables: Tables of the host application to take along.
+            archive_limits: What an archive that is imported may cost.
+            mirrors: Where each verified backup is copied to; those that
+                ``EXPRESSO_PERSIST_MIRRORS`` names when left out.
+
+        Raises:
+            InvalidConfiguration: The URL is not one of SQLite or PostgreSQL, the interval
+                is too short, or two mirrors are one place.
+            SchemaMismatch: The tables are missing, older or newer than this version.
+            DatabaseUnavailable: The database does not answer.
+        """
+        database = migrations.ready(Database(url), migrate=migrate)
+        with contextlib.ExitStack() as stack:
+            stack.callback(database.close)
+            manager = cls(
+                database,
+                InventoryRepository(database, tenant),
+                rotation=rotation,
+                interval=interval,
+                host_tables=host_tables,
+                archive_limits=archive_limits,
+                mirrors=mirrors_from_environment() if mirrors is None else mirrors,
+            )
+            manager._owned = stack.pop_all()
+        return manager
 
     # -- reading --------------------------------------------------------------------------
 
@@ -325,15 +379,22 @@ class BackupManager:
 
     # -- restoring ------------------------------------------------------------------------
 
-    def plan_restore(self, backup_id: str, kinds: Iterable[str] | None = None) -> RestorePlan:
+    def plan_restore(
+        self,
+        backup_id: str,
+        kinds: Iterable[str] | None = None,
+        *,
+        stations: Iterable[str] | None = None,
+        keys: Iterable[str] | None = None,
+    ) -> RestorePlan:
         """What :meth:`restore` would do now; nothing is written.
 
         Raises:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged and cannot be used.
-            InvalidInput: One of the kinds does not exist.
+            InvalidInput: One of the kinds, stations or keys does not exist.
         """
-        return self._plan_restore(backup_id, Scope.of(kinds))[0]
+        return self._plan_restore(backup_id, Scope.of(kinds, stations, keys))[0]
 
     def _plan_restore(
         self, backup_id: str, scope: Scope
@@ -352,6 +413,8 @@ class BackupManager:
         actor: str,
         dry_run: bool = False,
         kinds: Iterable[str] | None = None,
+        stations: Iterable[str] | None = None,
+        keys: Iterable[str] | None = None,
     ) -> RestorePlan:
         """Bring the state back to what it was in a backup, as one commit.
 
@@ -363,15 +426,18 @@ class BackupManager:
             actor: Who asks for it; it goes into the audit trail.
             dry_run: Only tell what would happen.
             kinds: Restore these kinds of record and leave the others alone.
+            stations: Of these, only what belongs to these stations…
+            keys: …and the records at or below these keys, such as
+                ``event_inventory:milk/Oat`` or ``event_inventory:milk``.
 
         Raises:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; nothing was written. Or the state afterwards is
                 not the backup's, which the message says.
             Busy: Another restore is running.
-            InvalidInput: One of the kinds does not exist.
+            InvalidInput: One of the kinds, stations or keys does not exist.
         """
-        scope = Scope.of(kinds)
+        scope = Scope.of(kinds, stations, keys)
         dry, wanted = self._plan_restore(backup_id, scope)
         if dry_run:
             return dry
@@ -503,8 +569,13 @@ class BackupManager:
         self._mirroring.stop(grace)
         self._runner.stop(grace)
 
+    def close(self) -> None:
+        """Stop what runs, and close the database if :meth:`from_url` opened it."""
+        self.stop()
+        self._owned.close()
+
     def __enter__(self) -> Self:
-        self.start()
+        """Use it in a ``with`` block; nothing is started by that."""
         return self
 
     def __exit__(
@@ -513,7 +584,8 @@ class BackupManager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        """Close it."""
+        self.close()
 
     def _make_due(self, lease: Lease) -> Backup | None:
         return self._create("automatic", "", "scheduler", lease=lease)

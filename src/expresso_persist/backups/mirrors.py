@@ -161,15 +161,19 @@ class Mirror:
         raise BackupNotFound(f"There is no such backup of tenant {tenant!r} at {self.name}.")
 
     @contextlib.contextmanager
-    def open(self, backup_id: str = "latest", tenant: str = "default") -> Iterator[IO[bytes]]:
+    def open(self, copy: Copy | str = "latest", tenant: str = "default") -> Iterator[IO[bytes]]:
         """The archive of one copy, to read or to hand to ``BackupManager.import_``.
+
+        Args:
+            copy: One of :meth:`copies`, or what :meth:`find` understands.
+            tenant: Whose it is.
 
         Raises:
             BackupNotFound: There is no such copy.
             MirrorUnavailable: It cannot be read.
         """
-        copy = self.find(backup_id, tenant)
-        with self.reached(tenant) as folder, folder.open(copy) as file:
+        chosen = self.find(copy, tenant) if isinstance(copy, str) else copy
+        with self.reached(tenant) as folder, folder.open(chosen) as file:
             yield file
 
     @contextlib.contextmanager
@@ -239,7 +243,9 @@ class Folder:
         Raises:
             MirrorUnavailable: What was read back is not what was written.
         """
-        self.fs.makedirs(self.path, exist_ok=True)
+        if not self.fs.exists(self.path):
+            # Without its parents: a mistyped bucket must not come to be.
+            self.fs.mkdir(self.path, create_parents=False)
         final = f"{self.path}/{name}"
         unfinished = f"{final}.{secrets.token_hex(8)}{_PARTIAL}"
         written, read = hashlib.sha256(), hashlib.sha256()

@@ -12,7 +12,8 @@ import attrs
 
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.lease import RESTORE, Lease
-from expresso_persist.backups.restore_plan import RestorePlan, Scope
+from expresso_persist.backups.restore_plan import RestorePlan
+from expresso_persist.backups.scope import Scope
 from expresso_persist.errors import BackupCorrupted, Busy
 from expresso_persist.jsontext import dumps
 from expresso_persist.plan import Plan, diff

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 
 import attrs
 import sqlalchemy as sa
@@ -11,15 +10,16 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, iso
 from expresso_persist.backups.manifest import HOST_PREFIX, Manifest
+from expresso_persist.backups.scope import Scope
+from expresso_persist.changelog import read_key
 from expresso_persist.errors import InvalidInput
 from expresso_persist.jsontext import Json
-from expresso_persist.layouts import DOCUMENT_KEYS, STATION_STOCK_PREFIX
 from expresso_persist.plan import Plan, diff
-from expresso_persist.records import RECORD_TYPES, Record
+from expresso_persist.records import Record
 from expresso_persist.state import State, read_head
 from expresso_persist.tables import changes, commits
 
-__all__ = ["RestorePlan", "Scope", "UndoneCommit", "make_plan", "undone_commits"]
+__all__ = ["RestorePlan", "UndoneCommit", "make_plan", "undone_commits"]
 
 _MOST_UNDONE = 1000
 
@@ -40,68 +40,12 @@ class UndoneCommit:
 
 
 @attrs.frozen
-class Scope:
-    """Which records a restore is about.
-
-    Attributes:
-        kinds: The kinds of record that were asked for.
-        whole: True when nothing was left out.
-    """
-
-    kinds: tuple[str, ...]
-    whole: bool
-
-    @classmethod
-    def of(cls, kinds: Iterable[str] | None) -> Scope:
-        """Check what was asked for; None is everything.
-
-        Raises:
-            InvalidInput: One of the names is not a kind of record.
-        """
-        known = tuple(sorted(RECORD_TYPES))
-        if kinds is None:
-            return cls(known, whole=True)
-        wanted = set(kinds)
-        for name in sorted(wanted - set(known)):
-            if name.startswith(HOST_PREFIX):
-                raise InvalidInput(
-                    f"{name} belongs to the host application, which a restore never writes."
-                )
-            raise InvalidInput(f"{name!r} is not a kind of record; use {', '.join(known)}.")
-        if not wanted:
-            raise InvalidInput("Name at least one kind of record to restore.")
-        return cls(tuple(name for name in known if name in wanted), whole=wanted == set(known))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The kinds to read: those asked for, and the layouts that go with them."""
-        return self.kinds if "layout" in self.kinds else (*self.kinds, "layout")
-
-    def holds(self, record: Record) -> bool:
-        """Whether a record is restored: a document's shape goes with its records."""
-        if record.kind != "layout" or "layout" in self.kinds:
-            return record.kind in self.kinds
-        key = record.parts[0]
-        return any(DOCUMENT_KEYS.get(kind) == key for kind in self.kinds) or (
-            "station_stock" in self.kinds and key.startswith(STATION_STOCK_PREFIX)
-        )
-
-    def filter(self, records: Iterable[Record]) -> list[Record]:
-        """The records that are restored."""
-        return [record for record in records if self.holds(record)]
-
-    def current(self, state: State) -> list[Record]:
-        """What is stored now of it."""
-        return self.filter(record for kind in self.reads for record in state.all(kind))
-
-
-@attrs.frozen
 class RestorePlan:
     """What a restore does, or would do.
 
     Attributes:
         backup: Where it restores from.
-        kinds: The kinds of record it is about.
+        scope: The records it is about.
         plan: The records it adds, changes and removes.
         undone: The newest commits since the backup whose effects it takes back.
         undone_count: How many such commits there are.
@@ -114,7 +58,7 @@ class RestorePlan:
     """
 
     backup: Backup
-    kinds: tuple[str, ...]
+    scope: Scope
     plan: Plan
     undone: tuple[UndoneCommit, ...]
     undone_count: int
@@ -153,7 +97,9 @@ class RestorePlan:
         """The plan as a JSON object: counts, never the records' contents."""
         return {
             "backup": self.backup.to_json(),
-            "kinds": list(self.kinds),
+            "kinds": [*self.scope.kinds],
+            "stations": [*sorted(self.scope.stations)],
+            "keys": [*sorted(self.scope.keys)],
             "dry_run": self.dry_run,
             "committed": self.committed,
             "revision": self.revision,
@@ -173,7 +119,11 @@ def make_plan(
     connection: Connection, backup: Backup, manifest: Manifest, wanted: list[Record], scope: Scope
 ) -> RestorePlan:
     """Compare a backup with what is stored; ``wanted`` are its records inside ``scope``."""
-    state = State(connection, manifest.tenant)
+    current = scope.current(State(connection, manifest.tenant))
+    if nothing := scope.unmatched([*wanted, *current]):
+        raise InvalidInput(
+            f"Neither the backup nor the database has anything of {', '.join(nothing)}."
+        )
     head = read_head(connection, manifest.tenant)
     notes: list[str] = []
     undone: tuple[UndoneCommit, ...] = ()
@@ -193,8 +143,8 @@ def make_plan(
         notes.append("Rows of the host's own tables are in the backup and are not restored.")
     return RestorePlan(
         backup=backup,
-        kinds=scope.kinds,
-        plan=diff(scope.current(state), wanted),
+        scope=scope,
+        plan=diff(current, wanted),
         undone=undone,
         undone_count=count,
         host_tables={name.removeprefix(HOST_PREFIX): rows for name, rows in host.items()},
@@ -208,13 +158,22 @@ def undone_commits(
     connection: Connection, tenant: str, since: int, scope: Scope
 ) -> tuple[tuple[UndoneCommit, ...], int]:
     """The commits after revision ``since`` that touched the scope, newest first."""
-    touching = sa.select(changes.c.revision).where(
-        changes.c.tenant_id == tenant, changes.c.revision > since
+    whose = (changes.c.kind, changes.c.record_key) if scope.narrowed else ()
+    touching = (
+        sa.select(changes.c.revision, *whose)
+        .where(
+            changes.c.tenant_id == tenant,
+            changes.c.revision > since,
+            changes.c.kind.in_(scope.kinds),
+        )
+        .distinct()
     )
-    if not scope.whole:
-        touching = touching.where(changes.c.kind.in_(scope.kinds))
-    touching = touching.distinct()
-    total = connection.scalar(sa.select(sa.func.count()).select_from(touching.subquery()))
+    revisions = {
+        row.revision
+        for row in connection.execute(touching)
+        if not scope.narrowed or scope.holds(read_key(row.kind, row.record_key))
+    }
+    newest = sorted(revisions)[-_MOST_UNDONE:]
     rows = connection.execute(
         sa.select(
             commits.c.revision,
@@ -223,8 +182,7 @@ def undone_commits(
             commits.c.note,
             commits.c.created_at,
         )
-        .where(commits.c.tenant_id == tenant, commits.c.revision.in_(touching))
+        .where(commits.c.tenant_id == tenant, commits.c.revision.in_(newest))
         .order_by(commits.c.revision.desc())
-        .limit(_MOST_UNDONE)
     )
-    return tuple(UndoneCommit(*row) for row in rows), int(total or 0)
+    return tuple(UndoneCommit(*row) for row in rows), len(revisions)

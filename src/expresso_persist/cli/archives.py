@@ -10,9 +10,9 @@ from typing import BinaryIO
 import click
 
 from expresso_persist.cli.base import Target, Terminal, invocation, resolve, verb
-from expresso_persist.cli.listing import size
+from expresso_persist.cli.words import size
 
-__all__ = ["export", "import_"]
+__all__ = ["export", "import_", "keys_in", "passphrase_of"]
 
 _PASSPHRASE = "EXPRESSO_PERSIST_PASSPHRASE"  # noqa: S105 - its name, not itself
 
@@ -39,7 +39,7 @@ def export(
 
     "latest" is the newest that is no safety backup. Without encryption `zstd -dc` shows it.
     """
-    secret = _passphrase(twice=True) if passphrase else None
+    secret = passphrase_of(twice=True) if passphrase else None
     with target.open() as store, terminal.measuring("Writing") as progress:
         chosen = store.backups.get(resolve(store, backup_id))
         name = f"{chosen.created_at:%Y%m%dT%H%M%SZ}-{chosen.id[:8]}.expresso.zst"
@@ -81,8 +81,8 @@ def import_(
     Nothing is restored by this. Creates the database if there is none, so that an archive
     is all it takes after a disaster.
     """
-    secret = _passphrase() if passphrase else None
-    keys = [key for path in identities for key in _keys(path)]
+    secret = passphrase_of() if passphrase else None
+    keys = [key for path in identities for key in keys_in(path)]
     with target.open(migrate=True) as store, terminal.measuring("Storing") as progress:
         stored = store.backups.import_(
             file, identities=keys, passphrase=secret, from_tenant=from_tenant, progress=progress
@@ -94,13 +94,14 @@ def import_(
     )
 
 
-def _keys(path: Path) -> list[str]:
+def keys_in(path: Path) -> list[str]:
     """The keys in a file as ``age-keygen`` writes it."""
     lines = (line.strip() for line in path.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _passphrase(*, twice: bool = False) -> str:
+def passphrase_of(*, twice: bool = False) -> str:
+    """The passphrase from the environment, or from who is at the keyboard."""
     given = os.environ.get(_PASSPHRASE)
     if given is not None:
         return given

@@ -7,12 +7,13 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import TypedDict
 
 import attrs
 import click
 
 from expresso_persist.backups import Verification
-from expresso_persist.cli import differences, listing
+from expresso_persist.cli import differences, listing, mirrors
 from expresso_persist.cli.base import (
     NO_BACKUP_YET,
     Target,
@@ -23,7 +24,7 @@ from expresso_persist.cli.base import (
     resolve,
     verb,
 )
-from expresso_persist.cli.listing import size
+from expresso_persist.cli.words import size
 from expresso_persist.errors import BackupNotFound
 from expresso_persist.store import Store
 
@@ -39,9 +40,12 @@ def backup() -> None:
 @click.option("--notes", default="", help="Free text for people.")
 @verb
 def create(target: Target, terminal: Terminal, notes: str) -> None:
-    """Make a backup now and verify it; rotation leaves it alone."""
-    with target.open() as store, terminal.working("Backing up"):
-        made = store.backups.create("manual", notes, actor())
+    """Make a backup now, verify it and copy it to the mirrors; rotation leaves it alone."""
+    with target.open() as store:
+        with terminal.working("Backing up"):
+            made = store.backups.create("manual", notes, actor())
+        with terminal.working("Copying"):
+            mirrors.sync_quietly(store, terminal)
     terminal.result(
         made.to_json(), f"Made and verified backup {made.id} ({size(made.file_size_bytes)})."
     )
@@ -54,20 +58,31 @@ backup.add_command(listing.list_)
 @click.argument("backup_id", metavar="[ID]", required=False)
 @click.option("--all", "every", is_flag=True, help="Verify every backup there is.")
 @verb
-def verify(target: Target, terminal: Terminal, backup_id: str | None, every: bool) -> None:
+@mirrors.from_mirror
+def verify(
+    target: Target,
+    terminal: Terminal,
+    source: mirrors.Source | None,
+    backup_id: str | None,
+    every: bool,
+) -> None:
     """Read backup ID back, check every byte and rebuild it in a scratch database.
 
     "latest" is the newest one. Exit code 1: it (or with --all one of them) would not
-    restore, or there is none.
+    restore, or there is none. With --from: copies at a mirror are fetched and restored into
+    a new database that is thrown away, as after a disaster; yours is not touched.
     """
     if (backup_id is None) is not every:
         raise click.UsageError("Name a backup (such as latest), or say --all.")
-    with target.open() as store:
-        if backup_id is None:
-            results = _verify_all(store, terminal)
-        else:
-            with terminal.working("Verifying"):
-                results = [store.backups.verify(resolve(store, backup_id))]
+    if source is not None:
+        results = source.drill(backup_id, terminal)
+    else:
+        with target.open() as store:
+            if backup_id is None:
+                results = _verify_all(store, terminal)
+            else:
+                with terminal.working("Verifying"):
+                    results = [store.backups.verify(resolve(store, backup_id))]
     ok = all(result.ok for result in results)
     found = [attrs.asdict(result) for result in results]
     lines = [line for result in results for line in _verdict(result)]
@@ -119,29 +134,51 @@ def unpin(target: Target, terminal: Terminal, backup_id: str) -> None:
 backup.add_command(listing.rotate)
 
 
+class _Scope(TypedDict):
+    kinds: tuple[str, ...] | None
+    stations: tuple[str, ...] | None
+    keys: tuple[str, ...] | None
+
+
 @backup.command
 @click.argument("backup_id", metavar="ID")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @click.option("--kind", "kinds", multiple=True, help="Restore only this kind of record.")
+@click.option("--station", "stations", multiple=True, help="Restore only this station's.")
+@click.option(
+    "--key", "keys", multiple=True, help="Restore only this record: event_inventory:milk/Oat."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @verb
+@mirrors.from_mirror
 def restore(
     target: Target,
     terminal: Terminal,
+    source: mirrors.Source | None,
     backup_id: str,
     dry_run: bool,
     kinds: tuple[str, ...],
+    stations: tuple[str, ...],
+    keys: tuple[str, ...],
     yes: bool,
 ) -> None:
     """Bring the data back to what it was in backup ID.
 
     "latest" is the newest that is no safety backup.
     Shows the plan and asks first; makes a safety backup of the present state; is one commit.
+    With --from the backup is fetched from a mirror first. The database is created if there
+    is none: a mirror is all it takes after a disaster.
     """
-    with target.open() as store:
-        chosen = resolve(store, backup_id)
+    scope = _Scope(kinds=kinds or None, stations=stations or None, keys=keys or None)
+    if source is not None:
+        source.mirror.find(backup_id, source.tenant)  # before a database is created for it
+    with target.open(migrate=source is not None) as store:
+        if source is None:
+            chosen = resolve(store, backup_id)
+        else:
+            chosen = source.fetch(store, backup_id, terminal)
         with terminal.working("Comparing"):
-            plan = store.backups.plan_restore(chosen, kinds or None)
+            plan = store.backups.plan_restore(chosen, **scope)
         if not dry_run and not plan.plan.empty and not yes:
             if terminal.json or not sys.stdin.isatty():
                 raise click.UsageError("Nobody is here to ask; say --yes (or --dry-run).")
@@ -150,7 +187,7 @@ def restore(
             click.confirm("Restore?", abort=True, err=True)
         if not dry_run:
             with terminal.working("Restoring"):
-                plan = store.backups.restore(chosen, actor=actor(), kinds=kinds or None)
+                plan = store.backups.restore(chosen, actor=actor(), **scope)
     lines = [plain(sentence) for sentence in plan.summary]
     if plan.committed:
         lines.append(f"Committed as revision {plan.revision}.")
@@ -160,6 +197,7 @@ def restore(
 
 
 backup.add_command(differences.diff)
+backup.add_command(mirrors.sync)
 
 
 @backup.command
@@ -181,6 +219,9 @@ def run(target: Target, terminal: Terminal, loop: bool) -> None:
             return
         with terminal.working("Backing up"):
             made = store.backups.run_once()
+        for mirror in store.backups.status()["mirrors"]:
+            if mirror["failures"]:
+                terminal.note(mirror["last_error"])
     if made is None:
         line = "No backup is due, or another process is making it."
     elif made.confirmed_at is not None:

@@ -12,18 +12,24 @@ import click
 from expresso_persist.backups import Backup, Decision
 from expresso_persist.backups.manifest import HOST_PREFIX
 from expresso_persist.cli.base import NO_BACKUP_YET, Target, Terminal, plain, table, verb
+from expresso_persist.cli.mirrors import Source, copies, from_mirror
+from expresso_persist.cli.words import age, size
 
-__all__ = ["age", "list_", "rotate", "size"]
+__all__ = ["list_", "rotate"]
 
 
 @click.command("list")
 @verb
-def list_(target: Target, terminal: Terminal) -> None:
+@from_mirror
+def list_(target: Target, terminal: Terminal, source: Source | None) -> None:
     """List the backups, newest first: how old, how large, verified when, kept why.
 
     Ages are by the database's clock. A terminal that is too narrow for the table gets a
-    few lines per backup.
+    few lines per backup. With --from: the copies at a mirror, which need no database.
     """
+    if source is not None:
+        copies(source, terminal)
+        return
     with target.open() as store:
         found = store.backups.list()
         decisions = {made.backup_id: made for made in store.backups.rotate(dry_run=True)}
@@ -167,24 +173,3 @@ def _time(made: Backup | None) -> str:
 
 def _ago(span: dt.timedelta) -> str:
     return f"{age(span)} ago" if span >= dt.timedelta(0) else age(span)
-
-
-def age(span: dt.timedelta) -> str:
-    """A span of time in the one unit that people would use."""
-    seconds = span.total_seconds()
-    if seconds < 0:
-        return "in the future"
-    for unit, length, below in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * 86400)):
-        if seconds < below:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds // 86400)} days"
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    value = float(count)
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

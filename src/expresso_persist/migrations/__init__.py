@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.database import Database
 from expresso_persist.errors import SchemaMismatch
 
-__all__ = ["VERSION_TABLE", "check", "upgrade"]
+__all__ = ["VERSION_TABLE", "check", "ready", "upgrade"]
 
 VERSION_TABLE = "expresso_persist_version"
 _FOLDER = Path(__file__).parent
@@ -57,6 +57,27 @@ def _pending(script: ScriptDirectory, current: str | None) -> list[tuple[str, st
             break
         pending.append((revision.revision, revision.doc or revision.revision))
     return pending[::-1]
+
+
+def ready(database: Database, *, migrate: bool) -> Database:
+    """Give a database back that has the tables of this version; close it when it has not.
+
+    Args:
+        database: It was just opened.
+        migrate: Create or update the tables instead of refusing others.
+
+    Raises:
+        SchemaMismatch: The tables are missing, older or newer.
+    """
+    try:
+        if migrate:
+            upgrade(database)
+        else:
+            check(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def check(database: Database) -> None:

@@ -1,0 +1,48 @@
+"""Stations at a bad venue agree in the end, and lose nothing: see ``stations``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from stations.checker import check
+from stations.run import Config, run
+
+from postgres_server import PrivateServer
+
+pytestmark = pytest.mark.timeout(300)
+pytest.importorskip("fastapi", reason="the bare run has no server")
+
+
+def test_nothing_is_lost_on_postgresql(
+    private: PrivateServer, private_url: str, tmp_path: Path
+) -> None:
+    result = asyncio.run(run(Config(), private_url, tmp_path, private))
+    print(result)
+    assert check(result.history, result.truth) == []
+
+
+def test_nothing_is_lost_on_sqlite(tmp_path: Path) -> None:
+    """One process: SQLite is for one machine."""
+    url = f"sqlite:///{tmp_path}/expresso.db"
+    result = asyncio.run(run(Config(servers=1), url, tmp_path, None))
+    print(result)
+    assert check(result.history, result.truth) == []
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "found"),
+    [
+        ("idempotency", "counter "),
+        ("outbox", "acknowledged, and not in the database"),
+        ("gaps", "was never shown commits"),
+    ],
+)
+def test_the_checker_finds_what_is_switched_off(
+    private: PrivateServer, private_url: str, tmp_path: Path, sabotage: str, found: str
+) -> None:
+    """A checker that could not fail would prove nothing."""
+    config = Config(sabotage=sabotage, followers=3, taps=200)
+    result = asyncio.run(run(config, private_url, tmp_path, private))
+    assert any(found in fault for fault in check(result.history, result.truth))

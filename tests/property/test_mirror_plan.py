@@ -1,0 +1,89 @@
+"""What is copied to a mirror and what is removed there, for any two collections of backups."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expresso_persist.backups.mirror_plan import plan_sync
+from expresso_persist.backups.rotation import Rotation, plan
+
+START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+NOW = START + dt.timedelta(days=3)
+
+
+@attrs.frozen
+class Made:
+    id: str
+    created_at: dt.datetime
+    backup_type: str
+    pinned: bool = False
+    backup_status: str = "completed"
+    revision: int = 0
+
+    @property
+    def verified_at(self) -> dt.datetime | None:
+        return self.created_at
+
+
+@st.composite
+def backups(draw: st.DrawFn) -> list[Made]:
+    """Backups with ids of their own; a copy of one of them has its id, and no pin."""
+    return [
+        Made(
+            f"{number:02}",
+            START + dt.timedelta(minutes=draw(st.integers(0, 5000))),
+            draw(st.sampled_from(["automatic", "automatic", "manual", "safety", "imported"])),
+            draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(0, 14)))
+    ]
+
+
+rules = st.builds(
+    Rotation,
+    keep_last=st.integers(1, 5),
+    hourly=st.integers(0, 3),
+    daily=st.integers(0, 2),
+)
+
+
+@given(everything=backups(), data=st.data(), rule=rules)
+def test_one_sync_makes_a_mirror_complete(
+    everything: list[Made], data: st.DataObject, rule: Rotation
+) -> None:
+    here = [made for made in everything if data.draw(st.booleans())]
+    there = [attrs.evolve(made, pinned=False) for made in everything if data.draw(st.booleans())]
+    todo = plan_sync(here, there, rule, NOW)
+
+    copied = {made.id for made in todo.copy}
+    deleted = {copy.id for copy in todo.delete}
+    assert copied <= {made.id for made in here} - {copy.id for copy in there}
+    assert deleted <= {copy.id for copy in there}
+
+    after = [*todo.copy, *(copy for copy in there if copy.id not in deleted)]
+    pins = {made.id for made in here if made.pinned}
+    union = {made.id: made for made in [*there, *here]}
+    kept = {d.backup_id for d in plan(union.values(), rule, now=NOW) if d.keep}
+    assert {made.id for made in after} == kept
+    assert pins <= kept
+    assert {made.id for made in here if made.backup_type != "automatic"} <= kept
+
+    again = plan_sync(here, [attrs.evolve(made, pinned=False) for made in after], rule, NOW)
+    assert not again.copy
+    assert not again.delete
+
+
+@given(there=backups(), rule=rules)
+def test_an_empty_database_removes_nothing_by_being_empty(
+    there: list[Made], rule: Rotation
+) -> None:
+    """Somebody who starts anew on a lost database still has the copies."""
+    todo = plan_sync([], there, rule, NOW)
+    kept = {decision.backup_id for decision in plan(there, rule, now=NOW) if decision.keep}
+    assert {copy.id for copy in there} - {copy.id for copy in todo.delete} == kept
+    if there:
+        assert kept
