@@ -1602,6 +1602,7 @@ class Live {
         this.#leader = this.#me;
         this.#leaderRevision = 0;
         await this.#loadEntries();
+        this.#keepSoon();
         this.#postAlive();
         const pulse = setInterval(() => this.#postAlive(), ALIVE);
         await Promise.all([this.#sendAll(over.signal), this.#follow(over.signal)]);
