@@ -416,6 +416,14 @@ function newAllotment(data, station, category, item, value) {
   else setOwn(child(allotted, category), item, { quantity: value });
 }
 
+/** @param {any} data @param {string} station @param {any} body @param {number} quantity of an item that is new there */
+function newStock(data, station, body, quantity) {
+  const stations = Object.values(own(data, 'station_inventory_quantities') ?? {});
+  const flat = stations.some((items) => Object.values(items).some((value) => !isObject(value)));
+  const names = namesOf(data, body.category, body.item);
+  newAllotment(data, station, flat ? null : body.category, names.at(-1) ?? body.item, quantity);
+}
+
 /** @param {any} body @param {string} member @returns {string | null} */
 const stationOf = (body, member) => (body[member] == null ? null : String(body[member]));
 
@@ -448,7 +456,7 @@ function stockCount(data, body) {
     const counted = body.quantity - numberAt(place, live === null ? TOTAL : AMOUNT);
     stockChange(data, station, body, counted);
   } else if (station !== null) {
-    newAllotment(data, station, body.category, names.at(-1) ?? body.item, body.quantity);
+    newStock(data, station, body, body.quantity);
   }
 }
 
@@ -466,7 +474,7 @@ function stockHandover(data, station, body, delta) {
   if (live !== null) bump(live, AMOUNT, delta);
   const allotment = allotmentPlace(data, station, body.category, names);
   if (allotment !== null) bump(allotment, TOTAL, delta);
-  else if (delta > 0) newAllotment(data, station, body.category, names.at(-1) ?? body.item, delta);
+  else if (delta > 0) newStock(data, station, body, delta);
 }
 
 /** @param {any} data @param {any} body the older form, which names a field */
