@@ -184,9 +184,7 @@ def test_one_tab_sends_for_all_and_another_takes_over(
     senders: list[Page] = []
     context.on(
         "request",
-        lambda request: (
-            senders.append(request.frame.page) if request.method == "POST" else None
-        ),
+        lambda request: senders.append(request.frame.page) if request.method == "POST" else None,
     )
     tap = f"await Promise.all(Array.from({{length: 5}}, () => {take(item)}))"
     first.run(tap)
@@ -241,7 +239,6 @@ def test_a_frozen_tab_does_not_keep_others_from_sending(
     session = context.new_cdp_session(first.page)
     session.send("Debugger.enable")
     session.send("Debugger.pause")
-    first.page.evaluate_handle  # noqa: B018 - not asked: it would wait for the paused page
     second.run(take(item))
     second.until("status.pending === 0")
     assert quantity(server, item) == 9
@@ -299,9 +296,7 @@ def test_bursts_of_errors_are_waited_out(
     sent: list[float] = []
     times = 1 if headers else 4
     tab.page.route(ADJUST, failing(status, times, code, headers, sent))
-    answers = tab.run(
-        f"return Promise.all([{take(item)}, {take(item)}].map(p => p.then(w => w)))"
-    )
+    answers = tab.run(f"return Promise.all([{take(item)}, {take(item)}].map(p => p.then(w => w)))")
     tab.until("status.pending === 0 && status.parked === 0")
     assert quantity(server, item) == 8
     assert len(answers) == 2
@@ -348,9 +343,9 @@ def test_a_refused_write_is_parked_and_holds_up_no_other(open_tab: Any, server: 
     again = tab.run("return service.retryParked(argument)", parked["id"])
     assert again["error"] == "not_found"
     edited = {**parked["body"], "item_name": item}
-    assert tab.run(
-        "return service.editParked(argument[0], argument[1])", [parked["id"], edited]
-    )["revision"]
+    assert tab.run("return service.editParked(argument[0], argument[1])", [parked["id"], edited])[
+        "revision"
+    ]
     assert tab.run("return service.parked()") == []
     assert quantity(server, item) == 8
 
@@ -443,9 +438,7 @@ def test_without_any_storage_writes_are_sent_and_the_status_is_honest(
     assert server.get("/api/inventory/settings")["in memory"] == 1
 
 
-def test_a_full_storage_keeps_the_write_in_memory_and_says_so(
-    open_tab: Any, server: Any
-) -> None:
+def test_a_full_storage_keeps_the_write_in_memory_and_says_so(open_tab: Any, server: Any) -> None:
     """The write that cannot be stored is not dropped, and the page can warn."""
     tab = open_tab(patience=10)
     tab.until("status.caughtUp")
