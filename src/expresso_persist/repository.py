@@ -191,6 +191,7 @@ class InventoryRepository:
         request: str | bytes | None = None,
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
+        keep_empty: bool = False,
     ) -> Commit:
         """Apply operations in one transaction: all of them or none.
 
@@ -206,6 +207,8 @@ class InventoryRepository:
             expected_revision: Refuse unless the tenant is at this revision.
             receipt: JSON text to keep with the commit, or a function that writes it from
                 the new revision.
+            keep_empty: Make a commit even if nothing changed, because that it happened is
+                news: a count that found what was stored.
 
         Raises:
             RevisionConflict: The tenant or a record moved on.
@@ -232,7 +235,8 @@ class InventoryRepository:
                     # A named request is remembered even if it changed nothing, so that its
                     # repetition cannot undo a later change. An import that finds
                     # everything stored is the same at any time.
-                    if not changes and (idempotency_key is None or source == "import"):
+                    unnamed = idempotency_key is None or source == "import"
+                    if not changes and unnamed and not keep_empty:
                         return Commit(
                             head.revision, actor, source, note, now, head.hash, stored=False
                         )
