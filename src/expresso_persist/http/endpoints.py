@@ -148,6 +148,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "get_all", "GET", "/api/inventory/get-all", _READ, handlers.inventory,
         "All inventory, each document in the shape it came in.",
+        query={"as_of": "a revision, or an ISO 8601 time with its offset: as it was then"},
     ),
     Endpoint(
         "stats", "GET", "/api/inventory/stats", _READ, handlers.stats, "Counts per kind.",
@@ -211,5 +212,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ("transfer", "Carry stock from one place to another."),
             ("waste", "Take stock off that is gone, with the reason."),
         )
+    ),
+    Endpoint(
+        "history", "GET", "/api/inventory/history", _READ, stock.history,
+        "Who did what to a record or a station, newest first.",
+        query={
+            "kind": "kind of the record",
+            "key": "key of the record, a JSON list of texts",
+            "station_id": "a station, instead of a record",
+            "before": "only commits before this revision",
+            "limit": "1 to 1000",
+        },
+    ),
+    Endpoint(
+        "undo", "POST", "/api/inventory/undo", _WRITE, stock.undo,
+        "Take a commit back; one of an import or a restore needs an administrator.",
+        body=stock.UndoRequest,
     ),
 )  # fmt: skip
