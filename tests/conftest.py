@@ -104,9 +104,11 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def store(database_url: str) -> Iterator[Store]:
     """A migrated store on both databases; the test must have given every connection back."""
     from expresso_persist import Store
+    from expresso_persist.feed.hub import close_hub
 
     with Store(database_url, migrate=True) as opened:
         yield opened
+        close_hub(opened.database)  # it may be looking at this moment
         checked_out = getattr(opened.database.engine.pool, "checkedout", lambda: 0)()
         assert checked_out == 0, f"{checked_out} connections were never given back"
 

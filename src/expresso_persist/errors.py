@@ -34,9 +34,11 @@ __all__ = [
     "RevisionConflict",
     "SchemaMismatch",
     "StorageFull",
+    "TooManyStreams",
     "Unauthorized",
     "UndoConflict",
     "UnsupportedMediaType",
+    "UpgradeRequired",
 ]
 
 
@@ -110,6 +112,20 @@ class UnsupportedMediaType(ExpressoPersistError):
 
     code = "unsupported_media_type"
     status = 415
+
+
+class UpgradeRequired(ExpressoPersistError):
+    """This address is for WebSockets; use the stream or the changes without one."""
+
+    code = "upgrade_required"
+    status = 426
+
+
+class TooManyStreams(ExpressoPersistError):
+    """This server has as many open connections as it can afford; ask for changes with wait."""
+
+    code = "too_many_streams"
+    status = 503
 
 
 class Unauthorized(ExpressoPersistError):

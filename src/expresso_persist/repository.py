@@ -31,7 +31,13 @@ from expresso_persist.state import HEAD, State, forgotten_through, read_head, re
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
 
-__all__ = ["ChangePage", "InventoryRepository", "Snapshot", "VerificationReport"]
+__all__ = [
+    "ChangePage",
+    "InventoryRepository",
+    "Snapshot",
+    "VerificationReport",
+    "read_cursor",
+]
 
 Decide: TypeAlias = Callable[[State], Iterable[Operation]]
 _ATTEMPTS = 4
@@ -281,7 +287,8 @@ class InventoryRepository:
                     )
                     self._write_records(connection, commit)
                     self._write_log(connection, commit, fingerprint, rows)
-                    return commit
+                self.database.committed(self.tenant, commit.revision)
+                return commit
             except TransactionRetry:
                 if attempt == _ATTEMPTS:
                     raise
@@ -405,11 +412,12 @@ class InventoryRepository:
             ),
             len(rows),
         )
-        connection.execute(
+        moved = (
             sa.update(tenants)
             .where(tenants.c.tenant_id == self.tenant)
             .values(revision=commit.revision, head_hash=commit.hash)
         )
+        connection.execute(self.database.announcing(moved, self.tenant, commit.revision))
 
     # -- the trail ------------------------------------------------------------------------
 
@@ -424,7 +432,7 @@ class InventoryRepository:
         Raises:
             InvalidInput: The cursor cannot be read.
         """
-        epoch, revision, prefix = _read_cursor(cursor)
+        epoch, revision, prefix = read_cursor(cursor)
         self.head()
         with self.database.read() as connection:
             head = read_head(connection, self.tenant)
@@ -509,7 +517,12 @@ def _fingerprint(request: str | bytes | None) -> str | None:
     return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
 
 
-def _read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
+def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
+    """Epoch, revision and beginning of the hash; a bare revision has only itself.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
     text = str(cursor)
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return None, int(text), ""

@@ -11,6 +11,7 @@ from stations.run import Config, run
 
 from postgres_server import PrivateServer
 
+pytestmark = pytest.mark.timeout(300)
 pytest.importorskip("fastapi", reason="the bare run has no server")
 
 
@@ -42,6 +43,6 @@ def test_the_checker_finds_what_is_switched_off(
     private: PrivateServer, private_url: str, tmp_path: Path, sabotage: str, found: str
 ) -> None:
     """A checker that could not fail would prove nothing."""
-    config = Config(sabotage=sabotage, followers=3, taps=400)
+    config = Config(sabotage=sabotage, followers=3, taps=200)
     result = asyncio.run(run(config, private_url, tmp_path, private))
     assert any(found in fault for fault in check(result.history, result.truth))

@@ -156,10 +156,10 @@ class ArchiveReader:
         first = self._next()
         try:
             version = _version.decode(first).version
-            if version > VERSION:
+            if version != VERSION:
                 raise ArchiveRefused(
                     f"The archive has version {version} of the format; this version of "
-                    f"expresso-persist reads up to {VERSION}. Upgrade it."
+                    f"expresso-persist reads {VERSION}. Is there a newer one?"
                 )
             self.header: Header = _header.decode(first)
         except (msgspec.MsgspecError, UnicodeError) as error:

@@ -30,6 +30,9 @@ __all__ = [
     "section_of",
 ]
 
+_MAX_POSITION = 2**31 - 1
+_MAX_KEY = 2500  # bytes; an index of PostgreSQL takes no more
+
 
 @attrs.frozen
 class Line:
@@ -154,15 +157,22 @@ def read_line(section: Section, data: bytes) -> Line:
         )
     try:
         line = _decoder.decode(data)
-        jsontext.loads(line.text, reject_unstorable=True)
+        jsontext.loads(line.text, reject_duplicates=True, reject_unstorable=True)
     except (msgspec.MsgspecError, UnicodeError, InvalidInput) as error:
         raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
     texts: list[jsontext.Json] = [*line.key, line.raw]
-    if len(line.key) != len(RECORD_TYPES[section.name].key_columns) or jsontext.find_unstorable(
-        texts
+    if (
+        len(line.key) != len(RECORD_TYPES[section.name].key_columns)
+        or not 0 <= line.position <= _MAX_POSITION
+        or jsontext.find_unstorable(texts)
+        or len(key_bytes(line.key)) > _MAX_KEY
     ):
         raise BackupCorrupted(f"Section {section.name} does not hold records.")
-    return Line(key_bytes(line.key), data)
+    key = RecordKey(section.name, line.key)
+    written = record_line(record_from(key, line.text, line.position, line.raw))
+    if written.data != data:  # it would come out of the database with another checksum
+        raise BackupCorrupted(f"Section {section.name} is not written as it would be here.")
+    return written
 
 
 def key_bytes(parts: Iterable[str]) -> bytes:

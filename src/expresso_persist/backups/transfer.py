@@ -23,11 +23,12 @@ from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
-from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.manifest import FORMAT, IMPORTED, Manifest, Section, new_id
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import Line, checked, read_line
 from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy, PayloadTooLarge
+from expresso_persist.jsontext import Json, find_unstorable
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
@@ -219,19 +220,28 @@ class Transfer:
 
 def _check(reader: ArchiveReader) -> None:
     """Read all of an archive and every record in it, before anything is stored."""
-    manifest = reader.header.backup
-    if (
-        len(manifest.notes) > 1000
-        or len(manifest.actor) > 256
-        or manifest.created_at.tzinfo is None
-    ):
-        raise ArchiveRefused("The archive's first line has values that no backup has.")
+    _check_manifest(reader.header.backup)
     for section, lines in reader.lines():
         before = b""
         for line in _lines(section, lines):
             if not section.from_host and line.key <= before and before:
                 raise ArchiveRefused(f"Section {section.name} is not sorted by key.")
             before = line.key
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    texts: list[Json] = [
+        manifest.actor, manifest.notes, manifest.epoch, manifest.head_hash, manifest.library
+    ]  # fmt: skip
+    texts += [text for section in manifest.sections for text in (section.name, section.note)]
+    if (
+        any(len(str(text)) > _MOST_TEXT for text in texts)
+        or find_unstorable(texts)
+        or manifest.created_at.tzinfo is None
+        or manifest.format != FORMAT
+        or not 0 <= manifest.revision < 2**63
+    ):
+        raise ArchiveRefused("The archive's first line has values that no backup has.")
 
 
 def _lines(section: Section, lines: Iterable[bytes]) -> Iterator[Line]:

@@ -43,6 +43,7 @@ class Endpoint:
         streams: The body is a file that the handler reads as it arrives, so that nobody is
             let in with more than the permission to ask.
         gives: Media type of the answer.
+        stays: The answer may take as long as the client is willing to wait.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Endpoint:
     takes: tuple[str, ...] = ("application/json",)
     streams: bool = False
     gives: str = "application/json"
+    stays: bool = False
 
 
 _OBJECT = {"type": "object"}
@@ -156,7 +158,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "changes", "GET", "/api/inventory/changes", _READ, handlers.changes,
         "Commits after a cursor, oldest first.",
-        query={"since": "a revision or the cursor of an earlier answer", "limit": "1 to 1000"},
+        query={
+            "since": "a revision, the cursor of an earlier answer, or now",
+            "limit": "1 to 1000",
+            "wait": "seconds to wait for something after the cursor, 0 to 55",
+        },
+        stays=True,
+    ),
+    Endpoint(
+        "stream", "GET", "/api/inventory/stream", _READ, handlers.stream,
+        "Commits after a cursor as they come, as server-sent events.",
+        query={"since": "a revision, a cursor, or now; Last-Event-ID goes before it"},
+        gives="text/event-stream", stays=True,
+    ),
+    Endpoint(
+        "ws", "GET", "/api/inventory/ws", _READ, handlers.socket,
+        "The same over a WebSocket.", stays=True,
     ),
     Endpoint(
         "get_settings", "GET", "/api/inventory/settings", _READ, handlers.settings,

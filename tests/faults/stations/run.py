@@ -48,8 +48,8 @@ class Config:
     servers: int = 2
     tappers: int = 6
     followers: int = 6
-    taps: int = 300
-    connections: int = 100
+    taps: int = 150
+    connections: int = 60
     sabotage: str | None = None
     calm: bool = False
 
@@ -141,7 +141,7 @@ async def run(
             )
         )
         history.seen += [Seen(f"follower {n}", first) for n in range(config.followers)]
-        ways = ["poll"]
+        ways = ["poll", "wait", "stream"]
 
         def urls() -> str:
             return f"http://127.0.0.1:{random.choice(lines).port}"
