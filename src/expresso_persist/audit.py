@@ -46,6 +46,13 @@ class VerificationReport:
     anchor: str = ""
 
 
+@attrs.frozen
+class _StoredChange(ChangeRow):
+    """A change and its place in the commit."""
+
+    ordinal: int
+
+
 class KeptDigest:
     """SHA-256 over the commits before the horizon and what was kept of their changes."""
 
@@ -61,7 +68,9 @@ class KeptDigest:
         ]  # fmt: skip
         self._digest.update(jsontext.dumps(line).encode() + b"\n")
         for row in rows:
-            kept: list[jsontext.Json] = [row.kind, row.record_key, row.before, row.after]
+            kept: list[jsontext.Json] = [
+                row.ordinal, row.kind, row.record_key, row.before, row.after,
+            ]  # fmt: skip
             self._digest.update(jsontext.dumps(kept).encode() + b"\n")
 
     def hexdigest(self) -> str:
@@ -97,7 +106,9 @@ def verify(connection: Connection, tenant: str, anchors: Sequence[str] = ()) -> 
         rows = rows_of.pop(row.revision, [])
         if row.revision <= horizon:
             kept.add(row, rows)
-        elif _hash(previous, tenant, row, rows) != row.hash:
+        elif _hash(previous, tenant, row, rows) != row.hash or any(
+            change.ordinal != place for place, change in enumerate(rows)
+        ):
             problems.append(f"Revision {row.revision} was altered after it was written.")
         if row.source == "forget":
             forgotten = _forgotten(row)
@@ -157,15 +168,15 @@ def _read_anchor(anchor: str) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
-def _change_rows(connection: Connection, tenant: str) -> dict[int, list[ChangeRow]]:
-    found: dict[int, list[ChangeRow]] = {}
+def _change_rows(connection: Connection, tenant: str) -> dict[int, list[_StoredChange]]:
+    found: dict[int, list[_StoredChange]] = {}
     for row in connection.execute(
         sa.select(changes)
         .where(changes.c.tenant_id == tenant)
         .order_by(changes.c.revision, changes.c.ordinal)
     ):
         found.setdefault(row.revision, []).append(
-            ChangeRow(row.kind, row.record_key, row.before, row.after)
+            _StoredChange(row.kind, row.record_key, row.before, row.after, row.ordinal)
         )
     return found
 

@@ -142,6 +142,15 @@ def test_reordered_changes_of_a_commit_are_found(history: Store) -> None:
     assert not history.inventory.verify().ok
 
 
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_an_edited_place_is_found_even_of_an_only_change(history: Store, horizon: int) -> None:
+    history.inventory.forget_history(horizon, actor="test")
+    with history.database.engine.begin() as connection:
+        here = sa.and_(changes.c.revision == 3, changes.c.ordinal == 0)
+        assert connection.execute(sa.update(changes).where(here).values(ordinal=7)).rowcount == 1
+    assert not history.inventory.verify().ok
+
+
 def test_an_anchor_finds_a_cut_off_end(history: Store) -> None:
     """Cut off the end and put everything else back to match: only who noted the hash knows."""
     anchor, cursor = history.inventory.verify().anchor, history.inventory.head().cursor
