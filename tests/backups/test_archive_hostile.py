@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -293,6 +294,29 @@ def test_lines_that_nobody_writes_are_refused(
         forge(archive)
         forged = archive.describe().write()
         refuse(store, witness, forged, "The archive cannot be used: section '", name)
+
+
+def test_what_is_wrong_at_the_very_end_comes_too_late_for_nothing(
+    store: Store, witness: archives.Witness, model: bytes
+) -> None:
+    """Pieces are stored a batch at a time, but none before all of the archive was read."""
+    archive = archives.read(model)
+    noise = random.Random(7)
+    good = [line(record(f"{i:04}", text=f'"{noise.randbytes(8192).hex()}"')) for i in range(900)]
+    assert sum(map(len, good)) > 14 * MIB
+    archive.sections["station_config"] = good
+    archive.sections["station_stock"] = [line(record("1", "milk", "oat", text="NaN"))]
+    names = [section["name"] for section in archive.listed]
+    assert names.index("station_config") < names.index("station_stock")
+    refuse(store, witness, archive.describe().write(), "'station_stock'")
+    archive.sections["station_stock"] = []
+    archive.end = {"end": True, "lines": 1}
+    refuse(store, witness, archive.describe().write(), "ends too early")
+    archive.end = None
+    whole = archive.write()
+    refuse(store, witness, whole[:-1] + bytes([whole[-1] ^ 1]), "seal")
+    stored = store.backups.import_(io.BytesIO(whole))
+    assert stored.record_counts["station_config"] == 900
 
 
 def test_a_layout_that_is_let_in_can_be_written_back(store: Store, model: bytes) -> None:

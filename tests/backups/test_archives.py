@@ -134,6 +134,17 @@ def test_any_state_travels_to_postgresql_and_back(
         assert again.header == read.header, "only the type tells that it travelled"
 
 
+def test_a_shape_around_deep_values_travels(store: Store) -> None:
+    """A document of 64 levels has a layout of more."""
+    document = json.dumps({"milk": nested(63, "oat")})
+    store.importer.import_({"station_inventory_quantities": document}, actor="test")
+    archive = exported(store, store.backups.create().id)
+    with Store("sqlite://", migrate=True) as other:
+        other.backups.restore(other.backups.import_(io.BytesIO(archive)).id, actor="test")
+        assert contents(other) == contents(store)
+        assert other.inventory.dump()["localStorage"] == store.inventory.dump()["localStorage"]
+
+
 def test_rows_of_the_host_travel_too(store: Store) -> None:
     """Also those that are nested deeper than any document of ours, in their order."""
     deep = json.dumps(nested(200, "ü"))
