@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
 from expresso_persist import jsontext
+from expresso_persist.errors import InvalidInput
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import (
     DOCUMENT_KEYS,
@@ -24,6 +25,7 @@ from expresso_persist.state import State
 
 __all__ = [
     "Document",
+    "check",
     "dump",
     "inventory",
     "layout_record",
@@ -32,6 +34,8 @@ __all__ = [
     "root_of",
     "text_digest",
 ]
+
+_LAYOUT_DEPTH = 1_000  # a skeleton has levels of its own around those of the document
 
 
 @attrs.frozen
@@ -75,7 +79,57 @@ def root_of(layout: Record | None) -> Node | None:
     """The skeleton that a layout row remembers."""
     if layout is None:
         return None
-    return Node.from_json(jsontext.loads(layout.text, max_depth=1_000)["skeleton"])  # type: ignore[index,call-overload]
+    return Node.from_json(jsontext.loads(layout.text, max_depth=_LAYOUT_DEPTH)["skeleton"])  # type: ignore[index,call-overload]
+
+
+@attrs.frozen
+class _Skeleton:
+    """What :meth:`.layouts.Node.to_json` writes."""
+
+    container: Literal["map", "list"]
+    flat: bool = False
+    children: tuple[tuple[str, int, _Skeleton], ...] = ()
+    literals: tuple[tuple[int, str | None, msgspec.Raw], ...] = ()
+
+
+@attrs.frozen
+class _Shape:
+    """What :func:`layout_record` writes."""
+
+    layout: str
+    skeleton: _Skeleton
+    raw_digest: str | None = None
+
+
+_shape = msgspec.json.Decoder(_Shape)
+
+
+def check(record: Record) -> None:
+    """See whether a record from outside can be written back as, or in, its document.
+
+    Raises:
+        InvalidInput: It cannot; stored, it would spoil the answers to everybody.
+    """
+    deep = _LAYOUT_DEPTH if record.kind == "layout" else jsontext.MAX_DEPTH
+    data = jsontext.loads(record.text, max_depth=deep, reject_unstorable=True)
+    try:
+        record.columns()
+        if record.kind == "layout":
+            _shape.decode(record.text)
+            possible = codec_for(record.parts[0]) is not None
+        elif record.kind == "station_stock":
+            possible = record.parts[0] != ""  # its document is named for the station
+        elif record.kind == "quarantined":
+            possible = isinstance(data, dict) and all(
+                isinstance(jsontext.loads(str(data[name])), str)
+                for name in ("key_json", "raw_json")
+            )
+        else:
+            possible = True
+    except (msgspec.MsgspecError, KeyError, RecursionError):
+        possible = False
+    if not possible:
+        raise InvalidInput(f"A record of {record.kind} is not what this version writes.")
 
 
 def records_of(state: State, codec: Codec) -> list[Record]:

@@ -22,6 +22,7 @@ __all__ = [
     "DatabaseUnavailable",
     "ExpressoPersistError",
     "Forbidden",
+    "HistoryForgotten",
     "IdempotencyMismatch",
     "InvalidConfiguration",
     "InvalidInput",
@@ -35,6 +36,7 @@ __all__ = [
     "StorageFull",
     "TooManyStreams",
     "Unauthorized",
+    "UndoConflict",
     "UnsupportedMediaType",
     "UpgradeRequired",
 ]
@@ -159,6 +161,29 @@ class ConflictRefused(ExpressoPersistError):
 
     code = "conflict"
     status = 409
+
+
+class UndoConflict(ConflictRefused):
+    """Later commits touched the same records; undo those first, or force it."""
+
+    code = "undo_conflict"
+
+
+class HistoryForgotten(ExpressoPersistError):
+    """The history of that time was forgotten by the retention policy."""
+
+    code = "history_forgotten"
+    status = 410
+
+    @classmethod
+    def before(cls, horizon: int) -> HistoryForgotten:
+        """The error for anything that needs the changes up to revision ``horizon``."""
+        return cls(
+            f"The changes up to revision {horizon} were forgotten on purpose (`history "
+            f"forget`); what can be read and undone begins after it. A backup of that time "
+            "still has the data.",
+            context={"forgotten_through": horizon},
+        )
 
 
 class Busy(ExpressoPersistError):

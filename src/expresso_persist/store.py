@@ -16,7 +16,7 @@ from expresso_persist.database import Database
 from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.inventory import Inventory
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
 
@@ -79,9 +79,9 @@ class Store:
         return self.database.url
 
     @cached_property
-    def inventory(self) -> InventoryRepository:
+    def inventory(self) -> Inventory:
         """The data."""
-        return InventoryRepository(self.database, self.tenant)
+        return Inventory(self.database, self.tenant)
 
     @cached_property
     def importer(self) -> LocalStorageImporter:

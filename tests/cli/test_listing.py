@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +14,7 @@ from expresso_persist.cli import host_group
 from expresso_persist.cli.words import age, size
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import backup_chunks, data_backups
+from terminal import seen
 
 
 def write(store: Store, value: object) -> None:
@@ -33,27 +30,6 @@ def grow_older(store: Store, backup_id: str, **times: dt.timedelta) -> None:
             .where(data_backups.c.id == backup_id)
             .values({name: now - span for name, span in times.items()})
         )
-
-
-def seen(url: str, *words: str, columns: int) -> str:
-    """What a terminal of that many columns shows."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    command = [sys.executable, "-m", "expresso_persist", *words, "--database", url]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        parts: list[bytes] = []
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not part:
-                break
-            parts.append(part)
-        os.close(ours)
-        assert process.wait() == 0
-    return b"".join(parts).decode()
 
 
 def test_the_list_tells_age_and_reason(store: Store, run, answer) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from expresso_persist import Store, jsontext
+from expresso_persist.errors import InvalidInput
 from expresso_persist.layouts import UnknownLayout, codec_for
 
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("localstorage-*.json"))
@@ -145,3 +146,12 @@ def test_the_replaced_importers_losses_do_not_happen(store: Store) -> None:
         found = store.inventory.document(key)
         assert found is not None
         assert found.raw == jsontext.dumps(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", ["d" * 257, "d" * 5000])
+def test_a_device_has_a_name_that_fits_a_key(device: str) -> None:
+    """As the keys of documents; PostgreSQL has no index for longer ones."""
+    with Store("sqlite://", migrate=True) as store:
+        with pytest.raises(InvalidInput, match="at most 256"):
+            store.importer.import_({"localStorage": {"a": "1"}, "device_id": device}, actor="x")
+        assert store.inventory.head().revision == 0

@@ -16,8 +16,9 @@ import attrs
 import msgspec
 import zstandard
 
+from expresso_persist import jsontext
 from expresso_persist.backups.manifest import Manifest, Section
-from expresso_persist.errors import ArchiveRefused, PayloadTooLarge
+from expresso_persist.errors import ArchiveRefused, InvalidInput, PayloadTooLarge
 
 __all__ = ["VERSION", "ArchiveLimits", "ArchiveReader", "Header", "as_file", "write_archive"]
 
@@ -32,6 +33,8 @@ _SEAL_SIZE = len(_SEAL) + 32
 _BLOCK = 256 * 1024
 _WINDOW = 8 * 1024 * 1024  # what a writer here uses at most; a larger one is refused
 _LEVEL = 6
+_MOST_HEADER = 1024 * 1024  # bytes; a usual one has three thousand
+_UNREADABLE = (msgspec.MsgspecError, InvalidInput, RecursionError, UnicodeError)
 
 
 @attrs.frozen
@@ -154,15 +157,21 @@ class ArchiveReader:
         self._unsealed = _Unsealed(source, self._limits)
         self._lines = self._split()
         first = self._next()
+        if len(first) > _MOST_HEADER:
+            raise ArchiveRefused("The archive's first line is longer than any that is written.")
         try:
+            # Readers that took different ones of two members would read different archives.
+            jsontext.loads(first, reject_duplicates=True)
             version = _version.decode(first).version
-            if version != VERSION:
+            if version < 1:
+                raise ArchiveRefused(f"The archive has version {version}, which never was.")
+            if version > VERSION:
                 raise ArchiveRefused(
                     f"The archive has version {version} of the format; this version of "
-                    f"expresso-persist reads {VERSION}. Is there a newer one?"
+                    f"expresso-persist reads up to {VERSION}. Upgrade it."
                 )
             self.header: Header = _header.decode(first)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except _UNREADABLE as error:
             raise ArchiveRefused("The file is no archive of expresso-persist.") from error
         self._check_header()
 
@@ -206,6 +215,7 @@ class ArchiveReader:
             or min([*sizes, *records, 0]) < 0
             or any(section.chunks for section in manifest.sections)
             or self.header.payload_sha256 != manifest.payload_sha256
+            or any(s.state != "stored" and (s.records or s.size) for s in manifest.sections)
         ):
             raise ArchiveRefused("The archive's first line contradicts itself.")
         if manifest.size > self._limits.expanded:
@@ -229,7 +239,7 @@ class ArchiveReader:
     def _decoded(self, decoder: msgspec.json.Decoder[Any], what: str) -> Any:
         try:
             return decoder.decode(self._next())
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except _UNREADABLE as error:
             raise _damaged(f"{what} is not where it should be") from error
 
     def _next(self) -> bytes:
@@ -244,16 +254,20 @@ class ArchiveReader:
         for block in self._unsealed.blocks():
             *whole, rest = block.split(b"\n")
             for part in whole:
+                self._check_line(size + len(part))
                 yield b"".join((*pending, part, b"\n"))
                 pending, size = [], 0
             pending.append(rest)
             size += len(rest)
-            if size > self._limits.line:
-                raise ArchiveRefused(
-                    f"The archive has a line of more than {self._limits.line >> 20} MiB."
-                )
+            self._check_line(size)
         if size:
             raise _damaged("it ends in the middle of a line")
+
+    def _check_line(self, size: int) -> None:
+        if size > self._limits.line:
+            raise ArchiveRefused(
+                f"The archive has a line of more than {self._limits.line >> 20} MiB."
+            )
 
 
 class _Unsealed:

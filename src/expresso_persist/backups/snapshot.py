@@ -14,24 +14,21 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 import msgspec
 
-from expresso_persist import jsontext
 from expresso_persist.backups.manifest import Section, SectionState
-from expresso_persist.errors import BackupCorrupted, InvalidInput
+from expresso_persist.errors import BackupCorrupted
 from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
 
 __all__ = [
     "Line",
+    "RecordLine",
     "SectionData",
     "checked",
     "decode_records",
     "encode_records",
-    "read_line",
+    "key_bytes",
     "record_line",
     "section_of",
 ]
-
-_MAX_POSITION = 2**31 - 1
-_MAX_KEY = 2500  # bytes; an index of PostgreSQL takes no more
 
 
 @attrs.frozen
@@ -53,7 +50,9 @@ class SectionData:
 
 
 @attrs.frozen
-class _RecordLine:
+class RecordLine:
+    """What a line of records holds."""
+
     key: tuple[str, ...]
     position: int
     text: str
@@ -61,7 +60,7 @@ class _RecordLine:
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_RecordLine)
+_decoder = msgspec.json.Decoder(RecordLine)
 
 
 def encode_records(records: Iterable[Record]) -> tuple[SectionData, ...]:
@@ -137,42 +136,6 @@ def checked(section: Section, pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
     if digest.hexdigest() != section.sha256:
         raise BackupCorrupted(f"Section {section.name} does not match its checksum.")
-
-
-def read_line(section: Section, data: bytes) -> Line:
-    """Check one line that came from outside.
-
-    Raises:
-        BackupCorrupted: It is not what a section of this name holds.
-    """
-    if section.from_host:
-        try:
-            msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            raise BackupCorrupted(f"Section {section.name} does not hold rows.") from error
-        return Line(data, data)
-    if section.name not in RECORD_TYPES:
-        raise BackupCorrupted(
-            f"Section {section.name[:80]} is of a kind that this version does not know. Upgrade it."
-        )
-    try:
-        line = _decoder.decode(data)
-        jsontext.loads(line.text, reject_duplicates=True, reject_unstorable=True)
-    except (msgspec.MsgspecError, UnicodeError, InvalidInput) as error:
-        raise BackupCorrupted(f"Section {section.name} does not hold records.") from error
-    texts: list[jsontext.Json] = [*line.key, line.raw]
-    if (
-        len(line.key) != len(RECORD_TYPES[section.name].key_columns)
-        or not 0 <= line.position <= _MAX_POSITION
-        or jsontext.find_unstorable(texts)
-        or len(key_bytes(line.key)) > _MAX_KEY
-    ):
-        raise BackupCorrupted(f"Section {section.name} does not hold records.")
-    key = RecordKey(section.name, line.key)
-    written = record_line(record_from(key, line.text, line.position, line.raw))
-    if written.data != data:  # it would come out of the database with another checksum
-        raise BackupCorrupted(f"Section {section.name} is not written as it would be here.")
-    return written
 
 
 def key_bytes(parts: Iterable[str]) -> bytes:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
 import attrs
 
+from expresso_persist.backups.admission import admitted, check_manifest
 from expresso_persist.backups.archive import (
     AGE_MAGIC,
     ArchiveLimits,
@@ -23,21 +24,18 @@ from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
-from expresso_persist.backups.manifest import FORMAT, IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
 from expresso_persist.backups.packing import Packed, pack
-from expresso_persist.backups.snapshot import Line, checked, read_line
+from expresso_persist.backups.snapshot import checked
 from expresso_persist.database import Database
-from expresso_persist.errors import ArchiveRefused, BackupCorrupted, Busy, PayloadTooLarge
-from expresso_persist.jsontext import Json, find_unstorable
+from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 _IN_MEMORY = 8 * 1024**2  # temporary files up to this size never reach the disk
-_MOST_TEXT = 1000  # characters of any text in a manifest
 _BLOCK = 256 * 1024
-_ID = re.compile("[0-9a-f]{32}")
 _BATCH_BYTES = 8 * 1024**2
 
 
@@ -138,13 +136,14 @@ class Transfer:
         """The archive, decrypted, as a file that can be read twice."""
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
             file = cast("IO[bytes]", spooled)
-            start = source.read(len(AGE_MAGIC))
-            rest = as_file(_bounded(start, source, self.limits))
+            # A socket gives what has arrived, which may be less than the magic.
+            whole = as_file(_bounded(source, self.limits))
+            start = whole.read(len(AGE_MAGIC))
+            rest = itertools.chain([start], iter(lambda: whole.read(_BLOCK), b""))
             if is_encrypted(start):
-                encryption.decrypt(rest, file)
+                encryption.decrypt(as_file(rest), file)
             else:
-                while block := rest.read(_IN_MEMORY):
-                    file.write(block)
+                file.writelines(rest)
             file.seek(0)
             yield file
 
@@ -178,7 +177,7 @@ class Transfer:
         batch: dict[str, bytes] = {}
         for section, lines in reader.lines():
             names = []
-            for piece in cut(_lines(section, lines)):
+            for piece in cut(admitted(section, lines)):
                 names.append(piece.sha256)
                 batch[piece.sha256] = piece.data
                 done += len(piece.data)
@@ -190,6 +189,8 @@ class Transfer:
                         progress(done, total)
             sections[section.name] = attrs.evolve(section, chunks=tuple(names))
         stored += self._put(batch)
+        if progress is not None:
+            progress(total, total)
         manifest = attrs.evolve(
             reader.header.backup,
             tenant=self.repository.tenant,
@@ -200,7 +201,7 @@ class Transfer:
             self.chunks.lock(connection)
             if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
                 raise Busy("A rotation ran at the same time; import the archive again.")
-            if _ID.fullmatch(manifest.id) is None or self._taken(connection, manifest.id):
+            if self._taken(connection, manifest.id):
                 manifest = attrs.evolve(manifest, id=new_id())
             self.catalog.insert(connection, Backup.of(manifest, stored), manifest)
         return manifest.id
@@ -213,6 +214,9 @@ class Transfer:
         with self._database.write() as connection:
             self.chunks.lock(connection)
             present = self.chunks.present(connection, packed.keys())
+            # An archive may be all that is left of a chunk that has rotted here.
+            for name in self.chunks.damaged(connection, present):
+                self.chunks.replace(connection, name, contents[name])
             return self.chunks.put(
                 connection, {name: item for name, item in packed.items() if name not in present}
             )
@@ -220,42 +224,15 @@ class Transfer:
 
 def _check(reader: ArchiveReader) -> None:
     """Read all of an archive and every record in it, before anything is stored."""
-    _check_manifest(reader.header.backup)
+    check_manifest(reader.header.backup)
     for section, lines in reader.lines():
-        before = b""
-        for line in _lines(section, lines):
-            if not section.from_host and line.key <= before and before:
-                raise ArchiveRefused(f"Section {section.name} is not sorted by key.")
-            before = line.key
+        for _ in admitted(section, lines):
+            pass
 
 
-def _check_manifest(manifest: Manifest) -> None:
-    texts: list[Json] = [
-        manifest.actor, manifest.notes, manifest.epoch, manifest.head_hash, manifest.library
-    ]  # fmt: skip
-    texts += [text for section in manifest.sections for text in (section.name, section.note)]
-    if (
-        any(len(str(text)) > _MOST_TEXT for text in texts)
-        or find_unstorable(texts)
-        or manifest.created_at.tzinfo is None
-        or manifest.format != FORMAT
-        or not 0 <= manifest.revision < 2**63
-    ):
-        raise ArchiveRefused("The archive's first line has values that no backup has.")
-
-
-def _lines(section: Section, lines: Iterable[bytes]) -> Iterator[Line]:
-    for line in lines:
-        try:
-            yield read_line(section, line)
-        except BackupCorrupted as error:
-            raise ArchiveRefused(f"The archive cannot be used. {error.message}") from error
-
-
-def _bounded(start: bytes, source: IO[bytes], limits: ArchiveLimits) -> Iterator[bytes]:
+def _bounded(source: IO[bytes], limits: ArchiveLimits) -> Iterator[bytes]:
     """What a file holds, as long as it is not too large."""
-    yield start
-    size = len(start)
+    size = 0
     while block := source.read(_BLOCK):
         size += len(block)
         if size > limits.compressed:
@@ -265,7 +242,16 @@ def _bounded(start: bytes, source: IO[bytes], limits: ArchiveLimits) -> Iterator
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when all of it is on the disk, or not at all."""
+    """A file that appears under its name when all of it is on the disk, or not at all.
+
+    What is there under the name is replaced; a link stays, and so does a device or a pipe,
+    which is written to as it is.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     unfinished = Path(name)
     try:

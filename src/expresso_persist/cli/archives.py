@@ -11,6 +11,7 @@ import click
 
 from expresso_persist.cli.base import Target, Terminal, invocation, resolve, verb
 from expresso_persist.cli.words import size
+from expresso_persist.errors import InvalidInput
 
 __all__ = ["export", "import_", "keys_in", "passphrase_of"]
 
@@ -26,6 +27,7 @@ _PASSPHRASE = "EXPRESSO_PERSIST_PASSPHRASE"  # noqa: S105 - its name, not itself
 @click.option(
     "--passphrase", is_flag=True, help=f"Encrypt with ${_PASSPHRASE}, or with what you type."
 )
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @verb
 def export(
     target: Target,
@@ -34,6 +36,7 @@ def export(
     output: str | None,
     recipients: tuple[str, ...],
     passphrase: bool,
+    force: bool,
 ) -> None:
     """Write backup ID as an archive, a file that `backup import` reads anywhere.
 
@@ -45,6 +48,8 @@ def export(
         name = f"{chosen.created_at:%Y%m%dT%H%M%SZ}-{chosen.id[:8]}.expresso.zst"
         path = output or name + ".age" * bool(recipients or secret)
         to: Path | BinaryIO = sys.stdout.buffer if path == "-" else Path(path)
+        if isinstance(to, Path) and to.is_file() and not force:
+            raise InvalidInput(f"There is a file {path}; --force replaces it.")
         store.backups.export(
             chosen.id, to, recipients=recipients, passphrase=secret, progress=progress
         )
@@ -96,7 +101,8 @@ def import_(
 
 def keys_in(path: Path) -> list[str]:
     """The keys in a file as ``age-keygen`` writes it."""
-    lines = (line.strip() for line in path.read_text().splitlines())
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 

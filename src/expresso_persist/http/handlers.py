@@ -24,6 +24,7 @@ from expresso_persist.http.call import Call
 from expresso_persist.http.live import SSE, Listening, waiting
 from expresso_persist.http.messages import Response
 from expresso_persist.http.streams import FIRST, EventStream
+from expresso_persist.past import AsOf, read_as_of
 from expresso_persist.records import Commit, Operation
 from expresso_persist.state import State
 from expresso_persist.updates import Update, read_update, update_operations
@@ -148,11 +149,14 @@ def import_local_storage(call: Call) -> Response:
 
 def inventory(call: Call) -> Response:
     """Give all inventory."""
+    as_of = call.request.query.get("as_of")
+    if as_of is not None:
+        return Response(200, _inventory(call, read_as_of(as_of))[1])
     return call.api.cached(call, "inventory", _inventory)
 
 
-def _inventory(call: Call) -> tuple[str, bytes]:
-    head, content = call.store.inventory.inventory_json()
+def _inventory(call: Call, as_of: AsOf | None = None) -> tuple[str, bytes]:
+    head, content = call.store.inventory.inventory_json(as_of=as_of)
     body = {
         "success": True,
         "message": "All inventory.",

@@ -195,6 +195,11 @@ class _Request:
         self.mode = mode
         self.on_conflict = on_conflict
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
+        if len(self.device_id) > layouts.MAX_NAME:
+            raise InvalidInput(
+                f"A device's name has at most {layouts.MAX_NAME} characters.",
+                problems=[Problem("device_id", f"at most {layouts.MAX_NAME} characters")],
+            )
         self._left_out: dict[str, KeyReceipt] = {}
         self._documents: list[_Document] = []
         for item in self.dump.items:
