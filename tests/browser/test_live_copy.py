@@ -275,3 +275,97 @@ def test_before_it_is_started_every_call_is_a_request(context: Any, server: Any)
     assert failed["error"] == "network"
     assert tab.status()["feed"] == "off"
     context.set_offline(False)
+
+
+# A server that says what the test wants, at the moment that the test wants.
+SCRIPTED = """async (body) => {
+  const { DatabaseInventoryService } =
+    await import('http://expresso.test/DatabaseInventoryService.js');
+  const server = {
+    data: {event_stock_levels: {Oat: {total: 10}}, settings: {a: 1}}, revision: 1, reads: 0,
+    pages: [], asked: 0, post: () => null,
+  };
+  const answer = (content, headers = {}, status = 200) =>
+    new Response(JSON.stringify({success: status === 200, message: '', error: '', ...content}),
+                 {status, headers: {'Content-Type': 'application/json', ...headers}});
+  const fetch = async (url, init) => {
+    if (init.method === 'POST') return answer({revision: await server.post()});
+    if (url.includes('/stream')) return answer({code: 'not_found'}, {}, 404);
+    if (url.includes('/get-all')) {
+      server.reads += 1;
+      const etag = `"e-${server.revision}-aa"`;
+      return answer({data: server.data, revision: server.revision}, {ETag: etag});
+    }
+    server.asked += 1;
+    const commits = server.pages.shift() ?? [];
+    const cursor = `e.${server.revision}.aa`;
+    return answer({data: {commits, cursor, reset: false, has_more: false}});
+  };
+  const service = new DatabaseInventoryService(
+    {baseUrl: 'http://api', token: 'secret', fetch, retryDelay: 1, pollInterval: 10});
+  const until = async (met) => {
+    while (!(await met())) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const commit = (revision, kind, key, before, after) =>
+    ({revision, actor: 'a', source: 'api', changes: [{kind, key, before, after}]});
+  await service.start();
+  await until(() => service.status().caughtUp);
+  const AsyncFunction = (async () => {}).constructor;
+  const run = new AsyncFunction('service', 'server', 'until', 'commit', body);
+  const result = await run(service, server, until, commit);
+  await service.stop();
+  return result;
+}"""
+
+
+def test_a_gap_in_the_feed_is_noticed(modules: Any) -> None:
+    """Commit 3 after commit 1: whatever was in commit 2 is read, not missed."""
+    seen = modules.evaluate(
+        SCRIPTED,
+        """
+        Object.assign(server, {revision: 3, data: {settings: {a: 3, missed: true}}});
+        server.pages.push([commit(3, 'setting', ['a'], 1, 3)]);
+        await until(async () => (await service.getSettings()).a === 3);
+        return service.getSettings();
+        """,
+    )
+    assert seen == {"a": 3, "missed": True}
+
+
+def test_a_copy_that_is_not_what_the_feed_thinks_is_read_anew(modules: Any) -> None:
+    """A commit found another value than the copy has: the copy is wrong somewhere."""
+    seen = modules.evaluate(
+        SCRIPTED,
+        """
+        Object.assign(server, {revision: 2, data: {settings: {a: 5, other: true}}});
+        server.pages.push([commit(2, 'setting', ['a'], 4, 5)]);
+        await until(async () => (await service.getSettings()).a === 5);
+        return service.getSettings();
+        """,
+    )
+    assert seen == {"a": 5, "other": True}
+
+
+def test_a_commit_that_comes_before_the_answer_to_its_write_counts_once(modules: Any) -> None:
+    """The feed is faster than the answer: nobody sees the sale twice in between."""
+    totals = modules.evaluate(
+        SCRIPTED,
+        """
+        const totals = [];
+        const look = async () => (await service.getEventStockLevels()).Oat.total;
+        service.onChange(async () => totals.push(await look()));
+        server.post = async () => {
+          Object.assign(server, {revision: 2, data: {event_stock_levels: {Oat: {total: 9}}}});
+          server.pages.push([commit(2, 'event_stock', ['milk', 'Oat'], {total: 10}, {total: 9})]);
+          const asked = server.asked;
+          await until(() => server.pages.length === 0 && server.asked > asked);
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          return 2;
+        };
+        await service.adjust({itemName: 'Oat', category: 'milk', delta: -1});
+        await until(() => service.status().pending === 0 && service.status().caughtUp);
+        totals.push(await look());
+        return [...new Set(totals)];
+        """,
+    )
+    assert totals == [9]
