@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -120,23 +120,26 @@ def _chromium_arguments() -> list[str]:
     return arguments
 
 
+@pytest.fixture(scope="session")
+def browser_options() -> dict[str, Any]:
+    """How Chromium is launched: the system's, else the one Playwright installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    return {"executable_path": executable, "args": _chromium_arguments()}
+
+
 # Module scope, not session: while Playwright's synchronous API is open, its event loop runs
 # in this thread and every asyncio.run() of a later test would fail.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: the system's, else the one Playwright installed."""
+def browser(browser_options: dict[str, Any]) -> Iterator[Browser]:
+    """Headless Chromium."""
     try:
         import playwright.sync_api as playwright_api
     except ImportError:
         missing("no browser: install playwright")
-    executable = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
     with playwright_api.sync_playwright() as playwright:
         try:
-            launched = playwright.chromium.launch(
-                executable_path=executable, args=_chromium_arguments()
-            )
+            launched = playwright.chromium.launch(**browser_options)
         except playwright_api.Error as error:
             missing(f"no Chromium: install the system's or run `playwright install` ({error!r})")
         yield launched

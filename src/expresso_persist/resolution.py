@@ -323,6 +323,10 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
     if update.category is not None:
         scope["category"] = update.category
     record = view.item("station_quantity", scope, update.item_id, update.item_name)
+    if record is None and update.category:
+        # In the seed's flat shape a station's items have no category.
+        scope["category"] = ""
+        record = view.item("station_quantity", scope, update.item_id, update.item_name)
     if record is not None:
         data = record.data
         if not isinstance(data, dict):

@@ -57,15 +57,30 @@ class Tab:
     def run(self, body: str, argument: object = None) -> Any:
         """Run JavaScript with ``service``; its errors come back as objects."""
         return self.page.evaluate(
-            "async (argument) => { try {" + body + "} catch (error) {"
-            " if (!error.code) throw error;"
-            " return {error: error.code, parked: error.parked, message: error.message}; } }",
+            "async (argument) => { try { return await (async () => {" + body + "})(); }"
+            " catch (error) { if (error.name !== 'ExpressoPersistError') throw error;"
+            " return {error: error.code, parked: error.parked, message: error.stack}; } }",
             argument,
         )
 
     def until(self, condition: str) -> None:
         """Wait until an expression over ``status`` (or ``service``) is true."""
         self.page.evaluate(f"window.until(async (status) => {condition})")
+
+    def until_kept(self, text: str) -> None:
+        """Wait until the copy on the disk, which comes a moment later, has a text in it."""
+        self.page.evaluate(
+            """text => window.until(() => new Promise(resolve => {
+              indexedDB.open('expresso-persist').onsuccess = ({target}) => {
+                const copies = target.result.transaction('copies').objectStore('copies').getAll();
+                copies.onsuccess = () => {
+                  target.result.close();
+                  resolve(JSON.stringify(copies.result).includes(text));
+                };
+              };
+            }))""",
+            text,
+        )
 
     def status(self) -> dict[str, Any]:
         """What the service says of itself."""

@@ -416,6 +416,14 @@ function newAllotment(data, station, category, item, value) {
   else setOwn(child(allotted, category), item, { quantity: value });
 }
 
+/** @param {any} data @param {string} station @param {any} body @param {number} quantity of an item that is new there */
+function newStock(data, station, body, quantity) {
+  const stations = Object.values(own(data, 'station_inventory_quantities') ?? {});
+  const flat = stations.some((items) => Object.values(items).some((value) => !isObject(value)));
+  const names = namesOf(data, body.category, body.item);
+  newAllotment(data, station, flat ? null : body.category, names.at(-1) ?? body.item, quantity);
+}
+
 /** @param {any} body @param {string} member @returns {string | null} */
 const stationOf = (body, member) => (body[member] == null ? null : String(body[member]));
 
@@ -448,7 +456,7 @@ function stockCount(data, body) {
     const counted = body.quantity - numberAt(place, live === null ? TOTAL : AMOUNT);
     stockChange(data, station, body, counted);
   } else if (station !== null) {
-    newAllotment(data, station, body.category, names.at(-1) ?? body.item, body.quantity);
+    newStock(data, station, body, body.quantity);
   }
 }
 
@@ -466,7 +474,7 @@ function stockHandover(data, station, body, delta) {
   if (live !== null) bump(live, AMOUNT, delta);
   const allotment = allotmentPlace(data, station, body.category, names);
   if (allotment !== null) bump(allotment, TOTAL, delta);
-  else if (delta > 0) newAllotment(data, station, body.category, names.at(-1) ?? body.item, delta);
+  else if (delta > 0) newStock(data, station, body, delta);
 }
 
 /** @param {any} data @param {any} body the older form, which names a field */
@@ -1005,19 +1013,21 @@ class Bell {
 
 const ALIVE = 2500;
 const SILENCE = 10_000;
-const STREAM_SILENCE = 45_000;
+const STREAM_SILENCE = 45_000; // three signs of life
+const STREAM_STALE = 20_000;
 const FIRST_BYTE = 10_000;
 const NO_STREAM = 300_000;
 const LONG_POLL = 25;
 const HOLD = 1000;
 const GIVE_UP = 20;
+const LONGEST = 600; // seconds; whoever asks for a longer pause is asked again
 const UNSENT = { revision: null, data: null, pending: true };
 const UNSENT_MESSAGE = 'Kept on this device; it is sent as soon as the server can be reached.';
 
 /**
  * The way to the server.
  * @typedef {object} Door
- * @property {(path: string, etag: string | null, timeout?: number) => Promise<any>} read One attempt.
+ * @property {(path: string, etag: string | null, signal: AbortSignal, timeout?: number) => Promise<any>} read One attempt.
  * @property {(entry: Entry) => Promise<any>} send One attempt.
  * @property {(path: string, signal: AbortSignal) => Promise<Response>} stream
  */
@@ -1052,6 +1062,7 @@ class Live {
   /** @type {Set<string>} entries that are about to be stored */ #saving = new Set();
   /** @type {Set<string>} entries that nothing but this page's memory holds */ #volatile = new Set();
   /** @type {Set<string>} entries that this page made */ #mine = new Set();
+  /** @type {Set<string>} entries that are done with, lest an old message brings them back */ #settled = new Set();
   /** @type {Map<string, {resolve: (answer: any) => void, reject: (error: any) => void, promise: Promise<any>}>} */
   #outcomes = new Map();
   /** @type {Promise<void> | null} the request that is underway, and what follows from it */
@@ -1074,6 +1085,7 @@ class Live {
   #leaderRevision = 0;
   /** @type {AbortController | null} */ #lead = null;
   /** @type {AbortController | null} */ #streaming = null;
+  #lastChunk = 0;
   #sendBell = new Bell();
   #feedBell = new Bell();
   #signInBell = new Bell();
@@ -1251,7 +1263,10 @@ class Live {
     const queued = entries.filter((entry) => entry.state === 'queued');
     const oldest = Math.min(...queued.map((entry) => entry.at));
     const link = this.#link;
-    const behind = this.#behind() || (this.#copy?.revision ?? -1) < this.#leaderRevision;
+    const behind =
+      this.#behind() ||
+      (this.#copy?.revision ?? -1) < this.#leaderRevision ||
+      entries.some((entry) => entry.state === 'acked'); // the copy does not have it yet
     return {
       online: link.online === true,
       pending: queued.length,
@@ -1421,6 +1436,7 @@ class Live {
   async discard(id) {
     await this.start();
     this.#parkedEntry(id);
+    this.#settled.add(id);
     this.#entries.delete(id);
     this.#volatile.delete(id);
     await this.#shelve(id, (entry) => (entry.state === 'parked' ? null : entry));
@@ -1451,7 +1467,9 @@ class Live {
     /** @type {Entry[]} */
     const stored = await this.#shelf.entries(this.#scope).catch(() => before);
     for (const entry of stored) {
-      if (this.#entries.get(entry.id)?.state !== 'acked') this.#entries.set(entry.id, entry);
+      if (!this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
+        this.#entries.set(entry.id, entry);
+      }
     }
     const ids = new Set(stored.map((entry) => entry.id));
     for (const { id, state } of before) {
@@ -1476,8 +1494,12 @@ class Live {
     const known = this.#copy;
     const before = known?.revision ?? -1;
     const wanted = this.#wanted;
-    const envelope = await this.#door.read(GET_ALL, known?.etag ?? null);
+    // What the server had before it was asked is in its answer, unless it has another database.
+    const acked = [...this.#entries.values()].filter((entry) => entry.state === 'acked');
+    const envelope = await this.#door.read(GET_ALL, known?.etag ?? null, this.#stop.signal);
     this.#reached();
+    for (const { id } of acked) this.#entries.delete(id);
+    this.#view = null;
     if (envelope.unchanged === true) return;
     const [, epoch = '', revision = envelope.revision, hash] =
       /^(?:W\/)?"(.+)-(\d+)-([0-9a-f]+)"$/.exec(envelope.etag ?? '') ?? [];
@@ -1491,6 +1513,9 @@ class Live {
     // An answer with less than was known when it was asked for is another database.
     const reset = known !== null && (fresh.revision < before || fresh.epoch !== known.epoch);
     if (this.#wanted === wanted) this.#wanted = fresh.revision;
+    for (const entry of acked.filter((candidate) => !isDone(candidate, fresh.revision))) {
+      void this.#shelve(entry.id, (stored) => (stored.state === 'acked' ? null : stored));
+    }
     this.#adopt(fresh, reset);
   }
 
@@ -1510,6 +1535,7 @@ class Live {
       if (entry.state === 'acked' && reset) this.#entries.delete(entry.id);
     }
     this.#forgetDone();
+    this.#view = null;
     if (this.#leading) this.#post({ type: 'copy', copy: fresh, reset });
     this.#keepSoon();
     const later = this.#later;
@@ -1602,6 +1628,7 @@ class Live {
         this.#leader = this.#me;
         this.#leaderRevision = 0;
         await this.#loadEntries();
+        this.#keepSoon();
         this.#postAlive();
         const pulse = setInterval(() => this.#postAlive(), ALIVE);
         await Promise.all([this.#sendAll(over.signal), this.#follow(over.signal)]);
@@ -1719,7 +1746,7 @@ class Live {
         if (this.#behind()) this.#catchUp();
         return;
       case 'queued':
-        if (this.#entries.get(message.entry.id)?.state === 'acked') return;
+        if (this.#settled.has(message.entry.id)) return;
         this.#entries.set(message.entry.id, message.entry);
         if (message.volatile) this.#volatile.add(message.entry.id);
         this.#sendBell.ring();
@@ -1732,6 +1759,7 @@ class Live {
         this.#refused(message.id, message.error);
         return;
       case 'discarded':
+        this.#settled.add(message.id);
         this.#entries.delete(message.id);
         this.#tellStatus();
         return;
@@ -1752,6 +1780,8 @@ class Live {
 
   /** There is another token, or the network is back, or people look at the page again. */
   #wake() {
+    // After a sleep the timers have slept too, and the connection is rarely alive.
+    if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.#streaming?.abort();
     this.#signInBell.ring();
     this.#feedBell.ring();
     this.#sendBell.ring();
@@ -1847,6 +1877,7 @@ class Live {
   /** @param {string} id @param {Written} answer */
   #acked(id, answer) {
     const entry = this.#entries.get(id);
+    this.#settled.add(id);
     this.#outcomes.get(id)?.resolve(answer);
     this.#outcomes.delete(id);
     if (entry === undefined) return;
@@ -1928,7 +1959,8 @@ class Live {
     for (let more = true; more && !lost.aborted; wait = 0) {
       const since = encodeURIComponent(cursor);
       const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ''}`;
-      const { data } = await this.#door.read(path, null, wait > 0 ? (wait + 15) * 1000 : undefined);
+      const timeout = wait > 0 ? (wait + 15) * 1000 : undefined;
+      const { data } = await this.#door.read(path, null, lost, timeout);
       if (lost.aborted) return cursor;
       this.#reached();
       if (data.reset === true) {
@@ -1965,6 +1997,7 @@ class Live {
     const end = () => streaming.abort();
     lost.addEventListener('abort', end);
     this.#streaming = streaming;
+    this.#lastChunk = Date.now();
     let timer = setTimeout(end, FIRST_BYTE);
     let begun = false;
     try {
@@ -1977,6 +2010,7 @@ class Live {
         if (done || lost.aborted) return cursor;
         clearTimeout(timer);
         timer = setTimeout(end, STREAM_SILENCE);
+        this.#lastChunk = Date.now();
         this.#reached();
         if (!begun) this.#linked({ feed: 'stream', caughtUp: true });
         begun = true;
@@ -2035,7 +2069,7 @@ class Live {
   /** @param {number} failures @param {unknown} [error] @returns {number} milliseconds */
   #pause(failures, error) {
     const asked = error instanceof ExpressoPersistError ? error.retryAfter : null;
-    if (asked !== null) return asked * 1000 * (1 + Math.random() / 4);
+    if (asked !== null) return Math.min(asked, LONGEST) * 1000 * (1 + Math.random() / 4);
     const { retryDelay, maxRetryDelay } = this.#settings;
     return Math.min(maxRetryDelay, retryDelay * 2 ** failures) * (0.5 + Math.random() / 2);
   }
@@ -2303,7 +2337,8 @@ export class DatabaseInventoryService {
   /** @returns {Door} */
   #door() {
     return {
-      read: (path, etag, timeout) => this.#request('GET', path, { etag, timeout, retries: 0 }),
+      read: (path, etag, signal, timeout) =>
+        this.#request('GET', path, { etag, signal, timeout, retries: 0 }),
       send: ({ path, body, key, ifMatch }) =>
         this.#request('POST', path, {
           body,
@@ -2770,7 +2805,7 @@ export class DatabaseInventoryService {
    * Send, and send again with the same key when the way to the server failed.
    * @param {'GET' | 'POST'} method
    * @param {string} path
-   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, timeout?: number, retries?: number, fetch?: Fetch}} parts
+   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
    * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
    */
   async #request(method, path, parts) {
@@ -2785,6 +2820,7 @@ export class DatabaseInventoryService {
     // no-store: this module keeps the answers itself, and must see the 304.
     /** @type {RequestInit} */
     const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };
+    if (parts.signal !== undefined) init.signal = parts.signal;
     if (parts.body !== undefined) init.body = parts.body;
     const send = parts.fetch ?? this.#fetch;
     const retries = parts.retries ?? this.#retries;
@@ -2821,7 +2857,9 @@ export class DatabaseInventoryService {
    */
   async #attempt(send, url, init, timeout) {
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), timeout);
+    const end = () => abort.abort();
+    const timer = setTimeout(end, timeout);
+    init.signal?.addEventListener('abort', end);
     try {
       const response = await send(url, { ...init, signal: abort.signal });
       if (response.status === 304) return { unchanged: true };
@@ -2838,6 +2876,7 @@ export class DatabaseInventoryService {
           );
     } finally {
       clearTimeout(timer);
+      init.signal?.removeEventListener('abort', end);
     }
   }
 
