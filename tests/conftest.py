@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -104,9 +104,11 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def store(database_url: str) -> Iterator[Store]:
     """A migrated store on both databases; the test must have given every connection back."""
     from expresso_persist import Store
+    from expresso_persist.feed.hub import close_hub
 
     with Store(database_url, migrate=True) as opened:
         yield opened
+        close_hub(opened.database)  # it may be looking at this moment
         checked_out = getattr(opened.database.engine.pool, "checkedout", lambda: 0)()
         assert checked_out == 0, f"{checked_out} connections were never given back"
 
@@ -118,23 +120,26 @@ def _chromium_arguments() -> list[str]:
     return arguments
 
 
+@pytest.fixture(scope="session")
+def browser_options() -> dict[str, Any]:
+    """How Chromium is launched: the system's, else the one Playwright installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    return {"executable_path": executable, "args": _chromium_arguments()}
+
+
 # Module scope, not session: while Playwright's synchronous API is open, its event loop runs
 # in this thread and every asyncio.run() of a later test would fail.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: the system's, else the one Playwright installed."""
+def browser(browser_options: dict[str, Any]) -> Iterator[Browser]:
+    """Headless Chromium."""
     try:
         import playwright.sync_api as playwright_api
     except ImportError:
         missing("no browser: install playwright")
-    executable = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
     with playwright_api.sync_playwright() as playwright:
         try:
-            launched = playwright.chromium.launch(
-                executable_path=executable, args=_chromium_arguments()
-            )
+            launched = playwright.chromium.launch(**browser_options)
         except playwright_api.Error as error:
             missing(f"no Chromium: install the system's or run `playwright install` ({error!r})")
         yield launched

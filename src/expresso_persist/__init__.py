@@ -10,6 +10,7 @@ from expresso_persist.backups.rotation import Rotation
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.importing.receipt import Receipt
+from expresso_persist.inventory import Inventory
 from expresso_persist.records import (
     Adjust,
     Change,
@@ -33,6 +34,7 @@ __all__ = [
     "Delete",
     "ExpressoPersistError",
     "Head",
+    "Inventory",
     "InventoryRepository",
     "LocalStorageImporter",
     "Operation",

@@ -1,19 +1,30 @@
-"""Walking the audit trail: is every commit there, unaltered, and does the data agree?"""
+"""Walking the audit trail: is every commit there, unaltered, and does the data agree?
+
+What a chain alone cannot find: that its newest end was cut off and everything else put back
+to match, or that all of it was written anew. Who keeps the newest hash elsewhere (an
+*anchor*: a note, a log, an archive of a backup) finds that too.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import jsontext
 from expresso_persist.changelog import GENESIS, ChangeRow, change_rows, commit_hash
+from expresso_persist.errors import InvalidInput, Problem
 from expresso_persist.records import RECORD_TYPES, Change
-from expresso_persist.state import read_head
+from expresso_persist.state import forgotten_through, read_head
 from expresso_persist.tables import RECORD_TABLES, changes, commits
 
-__all__ = ["VerificationReport", "verify"]
+__all__ = ["KeptDigest", "VerificationReport", "verify"]
 
 _MOST_PROBLEMS = 100
 
@@ -26,17 +37,64 @@ class VerificationReport:
         ok: Nothing was found.
         commits: How many commits there are.
         problems: What was found, a sentence each; at most the first hundred.
+        anchor: Revision and hash of the newest commit, to be kept elsewhere.
     """
 
     ok: bool
     commits: int
     problems: tuple[str, ...]
+    anchor: str = ""
 
 
-def verify(connection: Connection, tenant: str) -> VerificationReport:
-    """Check a tenant's hash chain, and the stored records against their last changes."""
+@attrs.frozen
+class _StoredChange(ChangeRow):
+    """A change and its place in the commit."""
+
+    ordinal: int
+
+
+class KeptDigest:
+    """SHA-256 over the commits before the horizon and what was kept of their changes."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, commit: Any, rows: Iterable[Any]) -> None:
+        """Take in a row of commits and the rows of its changes, oldest first."""
+        moment = commit.created_at.astimezone(dt.UTC).isoformat(timespec="microseconds")
+        line: list[jsontext.Json] = [
+            commit.revision, commit.actor, commit.source, commit.note, moment,
+            commit.idempotency_key, commit.request_fingerprint, commit.receipt, commit.hash,
+        ]  # fmt: skip
+        self._digest.update(jsontext.dumps(line).encode() + b"\n")
+        for row in rows:
+            kept: list[jsontext.Json] = [
+                row.ordinal, row.kind, row.record_key, row.before, row.after,
+            ]  # fmt: skip
+            self._digest.update(jsontext.dumps(kept).encode() + b"\n")
+
+    def hexdigest(self) -> str:
+        """The digest, hexadecimal."""
+        return self._digest.hexdigest()
+
+
+def verify(connection: Connection, tenant: str, anchors: Sequence[str] = ()) -> VerificationReport:
+    """Check a tenant's hash chain, and the stored records against their last changes.
+
+    Args:
+        connection: A transaction.
+        tenant: Whose trail it is.
+        anchors: Revisions with their hashes (``<revision>.<hash>``) as they were told
+            earlier, and cursors, which have the hash's beginning.
+
+    Raises:
+        InvalidInput: An anchor cannot be read.
+    """
     problems: list[str] = []
     previous, expected, count = GENESIS, 1, 0
+    horizon = forgotten_through(connection, tenant)
+    kept, forgotten = KeptDigest(), (0, "")
+    wanted = dict(_read_anchor(anchor) for anchor in anchors)
     last: dict[tuple[str, str], tuple[str | None, Any]] = {}
     rows_of = _change_rows(connection, tenant)
     for row in connection.execute(
@@ -46,41 +104,79 @@ def verify(connection: Connection, tenant: str) -> VerificationReport:
         if row.revision != expected:
             problems.append(f"Revision {expected} is missing from the audit trail.")
         rows = rows_of.pop(row.revision, [])
-        computed = commit_hash(
-            previous,
-            tenant=tenant,
-            revision=row.revision,
-            actor=row.actor,
-            source=row.source,
-            note=row.note,
-            created_at=row.created_at,
-            idempotency_key=row.idempotency_key,
-            fingerprint=row.request_fingerprint,
-            receipt=row.receipt,
-            rows=rows,
-        )
-        if computed != row.hash:
+        if row.revision <= horizon:
+            kept.add(row, rows)
+        elif _hash(previous, tenant, row, rows) != row.hash or any(
+            change.ordinal != place for place, change in enumerate(rows)
+        ):
             problems.append(f"Revision {row.revision} was altered after it was written.")
+        if row.source == "forget":
+            forgotten = _forgotten(row)
+        if not row.hash.startswith(wanted.pop(row.revision, "")):
+            problems.append(f"Revision {row.revision} is not the one that the anchor names.")
         for change in rows:
             last[(change.kind, change.record_key)] = (change.after, row)
         previous, expected = row.hash, row.revision + 1
     problems.extend(f"Revision {revision} has changes but no commit." for revision in rows_of)
+    problems.extend(
+        f"Revision {revision}, which the anchor names, is missing." for revision in wanted
+    )
+    if horizon and forgotten[1] != kept.hexdigest():
+        problems.append(f"What was kept up to revision {horizon} was altered.")
+    if forgotten[0] != horizon:
+        problems.append("The revision up to which changes were forgotten was altered.")
     head = read_head(connection, tenant)
     if head is not None and (head.hash != previous or head.revision != expected - 1):
         problems.append("The newest commits are missing from the audit trail.")
     problems.extend(_compare_records(connection, tenant, last))
-    return VerificationReport(not problems, count, tuple(problems[:_MOST_PROBLEMS]))
+    anchor = f"{expected - 1}.{previous}"
+    return VerificationReport(not problems, count, tuple(problems[:_MOST_PROBLEMS]), anchor)
 
 
-def _change_rows(connection: Connection, tenant: str) -> dict[int, list[ChangeRow]]:
-    found: dict[int, list[ChangeRow]] = {}
+def _hash(previous: str, tenant: str, row: Any, rows: Iterable[ChangeRow]) -> str:
+    return commit_hash(
+        previous,
+        tenant=tenant,
+        revision=row.revision,
+        actor=row.actor,
+        source=row.source,
+        note=row.note,
+        created_at=row.created_at,
+        idempotency_key=row.idempotency_key,
+        fingerprint=row.request_fingerprint,
+        receipt=row.receipt,
+        rows=rows,
+    )
+
+
+def _forgotten(row: Any) -> tuple[int, str]:
+    """The horizon and the digest that a commit says; a damaged one is found by its hash."""
+    try:
+        told: Any = jsontext.loads(row.receipt or "null")
+        return told["forgotten"]["through"], told["forgotten"]["digest"]
+    except (InvalidInput, TypeError, KeyError):
+        return 0, ""
+
+
+def _read_anchor(anchor: str) -> tuple[int, str]:
+    found = re.fullmatch(r"(?:[^.\s]+\.)?([0-9]{1,18})\.([0-9a-f]{12,64})", anchor)
+    if found is None:
+        raise InvalidInput(
+            "An anchor is a revision and its hash, such as `verify` prints: 17.3f9c…",
+            problems=[Problem("anchor", "<revision>.<hash>")],
+        )
+    return int(found[1]), found[2]
+
+
+def _change_rows(connection: Connection, tenant: str) -> dict[int, list[_StoredChange]]:
+    found: dict[int, list[_StoredChange]] = {}
     for row in connection.execute(
         sa.select(changes)
         .where(changes.c.tenant_id == tenant)
         .order_by(changes.c.revision, changes.c.ordinal)
     ):
         found.setdefault(row.revision, []).append(
-            ChangeRow(row.kind, row.record_key, row.before, row.after)
+            _StoredChange(row.kind, row.record_key, row.before, row.after, row.ordinal)
         )
     return found
 

@@ -109,13 +109,15 @@ def commit_to_json(commit: Commit) -> Mapping[str, Any]:
         "source": commit.source,
         "note": commit.note,
         "created_at": commit.created_at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"),
-        "changes": [
-            {
-                "kind": change.key.kind,
-                "key": list(change.key.parts),
-                "before": None if change.before is None else change.before.data,
-                "after": None if change.after is None else change.after.data,
-            }
-            for change in commit.changes
-        ],
+        "changes": [change_to_json(change) for change in commit.changes],
+    }
+
+
+def change_to_json(change: Change) -> dict[str, Any]:
+    """A change as the feed and the history show it."""
+    return {
+        "kind": change.key.kind,
+        "key": list(change.key.parts),
+        "before": None if change.before is None else change.before.data,
+        "after": None if change.after is None else change.after.data,
     }

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import json
 import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
@@ -41,6 +42,9 @@ __all__ = ["Database", "TransactionRetry"]
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another one before it gives up."""
 
+NOTIFY_CHANNEL = "expresso_persist"
+"""The channel on which PostgreSQL tells that a tenant has a new commit."""
+
 IDLE_BEFORE_PING = 2.0
 """Seconds without use after which a connection is tried out before it is used again."""
 
@@ -60,6 +64,8 @@ class Database:
     Attributes:
         engine: The SQLAlchemy engine.
         dialect: ``"sqlite"`` or ``"postgresql"``.
+        on_commit: Called with tenant and revision after each commit of this process.
+        companions: What rooms above keep one of for each database.
     """
 
     def __init__(self, url: str | URL | None = None, *, engine: Engine | None = None) -> None:
@@ -89,6 +95,8 @@ class Database:
             file = SqliteFile()
             for own in {self.engine, self._single}:
                 _watch_file(own, file)
+        self.on_commit: list[Callable[[str, int], None]] = []
+        self.companions: dict[str, object] = {}
         self._shared = SharedCalls()
         self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
         _databases.add(self)
@@ -172,6 +180,34 @@ class Database:
                 # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
                 found = raw.execute(str(compiled), values).fetchall()
             return tuple(found[0]) if found else None
+
+    def glance(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """The rows of a query that needs no transaction around it."""
+        with _translated(), self._single.connect() as connection:
+            return connection.execute(query).all()
+
+    def dedicated(self) -> Connection:
+        """A connection outside the pool, without transactions; the caller closes it."""
+        with _translated():
+            connection = self._single.connect()
+            connection.detach()
+            return connection
+
+    def announcing(self, update: sa.Update, tenant: str, revision: int) -> sa.Executable:
+        """The update of a tenant's row, which also tells those who LISTEN once committed.
+
+        In the same statement, because one more round trip would cost every commit as much
+        as the update.
+        """
+        if self.dialect != "postgresql":
+            return update
+        payload = json.dumps([tenant, revision])
+        return update.returning(sa.func.pg_notify(NOTIFY_CHANNEL, payload))
+
+    def committed(self, tenant: str, revision: int) -> None:
+        """Tell those of this process who wait for commits."""
+        for tell in tuple(self.on_commit):
+            tell(tenant, revision)
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""

@@ -22,6 +22,7 @@ __all__ = [
     "DatabaseUnavailable",
     "ExpressoPersistError",
     "Forbidden",
+    "HistoryForgotten",
     "IdempotencyMismatch",
     "InvalidConfiguration",
     "InvalidInput",
@@ -33,8 +34,11 @@ __all__ = [
     "RevisionConflict",
     "SchemaMismatch",
     "StorageFull",
+    "TooManyStreams",
     "Unauthorized",
+    "UndoConflict",
     "UnsupportedMediaType",
+    "UpgradeRequired",
 ]
 
 
@@ -110,6 +114,20 @@ class UnsupportedMediaType(ExpressoPersistError):
     status = 415
 
 
+class UpgradeRequired(ExpressoPersistError):
+    """This address is for WebSockets; use the stream or the changes without one."""
+
+    code = "upgrade_required"
+    status = 426
+
+
+class TooManyStreams(ExpressoPersistError):
+    """This server has as many open connections as it can afford; ask for changes with wait."""
+
+    code = "too_many_streams"
+    status = 503
+
+
 class Unauthorized(ExpressoPersistError):
     """Sign in, or send a valid token, to use this endpoint."""
 
@@ -143,6 +161,29 @@ class ConflictRefused(ExpressoPersistError):
 
     code = "conflict"
     status = 409
+
+
+class UndoConflict(ConflictRefused):
+    """Later commits touched the same records; undo those first, or force it."""
+
+    code = "undo_conflict"
+
+
+class HistoryForgotten(ExpressoPersistError):
+    """The history of that time was forgotten by the retention policy."""
+
+    code = "history_forgotten"
+    status = 410
+
+    @classmethod
+    def before(cls, horizon: int) -> HistoryForgotten:
+        """The error for anything that needs the changes up to revision ``horizon``."""
+        return cls(
+            f"The changes up to revision {horizon} were forgotten on purpose (`history "
+            f"forget`); what can be read and undone begins after it. A backup of that time "
+            "still has the data.",
+            context={"forgotten_through": horizon},
+        )
 
 
 class Busy(ExpressoPersistError):

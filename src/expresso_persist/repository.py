@@ -25,12 +25,19 @@ from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
+from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
-from expresso_persist.state import HEAD, State, read_head, record_row
+from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
 
-__all__ = ["ChangePage", "InventoryRepository", "Snapshot", "VerificationReport"]
+__all__ = [
+    "ChangePage",
+    "InventoryRepository",
+    "Snapshot",
+    "VerificationReport",
+    "read_cursor",
+]
 
 Decide: TypeAlias = Callable[[State], Iterable[Operation]]
 _ATTEMPTS = 4
@@ -51,8 +58,9 @@ class ChangePage:
     Attributes:
         commits: The commits after the cursor, oldest first.
         cursor: What to ask for next.
-        reset: The server does not have the commit that the cursor names: the database was
-            replaced by another or older copy, and the client has to read everything anew.
+        reset: The server does not have what is after the cursor: the database was replaced
+            by another or older copy, or that history was forgotten. The client has to read
+            everything anew.
         has_more: There are more commits after these.
     """
 
@@ -78,21 +86,23 @@ class InventoryRepository:
         self.tenant = tenant
 
     # -- reading --------------------------------------------------------------------------
+    # ``as_of``, where it is taken: a revision, or a time with its offset, to read what was
+    # stored then. HistoryForgotten when the changes since then are not all there any more.
 
     def head(self) -> Head:
         """Where the tenant stands; one look-up by primary key."""
         row = self.database.look_up(HEAD, {"tenant": self.tenant})
         return Head(*row) if row is not None else self._ensure_tenant()
 
-    def get(self, kind: str, *parts: str) -> Record | None:
+    def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:
         """One record, or None."""
         with self.database.read() as connection:
-            return State(connection, self.tenant).get(kind, *parts)
+            return self._state(connection, as_of)[1].get(kind, *parts)
 
-    def records(self, kind: str | None = None) -> list[Record]:
+    def records(self, kind: str | None = None, *, as_of: AsOf | None = None) -> list[Record]:
         """The records of a kind, or all, by container and position."""
         with self.database.read() as connection:
-            state = State(connection, self.tenant)
+            state = self._state(connection, as_of)[1]
             kinds = [kind] if kind is not None else list(RECORD_TYPES)
             return [record for name in kinds for record in state.records(name)]
 
@@ -117,30 +127,32 @@ class InventoryRepository:
             ),
         )
 
-    def inventory_json(self) -> tuple[Head, bytes]:
+    def inventory_json(self, *, as_of: AsOf | None = None) -> tuple[Head, bytes]:
         """All inventory as JSON text in the shapes it came in, and the revision it shows."""
         self.head()
         with self.database.read() as connection:
-            head = read_head(connection, self.tenant)
-            assert head is not None
-            return head, documents.inventory(State(connection, self.tenant))
+            head, state = self._state(connection, as_of)
+            return head, documents.inventory(state)
 
-    def document(self, key: str, device_id: str = "") -> Document | None:
+    def document(
+        self, key: str, device_id: str = "", *, as_of: AsOf | None = None
+    ) -> Document | None:
         """One localStorage document, or None."""
         with self.database.read() as connection:
-            return documents.read(State(connection, self.tenant), key, device_id)
+            return documents.read(self._state(connection, as_of)[1], key, device_id)
 
-    def dump(self, device_id: str | None = None) -> dict[str, Any]:
+    def dump(self, device_id: str | None = None, *, as_of: AsOf | None = None) -> dict[str, Any]:
         """Every stored document as a localStorage dump that a browser can load.
 
         Args:
             device_id: Whose preferences to include; None takes, for each key, those of
                 the device that wrote it last.
+            as_of: Show them as they were.
         """
-        head = self.head()
+        self.head()
         with self.database.read() as connection:
-            head = read_head(connection, self.tenant) or head
-            content = documents.dump(State(connection, self.tenant), device_id)
+            head, state = self._state(connection, as_of)
+            content = documents.dump(state, device_id)
         return {**content, "epoch": head.epoch, "revision": head.revision}
 
     def settings(self) -> dict[str, Json]:
@@ -178,6 +190,13 @@ class InventoryRepository:
         counts["revision"] = head.revision
         return counts
 
+    def _state(self, connection: Connection, as_of: AsOf | None) -> tuple[Head, State]:
+        if as_of is None:
+            head = read_head(connection, self.tenant) or Head("", 0, GENESIS)
+            return head, State(connection, self.tenant)
+        head = head_as_of(connection, self.tenant, as_of)
+        return head, state_as_of(connection, self.tenant, head.revision)
+
     # -- writing --------------------------------------------------------------------------
 
     def commit(
@@ -191,6 +210,7 @@ class InventoryRepository:
         request: str | bytes | None = None,
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
+        keep_empty: bool = False,
     ) -> Commit:
         """Apply operations in one transaction: all of them or none.
 
@@ -206,6 +226,8 @@ class InventoryRepository:
             expected_revision: Refuse unless the tenant is at this revision.
             receipt: JSON text to keep with the commit, or a function that writes it from
                 the new revision.
+            keep_empty: Make a commit even if nothing changed, because that it happened is
+                news: a count that found what was stored.
 
         Raises:
             RevisionConflict: The tenant or a record moved on.
@@ -232,7 +254,8 @@ class InventoryRepository:
                     # A named request is remembered even if it changed nothing, so that its
                     # repetition cannot undo a later change. An import that finds
                     # everything stored is the same at any time.
-                    if not changes and (idempotency_key is None or source == "import"):
+                    unnamed = idempotency_key is None or source == "import"
+                    if not changes and unnamed and not keep_empty:
                         return Commit(
                             head.revision, actor, source, note, now, head.hash, stored=False
                         )
@@ -264,7 +287,8 @@ class InventoryRepository:
                     )
                     self._write_records(connection, commit)
                     self._write_log(connection, commit, fingerprint, rows)
-                    return commit
+                self.database.committed(self.tenant, commit.revision)
+                return commit
             except TransactionRetry:
                 if attempt == _ATTEMPTS:
                     raise
@@ -388,11 +412,12 @@ class InventoryRepository:
             ),
             len(rows),
         )
-        connection.execute(
+        moved = (
             sa.update(tenants)
             .where(tenants.c.tenant_id == self.tenant)
             .values(revision=commit.revision, head_hash=commit.hash)
         )
+        connection.execute(self.database.announcing(moved, self.tenant, commit.revision))
 
     # -- the trail ------------------------------------------------------------------------
 
@@ -407,7 +432,7 @@ class InventoryRepository:
         Raises:
             InvalidInput: The cursor cannot be read.
         """
-        epoch, revision, prefix = _read_cursor(cursor)
+        epoch, revision, prefix = read_cursor(cursor)
         self.head()
         with self.database.read() as connection:
             head = read_head(connection, self.tenant)
@@ -420,6 +445,7 @@ class InventoryRepository:
                     )
                 )
                 known = stored is not None and stored.startswith(prefix)
+            known = known and revision >= forgotten_through(connection, self.tenant)
             if not known:
                 return ChangePage((), head.cursor, reset=True, has_more=False)
             found = self._commits(connection, revision, limit)
@@ -433,11 +459,16 @@ class InventoryRepository:
             has_more=last.revision < head.revision,
         )
 
-    def verify(self) -> VerificationReport:
-        """Walk the audit trail and compare it with what is stored."""
+    def verify(self, *, anchors: Sequence[str] = ()) -> VerificationReport:
+        """Walk the audit trail and compare it with what is stored.
+
+        Args:
+            anchors: What earlier reports gave as ``anchor``, kept outside the database; or
+                cursors. They find that newer commits were cut off.
+        """
         self.head()
         with self.database.read() as connection:
-            return audit.verify(connection, self.tenant)
+            return audit.verify(connection, self.tenant, anchors)
 
     def _commits(self, connection: Connection, since: int, limit: int) -> list[Commit]:
         rows = connection.execute(
@@ -486,7 +517,12 @@ def _fingerprint(request: str | bytes | None) -> str | None:
     return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
 
 
-def _read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
+def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
+    """Epoch, revision and beginning of the hash; a bare revision has only itself.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
     text = str(cursor)
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return None, int(text), ""

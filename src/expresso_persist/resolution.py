@@ -35,7 +35,7 @@ from expresso_persist.updates import (
     Update,
 )
 
-__all__ = ["resolve"]
+__all__ = ["ALLOCATED", "AVAILABLE", "TOTAL", "View", "resolve"]
 
 # Spellings of the stock numbers: the front end's, the seed's, the columns'.
 TOTAL = ("quantity", "total", "total_quantity")
@@ -51,7 +51,7 @@ def resolve(state: State, updates: Iterable[Update]) -> list[Operation]:
         ConflictRefused: A name means more than one record.
         InvalidInput: The update does not fit what is stored.
     """
-    view = _View(state)
+    view = View(state)
     operations: list[Operation] = []
     for update in updates:
         made = _resolve(view, update)
@@ -60,7 +60,7 @@ def resolve(state: State, updates: Iterable[Update]) -> list[Operation]:
     return operations
 
 
-def _resolve(view: _View, update: Update) -> list[Operation]:
+def _resolve(view: View, update: Update) -> list[Operation]:
     match update:
         case EventInventoryUpdate():
             return _event_inventory(view, update)
@@ -77,7 +77,7 @@ def _resolve(view: _View, update: Update) -> list[Operation]:
     raise InvalidInput(f"{type(update).__name__} is not an update that can be carried out.")
 
 
-class _View:
+class View:
     """The state, with the records that earlier updates of the batch put there."""
 
     def __init__(self, state: State) -> None:
@@ -156,7 +156,7 @@ def _put(record: Record, data: Json) -> Put:
     return Put(attrs.evolve(record, text=jsontext.dumps(data), raw=None))
 
 
-def _create(view: _View, key: RecordKey, data: Json, **siblings: str) -> Put:
+def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
     position = view.next_position(key.kind, **siblings)
     return Put(record_from(key, jsontext.dumps(data), position))
 
@@ -185,7 +185,7 @@ def _plain(value: float) -> Json:
     return jsontext.canonical_number(value)
 
 
-def _event_inventory(view: _View, update: EventInventoryUpdate) -> list[Operation]:
+def _event_inventory(view: View, update: EventInventoryUpdate) -> list[Operation]:
     root = view.root("event_inventory")
     record = view.item(
         "event_inventory", {"category": update.category}, update.item_id, update.item_name
@@ -224,7 +224,7 @@ def _object(data: Json, record: Record) -> dict[str, Json]:
     raise InvalidInput(f"{record.key} is not an object; its members cannot be set one by one.")
 
 
-def _event_stock(view: _View, update: EventStockUpdate) -> list[Operation]:
+def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
     root = view.root("event_stock")
     scope = {"category": update.category} if update.category is not None else {}
     record = view.item("event_stock", scope, update.item_id, update.item_name)
@@ -276,7 +276,7 @@ def _event_stock(view: _View, update: EventStockUpdate) -> list[Operation]:
 
 
 def _new_stock(
-    view: _View, update: EventStockUpdate, root: Node | None, total: Any, allocated: Any,
+    view: View, update: EventStockUpdate, root: Node | None, total: Any, allocated: Any,
     available: Any,
 ) -> Put:  # fmt: skip
     item_id = update.item_id or update.item_name
@@ -306,7 +306,7 @@ def _new_stock(
     return _create(view, key, data, **({} if flat else {"category": category}))
 
 
-def _station_config(view: _View, update: StationConfigUpdate) -> list[Operation]:
+def _station_config(view: View, update: StationConfigUpdate) -> list[Operation]:
     view.root("station_config")
     station = str(update.station_id)
     record = view.get("station_config", station)
@@ -316,13 +316,17 @@ def _station_config(view: _View, update: StationConfigUpdate) -> list[Operation]
     return [_create(view, StationConfig((station,), "null").key, data)]
 
 
-def _station_quantity(view: _View, update: StationQuantityUpdate) -> list[Operation]:
+def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operation]:
     root = view.root("station_quantity")
     station, quantity = str(update.station_id), _plain(update.quantity)
     scope = {"station_id": station}
     if update.category is not None:
         scope["category"] = update.category
     record = view.item("station_quantity", scope, update.item_id, update.item_name)
+    if record is None and update.category:
+        # In the seed's flat shape a station's items have no category.
+        scope["category"] = ""
+        record = view.item("station_quantity", scope, update.item_id, update.item_name)
     if record is not None:
         data = record.data
         if not isinstance(data, dict):
@@ -352,7 +356,7 @@ def _station_quantity(view: _View, update: StationQuantityUpdate) -> list[Operat
     ]
 
 
-def _setting(view: _View, update: SettingUpdate) -> list[Operation]:
+def _setting(view: View, update: SettingUpdate) -> list[Operation]:
     key = update.key
     if codec_for(key) is not None or view.get("document", key, "") is not None:
         raise InvalidInput(
@@ -374,7 +378,7 @@ _STATION_FIELDS = {
 _EVENT_FIELDS = {name: names for names in (TOTAL, ALLOCATED, AVAILABLE) for name in names}
 
 
-def _adjust(view: _View, update: AdjustRequest) -> list[Operation]:
+def _adjust(view: View, update: AdjustRequest) -> list[Operation]:
     category = {"category": update.category} if update.category is not None else {}
     item = update.item_id or update.item_name
     if update.station_id is None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.records import RECORD_TYPES, Head, Record, RecordKey
 from expresso_persist.tables import RECORD_TABLES, tenants
 
-__all__ = ["HEAD", "State", "read_head", "record_row"]
+__all__ = ["HEAD", "State", "forgotten_through", "read_head", "record_row"]
 
 _KEYS_PER_QUERY = 200
 
@@ -26,6 +26,12 @@ def read_head(connection: Connection, tenant: str) -> Head | None:
     """The tenant's epoch, revision and hash by primary key; None before its first use."""
     row = connection.execute(HEAD, {"tenant": tenant}).one_or_none()
     return Head(row.epoch, row.revision, row.head_hash) if row is not None else None
+
+
+def forgotten_through(connection: Connection, tenant: str) -> int:
+    """The last revision whose changes were forgotten; 0 when the history is whole."""
+    query = sa.select(tenants.c.forgotten_through).where(tenants.c.tenant_id == tenant)
+    return connection.scalar(query) or 0
 
 
 HEAD = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(

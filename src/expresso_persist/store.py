@@ -13,8 +13,10 @@ from expresso_persist import migrations
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.mirrors import mirrors_from_environment
 from expresso_persist.database import Database
+from expresso_persist.feed import Feed
+from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.inventory import Inventory
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
 
@@ -77,9 +79,9 @@ class Store:
         return self.database.url
 
     @cached_property
-    def inventory(self) -> InventoryRepository:
+    def inventory(self) -> Inventory:
         """The data."""
-        return InventoryRepository(self.database, self.tenant)
+        return Inventory(self.database, self.tenant)
 
     @cached_property
     def importer(self) -> LocalStorageImporter:
@@ -91,6 +93,11 @@ class Store:
         """Makes and restores backups; assign a manager of your own for other settings."""
         return BackupManager(self.database, self.inventory, mirrors=mirrors_from_environment())
 
+    @cached_property
+    def feed(self) -> Feed:
+        """Tells of new commits."""
+        return Feed(self.inventory)
+
     def init(self, dry_run: bool = False) -> list[str]:
         """Create or update the tables; say what was (or would be) done, a sentence each."""
         return migrations.upgrade(self.database, dry_run=dry_run)
@@ -100,6 +107,7 @@ class Store:
         manager = self.__dict__.get("backups")
         if manager is not None:
             manager.stop()
+        close_hub(self.database)
         self.database.close()
 
     def __enter__(self) -> Self:

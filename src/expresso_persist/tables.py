@@ -169,6 +169,8 @@ tenants: Table = Table(
     Column("head_hash", Text, nullable=False),
     Column("epoch", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # Up to here, old changes were dropped on purpose; what stayed is in a commit's digest.
+    Column("forgotten_through", BigInteger, nullable=False, server_default="0"),
 )
 
 commits: Table = Table(

@@ -9,7 +9,7 @@ nothing else; members that the library does not know are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -31,6 +31,7 @@ __all__ = [
     "StationConfigUpdate",
     "StationQuantityUpdate",
     "Update",
+    "read_as",
     "read_update",
     "update_operations",
 ]
@@ -41,6 +42,8 @@ Quantity: TypeAlias = (
     Annotated[int, Meta(ge=-int(MAX_QUANTITY), le=int(MAX_QUANTITY))]
     | Annotated[float, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
 )
+
+U = TypeVar("U", bound="Update")
 
 
 @attrs.frozen(kw_only=True)
@@ -156,6 +159,27 @@ def read_update(kind: str, data: Any, path: str = "") -> Update:
             f"There is no update of type {kind[:50]!r}; use one of {', '.join(UPDATE_TYPES)}.",
             problems=[Problem(_join(path, "type"), f"one of {', '.join(UPDATE_TYPES)}")],
         )
+    update = read_as(cls, data, path)
+    if getattr(update, "item_name", "") is None and getattr(update, "item_id", "") is None:
+        place = _join(path, "item_name")
+        raise InvalidInput(
+            f"{place}: name the item, by item_name or item_id.",
+            problems=[Problem(place, "item_name or item_id is required")],
+        )
+    return update
+
+
+def read_as(cls: type[U], data: Any, path: str = "") -> U:
+    """Validate one request of a class; members that it does not know become ``extra``.
+
+    Args:
+        cls: What it is.
+        data: The JSON value.
+        path: Where it stands in the request.
+
+    Raises:
+        InvalidInput: It does not have the expected form, or holds a secret.
+    """
     if not isinstance(data, dict):
         raise InvalidInput(
             f"{path or 'The request'} is not an object.", problems=[Problem(path, "an object")]
@@ -171,18 +195,16 @@ def read_update(kind: str, data: Any, path: str = "") -> Update:
         raise InvalidInput(
             f"{place or 'The request'}: {message}.", problems=[Problem(place, message)]
         ) from None
-    if getattr(update, "item_name", "") is None and getattr(update, "item_id", "") is None:
-        place = _join(path, "item_name")
-        raise InvalidInput(
-            f"{place}: name the item, by item_name or item_id.",
-            problems=[Problem(place, "item_name or item_id is required")],
-        )
     _refuse_secrets(update, extra, path)
     return attrs.evolve(update, extra=extra)
 
 
+_TOLD = ("note", "reason")  # free text that goes into the audit trail
+
+
 def _refuse_secrets(update: Update, extra: Mapping[str, Json], path: str) -> None:
-    found = list(secrets.scan(dict(extra)).removed)
+    told = {name: getattr(update, name) for name in _TOLD if hasattr(update, name)}
+    found = list(secrets.scan({**extra, **told}).removed)
     if isinstance(update, StationConfigUpdate):
         found += [f"config_data.{p}" for p in secrets.scan(update.config_data).removed]
     elif isinstance(update, SettingUpdate):

@@ -391,6 +391,7 @@ def test_errors_are_logged_in_one_line_and_do_not_end_it(
 
     monkeypatch.setattr(type(backups._writer), "read", sometimes)
     with caplog.at_level(logging.WARNING), backups:
+        backups.start()
         wait_for(lambda: len(caplog.records) >= 2)
         assert backups.status()["last_error"] == "It is down."
         broken = False

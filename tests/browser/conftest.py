@@ -22,7 +22,7 @@ import expresso_persist
 from ci import missing
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Request, Response
+    from playwright.sync_api import Browser, BrowserContext, Page, Request, Response
 
 TESTS = Path(__file__).resolve().parents[1]
 WEB = Path(expresso_persist.__file__).parent / "web"
@@ -34,7 +34,9 @@ _START_SECONDS = 60
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and "page" in getattr(item, "fixturenames", ()):
+        if here in item.path.parents and {"page", "context", "browser"} & {
+            *getattr(item, "fixturenames", ())
+        }:
             item.add_marker(pytest.mark.browser)
 
 
@@ -194,6 +196,14 @@ class MigrationPage:
         )
 
 
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser profile of its own, for tests with several tabs."""
+    opened = browser.new_context()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=["fastapi", "flask"])
 def adapter(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -206,6 +216,12 @@ def live_server(adapter: str, database_url: str, tmp_path: Path) -> Iterator[Liv
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_server() -> Callable[[str, str, Path], LiveServer]:
+    """A server that the test starts and stops itself."""
+    return LiveServer
 
 
 @pytest.fixture

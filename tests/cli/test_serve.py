@@ -24,7 +24,8 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.demo import demo_dump
-from server import Server
+from live import Stream
+from server import TOKEN, Server
 
 COMMAND = [sys.executable, "-m", "expresso_persist", "serve"]
 BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))
@@ -104,6 +105,18 @@ def test_a_request_in_flight_is_finished_before_the_server_stops(serve, adapter:
     assert server.stop(signal.SIGTERM) == 0
     thread.join(30)
     assert answers == [200]
+
+
+def test_open_streams_are_ended_before_the_server_stops(serve, adapter: str) -> None:
+    server = serve("--adapter", adapter, "--no-backups")
+    server.wait_until_ready()
+    port = int(server.url.rpartition(":")[2])
+    stream = Stream(port, "/api/inventory/stream?since=now", token=TOKEN)
+    frames = stream.frames()
+    assert next(frames).id
+    assert server.stop(signal.SIGTERM) == 0
+    assert list(frames) == []  # ended, not broken off
+    stream.cut()
 
 
 def test_a_server_killed_during_an_import_leaves_the_old_state_or_the_new(

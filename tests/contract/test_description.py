@@ -61,6 +61,8 @@ def test_the_description_is_true(served: Any) -> None:
     operations = [result.ok() for result in served.get_all_operations()]
     assert len(operations) == len(ENDPOINTS) - 1  # it does not describe itself
     for operation in operations:
+        if operation.path == "/api/inventory/stream":
+            continue  # its answer has no end; tests/feed reads it
 
         @hypothesis.given(case=operation.as_strategy())
         @hypothesis.settings(

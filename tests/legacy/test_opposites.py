@@ -278,6 +278,15 @@ def test_a_partial_update_leaves_the_rest(client: Client) -> None:
     assert stock == {"category": "milk", "total": 12, "allocated": 4, "available": 6, "unit": "l"}
 
 
+def test_an_allotment_in_the_flat_shape_is_found_with_its_category(client: Client) -> None:
+    """No second record of the item beside the first, which nobody could tell apart."""
+    client("POST", IMPORT, {"station_inventory_quantities": {"1": {"Oat milk": 4}}})
+    update = {"station_id": 1, "item_name": "Oat milk", "category": "milk", "quantity": 6}
+    assert client("POST", QUANTITY, update).status == 200
+    data = client("GET", "/api/inventory/get-all").json["data"]
+    assert data["station_inventory_quantities"] == {"1": {"Oat milk": 6}}
+
+
 def test_its_own_clients_spelling_is_understood(client: Client) -> None:
     body = {"item_name": "Oat", "category": "milk", "total": 5, "allocated": 1, "available": 4}
     assert client("POST", STOCK, body).status == 200

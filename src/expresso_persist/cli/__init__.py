@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from expresso_persist.cli import archives, backups, data, serve
+from expresso_persist.cli import archives, backups, data, past, serve
 from expresso_persist.cli.base import HOST_STORE, Verbs
 from expresso_persist.store import Store
 
@@ -22,6 +22,8 @@ _VERBS: tuple[click.Command, ...] = (
     data.export,
     data.status,
     data.verify,
+    past.history,
+    past.undo,
     backups.backup,
 )
 for _archive in (archives.export, archives.import_):
@@ -53,7 +55,7 @@ def host_group(store: Callable[[], Store], name: str = "expresso") -> click.Grou
     @click.group(name, cls=Verbs)
     @click.pass_context
     def group(ctx: click.Context) -> None:
-        """Look after the event's data: init, import, export, status, verify, backup."""
+        """Look after the event's data: init, import, verify, history, undo, backup."""
         ctx.meta[HOST_STORE] = store
 
     for verb in _VERBS:  # no `serve`: the host is the server

@@ -160,20 +160,33 @@ def status(target: Target, terminal: Terminal) -> None:
 
 
 @click.command(short_help="Walk the audit trail.")
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    metavar="REV.HASH",
+    help="What an earlier run printed; finds that newer commits were cut off.",
+)
 @verb
-def verify(target: Target, terminal: Terminal) -> None:
+def verify(target: Target, terminal: Terminal, anchors: tuple[str, ...]) -> None:
     """Walk the audit trail: is every change accounted for, and does it lead to the data?
 
     Exit code 1: it found something.
     """
     with target.open() as store, terminal.working("Verifying"):
-        report = store.inventory.verify()
-    data = {"ok": report.ok, "commits": report.commits, "problems": list(report.problems)}
+        report = store.inventory.verify(anchors=anchors)
+    data = {
+        "ok": report.ok,
+        "commits": report.commits,
+        "problems": list(report.problems),
+        "anchor": report.anchor,
+    }
     verdict = "all is well" if report.ok else _counted(len(report.problems), "problem")
     terminal.result(
         data,
         *(plain(problem) for problem in report.problems),
         f"Verified {_counted(report.commits, 'commit')}: {verdict}.",
+        *([f"Anchor, to keep elsewhere: {report.anchor}"] if report.ok else []),
     )
     if not report.ok:
         click.get_current_context().exit(1)

@@ -17,6 +17,7 @@ import click
 from expresso_persist.cli.base import Target, Terminal, invocation, plain, verb
 from expresso_persist.demo import load_demo
 from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.feed.hub import close_hub
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 PAGE = "/static/localStorage-to-database-migration.html"
+_THREADS = 40
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -94,7 +96,7 @@ def serve(
             "demo": told,
         }
         terminal.result(data, *_lines(data, host, named=target.database is not None))
-        _RUNNERS[framework](app, listener)
+        _RUNNERS[framework](app, listener, lambda: close_hub(store.database))
         terminal.note("Stopped.")
 
 
@@ -114,9 +116,13 @@ def _adapter(wanted: str | None) -> tuple[str, ModuleType]:
 
 
 def _application(framework: str, module: ModuleType, store: Store, tokens: OneTimeTokens) -> Any:
+    from expresso_persist.http.live import LiveSettings
+
     package = importlib.import_module(framework)
     app = package.FastAPI() if framework == "fastapi" else package.Flask("expresso_persist")
-    module.register_routes(app, store, one_time_tokens=tokens)
+    # Under waitress each connection that stays keeps a thread, and some are left for the rest.
+    live = LiveSettings(connections=_THREADS - 8) if framework == "flask" else None
+    module.register_routes(app, store, one_time_tokens=tokens, live=live)
     return app
 
 
@@ -178,7 +184,7 @@ def _lines(data: dict[str, Any], host: str, *, named: bool) -> list[str]:
     return lines
 
 
-def _uvicorn(app: Any, listener: socket.socket) -> None:
+def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None]) -> None:
     uvicorn = importlib.import_module("uvicorn")
     config = uvicorn.Config(
         app,
@@ -191,6 +197,13 @@ def _uvicorn(app: Any, listener: socket.socket) -> None:
     # uvicorn shuts down on SIGTERM and SIGINT, then raises the signal once more for whoever
     # started it. That is us, and a stop that was asked for is no failure.
     server = uvicorn.Server(config)
+    shut_down = server.shutdown
+
+    async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+        end_streams()  # they would go on until the grace time is over
+        await shut_down(sockets=sockets)
+
+    server.shutdown = shutdown
 
     def stop() -> None:
         server.should_exit = True  # also when it comes before uvicorn listens to signals
@@ -199,18 +212,19 @@ def _uvicorn(app: Any, listener: socket.socket) -> None:
     server.run(sockets=[listener])
 
 
-def _waitress(app: Any, listener: socket.socket) -> None:
+def _waitress(app: Any, listener: socket.socket, end_streams: Callable[[], None]) -> None:
     waitress = importlib.import_module("waitress")
 
     def stop() -> None:
+        end_streams()
         raise KeyboardInterrupt  # waitress finishes its requests, then returns
 
-    server = waitress.create_server(app, sockets=[listener], threads=8, ident=None)
+    server = waitress.create_server(app, sockets=[listener], threads=_THREADS, ident=None)
     _on_stop_signals(stop)
     server.run()
 
 
-_RUNNERS: dict[str, Callable[[Any, socket.socket], None]] = {
+_RUNNERS: dict[str, Callable[[Any, socket.socket, Callable[[], None]], None]] = {
     "fastapi": _uvicorn,
     "flask": _waitress,
 }

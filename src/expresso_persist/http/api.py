@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import secrets
@@ -19,6 +20,7 @@ from expresso_persist.errors import (
     Forbidden,
     MalformedJson,
     PayloadTooLarge,
+    TooManyStreams,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -32,6 +34,7 @@ from expresso_persist.http.auth import (
 )
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints import Endpoint
+from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.store import Store
 
@@ -40,6 +43,8 @@ __all__ = ["Api"]
 logger: logging.Logger = logging.getLogger("expresso_persist.http")
 _ANYONE = Actor("anonymous", Permission.NONE)
 _KEPT_BODIES = 32
+CONNECTIONS = 1_000
+"""How many connections may stay open where they cost no thread."""
 
 
 class Api:
@@ -57,6 +62,7 @@ class Api:
         authorize: Authorize | None = None,
         tenant: Callable[[Request], str] | None = None,
         one_time_tokens: OneTimeTokens | None = None,
+        live: LiveSettings | None = None,
     ) -> None:
         """Serve ``store``.
 
@@ -66,10 +72,15 @@ class Api:
             authorize: Tells who is asking; None for nobody known.
             tenant: Tells whose data a request is about; the store's tenant when left out.
             one_time_tokens: Links of ``serve`` that can be exchanged for a session.
+            live: What may stay connected.
         """
         self.store = store
         self.prefix: str = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self.one_time_tokens = one_time_tokens
+        self.live: LiveSettings = live or LiveSettings()
+        limit = self.live.connections
+        self.no_socket: str | None = None  # why there are no WebSockets, if an adapter knows
+        self.slots: Slots = Slots(CONNECTIONS if limit is None else limit)
         self._tenant = tenant
         ways: list[Authorize] = [authorize] if authorize is not None else []
         if authorize is None:
@@ -102,17 +113,25 @@ class Api:
         return self._failure(PayloadTooLarge(f"The body is larger than {limit} MiB."))
 
     def handle(self, endpoint: Endpoint, request: Request) -> Response:
-        """Answer a request; errors become responses, never exceptions."""
+        """Answer a request; errors become responses, never exceptions.
+
+        It may take as long as the client is willing to wait; see :meth:`begin`.
+        """
+        response = self.begin(endpoint, request)
+        while response.later is not None:
+            with contextlib.closing(response.later) as later:
+                later.wait()
+            response = self.resume(endpoint, request, later)
+        return response
+
+    def begin(self, endpoint: Endpoint, request: Request) -> Response:
+        """Answer a request at once; the answer may hold a place to wait for a better one."""
         try:
-            actor = self._actor(endpoint, request)
+            call = self.admit(endpoint, request)
             _check_body(endpoint, request)
-            store = self.store
-            tenant = actor.tenant or (self._tenant(request) if self._tenant else None)
-            if tenant is not None and tenant != store.tenant:
-                store = store.for_tenant(tenant)
-            response = endpoint.handler(Call(self, request, actor, store))
+            response = endpoint.handler(call)
         except ExpressoPersistError as error:
-            if error.status >= 500:
+            if error.status >= 500 and not isinstance(error, TooManyStreams):
                 # No traceback: it would carry SQL and paths into the log.
                 logger.error("%s answered %s: %s", endpoint.name, error.status, error.code)  # noqa: TRY400
             return self._failure(error)
@@ -123,6 +142,38 @@ class Api:
                 ExpressoPersistError(f"Something went wrong on the server (reference {name}).")
             )
         return attrs.evolve(response, headers={**_headers(), **response.headers})
+
+    def resume(self, endpoint: Endpoint, request: Request, later: Later) -> Response:
+        """Answer again after waiting: whoever asks is asked for once more as well."""
+        rest = {"since": later.cursor, "wait": f"{max(0.0, later.rest()):.3f}"}
+        return self.begin(endpoint, attrs.evolve(request, query={**request.query, **rest}))
+
+    def admit(self, endpoint: Endpoint, request: Request) -> Call:
+        """Find out who asks, and for whose data.
+
+        Raises:
+            Unauthorized: Nobody known asks.
+            Forbidden: Somebody known may not.
+        """
+        actor = self._actor(endpoint, request)
+        store = self.store
+        tenant = actor.tenant or (self._tenant(request) if self._tenant else None)
+        if tenant is not None and tenant != store.tenant:
+            store = store.for_tenant(tenant)
+        return Call(self, request, actor, store, endpoint)
+
+    def still_allowed(self, call: Call) -> bool:
+        """Whether the same request would be let in now, to the same tenant's data."""
+
+        def ask() -> bool:
+            try:
+                now = self.admit(call.endpoint, call.request)
+            except (Unauthorized, Forbidden):
+                return False
+            return now.store.tenant == call.store.tenant
+
+        again = call.request.again
+        return ask() if again is None else bool(again(ask))
 
     def _actor(self, endpoint: Endpoint, request: Request) -> Actor:
         if endpoint.permission is Permission.NONE:

@@ -14,6 +14,7 @@ from expresso_persist.store import Store
 
 if TYPE_CHECKING:
     from expresso_persist.http.api import Api
+    from expresso_persist.http.endpoints import Endpoint
 
 __all__ = ["Call"]
 
@@ -26,6 +27,7 @@ class Call:
     request: Request
     actor: Actor
     store: Store
+    endpoint: Endpoint
 
     def body(self) -> dict[str, Any]:
         """The body as an object; an empty body is an empty object where that is allowed.

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 import attrs
 
 from expresso_persist.backups import ArchiveLimits
-from expresso_persist.http import handlers
+from expresso_persist.http import handlers, stock
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
 from expresso_persist.http.messages import Response
-from expresso_persist.updates import UPDATE_TYPES
+from expresso_persist.movements import MOVEMENT_TYPES, AdjustMovement
+from expresso_persist.updates import UPDATE_TYPES, AdjustRequest
 
 __all__ = ["ENDPOINTS", "Endpoint"]
 
@@ -34,13 +35,15 @@ class Endpoint:
         handler: What answers.
         summary: A sentence for people.
         query: Query parameters and what they mean.
-        body: JSON Schema of the request's body, or an attrs class; None without a body.
+        body: JSON Schema of the request's body, an attrs class, or a tuple of the classes it
+            may be; None without a body.
         body_limit: Bytes that the body may have.
         body_required: Whether an empty body is refused.
         takes: Media types of the body.
         streams: The body is a file that the handler reads as it arrives, so that nobody is
             let in with more than the permission to ask.
         gives: Media type of the answer.
+        stays: The answer may take as long as the client is willing to wait.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Endpoint:
     takes: tuple[str, ...] = ("application/json",)
     streams: bool = False
     gives: str = "application/json"
+    stays: bool = False
 
 
 _OBJECT = {"type": "object"}
@@ -146,6 +150,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "get_all", "GET", "/api/inventory/get-all", _READ, handlers.inventory,
         "All inventory, each document in the shape it came in.",
+        query={"as_of": "a revision, or an ISO 8601 time with its offset: as it was then"},
     ),
     Endpoint(
         "stats", "GET", "/api/inventory/stats", _READ, handlers.stats, "Counts per kind.",
@@ -153,7 +158,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "changes", "GET", "/api/inventory/changes", _READ, handlers.changes,
         "Commits after a cursor, oldest first.",
-        query={"since": "a revision or the cursor of an earlier answer", "limit": "1 to 1000"},
+        query={
+            "since": "a revision, the cursor of an earlier answer, or now",
+            "limit": "1 to 1000",
+            "wait": "seconds to wait for something after the cursor, 0 to 55",
+        },
+        stays=True,
+    ),
+    Endpoint(
+        "stream", "GET", "/api/inventory/stream", _READ, handlers.stream,
+        "Commits after a cursor as they come, as server-sent events.",
+        query={"since": "a revision, a cursor, or now; Last-Event-ID goes before it"},
+        gives="text/event-stream", stays=True,
+    ),
+    Endpoint(
+        "ws", "GET", "/api/inventory/ws", _READ, handlers.socket,
+        "The same over a WebSocket.", stays=True,
     ),
     Endpoint(
         "get_settings", "GET", "/api/inventory/settings", _READ, handlers.settings,
@@ -170,7 +190,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ("station_config", "/api/inventory/station-config/update", "Configure a station."),
             ("station_quantity", "/api/inventory/station-quantity/update", "Allot a quantity."),
             ("setting", "/api/inventory/settings/update", "Update a setting."),
-            ("adjust", "/api/inventory/adjust", "Add to a number, whatever it is by then."),
         )
     ),
     Endpoint(
@@ -194,5 +213,37 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             },
             "required": ["updates"],
         },
+    ),
+    Endpoint(
+        "update_adjust", "POST", "/api/inventory/adjust", _WRITE, stock.adjust,
+        "Add to a stock or to any other number, whatever it is by then.",
+        body=(AdjustMovement, AdjustRequest),
+    ),
+    *(
+        Endpoint(
+            kind, "POST", f"/api/inventory/{kind}", _WRITE, stock.mover(kind), summary,
+            body=MOVEMENT_TYPES[kind],
+        )
+        for kind, summary in (
+            ("count", "Set a stock to what was counted; the difference is kept."),
+            ("transfer", "Carry stock from one place to another."),
+            ("waste", "Take stock off that is gone, with the reason."),
+        )
+    ),
+    Endpoint(
+        "history", "GET", "/api/inventory/history", _READ, stock.history,
+        "Who did what to a record or a station, newest first.",
+        query={
+            "kind": "kind of the record",
+            "key": "key of the record, a JSON list of texts",
+            "station_id": "a station, instead of a record",
+            "before": "only commits before this revision",
+            "limit": "1 to 1000",
+        },
+    ),
+    Endpoint(
+        "undo", "POST", "/api/inventory/undo", _WRITE, stock.undo,
+        "Take a commit back; one of an import or a restore needs an administrator.",
+        body=stock.UndoRequest,
     ),
 )  # fmt: skip

@@ -13,9 +13,18 @@ import attrs
 import msgspec
 
 from expresso_persist.changelog import commit_to_json
-from expresso_persist.errors import InvalidInput, NotFound, PayloadTooLarge, Problem
+from expresso_persist.errors import (
+    InvalidInput,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    UpgradeRequired,
+)
 from expresso_persist.http.call import Call
+from expresso_persist.http.live import SSE, Listening, waiting
 from expresso_persist.http.messages import Response
+from expresso_persist.http.streams import FIRST, EventStream
+from expresso_persist.past import AsOf, read_as_of
 from expresso_persist.records import Commit, Operation
 from expresso_persist.state import State
 from expresso_persist.updates import Update, read_update, update_operations
@@ -38,13 +47,16 @@ __all__ = [
     "restore_backup",
     "session",
     "settings",
+    "socket",
     "stats",
+    "stream",
     "success",
     "updater",
     "verify_backup",
 ]
 
 MAX_BATCH = 1_000
+MAX_WAIT = 55  # proxies end what is silent for a minute
 _IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
 
@@ -137,11 +149,14 @@ def import_local_storage(call: Call) -> Response:
 
 def inventory(call: Call) -> Response:
     """Give all inventory."""
+    as_of = call.request.query.get("as_of")
+    if as_of is not None:
+        return Response(200, _inventory(call, read_as_of(as_of))[1])
     return call.api.cached(call, "inventory", _inventory)
 
 
-def _inventory(call: Call) -> tuple[str, bytes]:
-    head, content = call.store.inventory.inventory_json()
+def _inventory(call: Call, as_of: AsOf | None = None) -> tuple[str, bytes]:
+    head, content = call.store.inventory.inventory_json(as_of=as_of)
     body = {
         "success": True,
         "message": "All inventory.",
@@ -170,19 +185,69 @@ def settings(call: Call) -> Response:
 
 
 def changes(call: Call) -> Response:
-    """Give a page of the change feed."""
+    """Give a page of the change feed, as soon as there is one."""
     query = call.request.query
     limit = query.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= 1000):
         raise InvalidInput("limit is 1 to 1000.", problems=[Problem("limit", "1 to 1000")])
-    page = call.store.inventory.changes(query.get("since", "0"), int(limit))
-    data = {
-        "commits": [commit_to_json(commit) for commit in page.commits],
-        "cursor": page.cursor,
-        "reset": page.reset,
-        "has_more": page.has_more,
+    feed, wait = call.store.feed, _seconds(query.get("wait"))
+    cursor = feed.start(query.get("since", "0"))
+    # Before the look, so that what comes after it is noticed.
+    later = waiting(call, cursor, wait) if wait else None
+    try:
+        page = call.store.inventory.changes(cursor, int(limit))
+        data = {
+            "commits": [commit_to_json(commit) for commit in page.commits],
+            "cursor": page.cursor,
+            "reset": page.reset,
+            "has_more": page.has_more,
+        }
+        if wait is not None:
+            data["waited"] = wait == 0 or later is not None
+        keep = later if not (page.commits or page.reset) else None
+        response = attrs.evolve(success("Changes.", data), later=keep)
+    except BaseException:
+        if later is not None:
+            later.close()
+        raise
+    if later is not None and keep is None:
+        later.close()
+    return response
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text) if text.isascii() and len(text) <= 10 else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_WAIT:
+        raise InvalidInput(
+            f"wait is 0 to {MAX_WAIT} seconds.", problems=[Problem("wait", f"0 to {MAX_WAIT}")]
+        )
+    return seconds
+
+
+def stream(call: Call) -> Response:
+    """Stream the change feed as server-sent events."""
+    headers = {
+        "Content-Type": "text/event-stream",
+        "Cache-Control": "no-store, no-transform",  # what compresses would hold it back
+        "X-Accel-Buffering": "no",
     }
-    return success("Changes.", data)
+    since = call.request.headers.get("last-event-id") or call.request.query.get("since", "0")
+    if call.request.method == "HEAD":
+        return Response(200, b"", headers)
+    listening = Listening(call, since, SSE)
+    # A client that begins now has nothing to come back with before the first commit.
+    mark = f"id: {listening.cursor}\n\n".encode() if since == "now" else b""
+    return Response(200, b"", headers, EventStream(listening, FIRST + mark))
+
+
+def socket(call: Call) -> Response:
+    """Say that this is for WebSockets, where the server opened none."""
+    raise UpgradeRequired(call.api.no_socket)
 
 
 def backup_status(call: Call) -> Response:

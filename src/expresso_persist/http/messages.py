@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from expresso_persist.http.live import Later
 
 __all__ = ["Request", "Response"]
 
@@ -23,6 +26,10 @@ class Request:
         path_params: What the path's placeholders matched.
         stream: The body of an endpoint that takes files, to be read as it arrives.
         native: The framework's own request, for an ``authorize`` hook of the host.
+        can_wait: Whether the server can keep the request open at all; one that has a single
+            thread cannot.
+        again: Runs a function as if the request came once more, for frameworks whose hooks
+            look at the current request instead of the one they are given.
     """
 
     method: str
@@ -33,6 +40,8 @@ class Request:
     path_params: Mapping[str, str] = attrs.field(factory=dict)
     stream: IO[bytes] | None = None
     native: Any = None
+    can_wait: bool = True
+    again: Callable[[Callable[[], Any]], Any] | None = None
 
 
 @attrs.frozen
@@ -45,9 +54,12 @@ class Response:
         headers: Headers besides those that every answer has.
         stream: Pieces of the body instead of ``body``; an adapter that stops early closes
             the iterator.
+        later: A place to wait for a better answer; whoever does not want to, or cannot,
+            closes it and gives this one.
     """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     stream: Iterator[bytes] | None = None
+    later: Later | None = None

@@ -16,13 +16,14 @@ __all__ = ["openapi_document"]
 def _schema(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
     if isinstance(endpoint.body, dict):
         return endpoint.body
-    (schema,), found = msgspec.json.schema_components(
-        [endpoint.body], ref_template="#/components/schemas/{name}"
+    forms = endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
+    schemas, found = msgspec.json.schema_components(
+        forms, ref_template="#/components/schemas/{name}"
     )
     for definition in found.values():
         definition.get("properties", {}).pop("extra", None)
     components.update(found)
-    return schema
+    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
 
 
 def openapi_document(prefix: str, version: str) -> dict[str, Any]:

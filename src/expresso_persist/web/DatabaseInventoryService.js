@@ -10,6 +10,15 @@
  * `JSON.stringify(JSON.parse(localStorage.getItem(key)))`. A failure is always thrown as an
  * {@link ExpressoPersistError}; nothing answers with an empty object instead.
  *
+ * From `initialize()` (or `start()`) on, reads come from a local copy that the server's feed
+ * keeps fresh, and writes go into an outbox that survives reloads and restarts. Before that,
+ * each call is a request. One file, so that a bundler or a host can take a copy of it:
+ *
+ * 1. {@link DatabaseInventoryService}, what applications call: at the end;
+ * 2. `Live`, the local copy and the outbox, in one of the open tabs for all;
+ * 3. `IndexedShelf`, `TextShelf`, `NoShelf`, what survives a reload;
+ * 4. `applyCommit` and `applyWrite`, what the feed and an unsent write do to the local copy.
+ *
  * Every read goes through `#read()` and every write through `#write()`.
  */
 
@@ -17,9 +26,60 @@
 /** @typedef {null | boolean | number | string | any[] | JsonObject} Json */
 /** @typedef {{path: string, message: string}} Problem one fault inside a request */
 /** @typedef {string | {item_id: string} | {item_name: string} | {id: string}} Item a name, or an id in an object */
-/** @typedef {{revision: number, message: string, data: any}} Written what a write answers */
+/** @typedef {{revision: number | null, message: string, data: any, pending?: true}} Written what a write answers; `pending`: not sent yet */
 /** @typedef {(url: string, init: RequestInit) => Promise<Response>} Fetch */
 /** @typedef {() => string | null | undefined | Promise<string | null | undefined>} GetToken */
+/** @typedef {(error: ExpressoPersistError) => string | null | undefined | void | Promise<string | null | undefined | void>} OnUnauthorized */
+
+/**
+ * @typedef {object} Commit what the feed tells
+ * @property {number} revision
+ * @property {string} actor
+ * @property {string} source
+ * @property {{kind: string, key: string[], before: any, after: any}[]} changes
+ */
+
+/**
+ * @typedef {object} Change
+ * @property {'feed' | 'write' | 'refused' | 'reset'} reason A commit of anybody; a write of this
+ *   browser; one that the server refused, so that its effect is gone from the reads; another
+ *   database in place of the old one.
+ * @property {Commit['changes'] | null} changes The records, where they are known; null for any.
+ * @property {number | null} revision Of the local copy.
+ */
+
+/**
+ * @typedef {object} Status
+ * @property {boolean} online The server answered when it was last asked.
+ * @property {number} pending Writes that the server does not have yet.
+ * @property {number} parked Writes that it refused.
+ * @property {number | null} oldestPendingAge Milliseconds.
+ * @property {number | null} lastServerAck When it last took a write, in milliseconds since 1970.
+ * @property {boolean} caughtUp The local copy is the server's state but for what is pending.
+ * @property {boolean} signInNeeded The server does not accept the token; nothing is lost.
+ * @property {'off' | 'stream' | 'long-poll' | 'poll'} feed
+ * @property {'indexeddb' | 'localstorage' | 'memory'} storage
+ * @property {boolean} durable Whether what is pending survives the page.
+ */
+
+/**
+ * @typedef {object} Parked a write that the server refused
+ * @property {string} id
+ * @property {string} path
+ * @property {any} body
+ * @property {number} at When it was made, in milliseconds since 1970.
+ * @property {{message: string, code: string, status: number, details: Problem[], data: any} | null} error
+ */
+
+/**
+ * @typedef {object} LiveSettings
+ * @property {number} retries
+ * @property {number} retryDelay
+ * @property {number} maxRetryDelay
+ * @property {number} patience
+ * @property {number} pollInterval
+ * @property {boolean} warnOnClose
+ */
 
 /**
  * @typedef {object} ServiceOptions
@@ -32,6 +92,15 @@
  * @property {number} [retryDelay] Milliseconds before the first repetition, then doubled. Default 400.
  * @property {number} [maxRetryDelay] Longest wait in milliseconds; a longer `Retry-After` is thrown. Default 10000.
  * @property {number} [timeout] Milliseconds to wait for one answer. Default 30000.
+ * @property {OnUnauthorized} [onUnauthorized] Called after a 401; gives another token, or lets
+ *   `getToken` be asked again. The request is then repeated once.
+ * @property {boolean} [live] Whether `initialize()` starts the outbox and the feed. Default true.
+ * @property {string} [user] Who is signed in, where several people share a browser: each has an
+ *   outbox and a local copy of their own.
+ * @property {number} [patience] Milliseconds until a write that is kept answers `pending`. Default 4000.
+ * @property {number} [pollInterval] Milliseconds between two looks where there is no feed. Default 3000.
+ * @property {boolean} [warnOnClose] Whether the browser asks before it closes a page with unsent
+ *   writes. Default true.
  */
 
 /**
@@ -56,6 +125,9 @@ const DEVICE_KEY = 'expresso_persist_device_id';
 const STATIC_PATH = '/static/expresso-persist/';
 const RETRIED_STATUSES = new Set([502, 503, 504]);
 const GET_ALL = '/api/inventory/get-all';
+const CHANGES = '/api/inventory/changes';
+const STREAM = '/api/inventory/stream';
+const OUTBOX_PREFIX = 'expresso_persist_outbox:';
 
 /** What the server, or the way to it, refused; `message` is a sentence for people. */
 export class ExpressoPersistError extends Error {
@@ -79,6 +151,8 @@ export class ExpressoPersistError extends Error {
     this.data = facts.data ?? null;
     /** @type {unknown} */
     this.cause = facts.cause;
+    /** @type {string | null} name of the refused write, for `retryParked()` and its like */
+    this.parked = null;
   }
 }
 
@@ -139,6 +213,16 @@ function itemReference(item) {
   return { item_id: 'item_id' in item ? item.item_id : item.id };
 }
 
+/** @param {Item} item @returns {string} its id or its name */
+function itemText(item) {
+  if (typeof item === 'string') return item;
+  if ('item_name' in item) return item.item_name;
+  return 'item_id' in item ? item.item_id : item.id;
+}
+
+/** @param {string | number | null | undefined} station @returns {string | null} null for the event's stock */
+const placeText = (station) => (station == null ? null : String(station));
+
 /** @param {string | null} header @returns {number | null} seconds */
 function retryAfterOf(header) {
   if (header === null) return null;
@@ -195,6 +279,1895 @@ async function envelopeOf(response) {
   );
 }
 
+/* ----- guessing what a write will do ------------------------------------------------ */
+
+// Spellings of the stock numbers: the front end's, the seed's, the columns'.
+const TOTAL = ['quantity', 'total', 'total_quantity'];
+const ALLOCATED = ['allocated', 'allocated_quantity'];
+const AVAILABLE = ['available', 'available_quantity'];
+const AMOUNT = ['amount'];
+/** @type {{[category: string]: string}} the front end's extras, in a station's live stock */
+const ALIASES = { extras: 'other', other: 'extras' };
+/** @type {{[type: string]: string}} element of a batch -> endpoint */
+const UPDATE_PATHS = {
+  event_inventory: '/api/inventory/event-inventory/update',
+  event_stock: '/api/inventory/event-stock/update',
+  station_config: '/api/inventory/station-config/update',
+  station_quantity: '/api/inventory/station-quantity/update',
+  setting: '/api/inventory/settings/update',
+  adjust: '/api/inventory/adjust',
+};
+
+/** @typedef {{holder: any, member: string}} Place where a value stands */
+
+/** @param {any} object @param {string} member @param {any} value also for `__proto__` */
+function setOwn(object, member, value) {
+  Object.defineProperty(object, member, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
+}
+
+/** @param {any} object @param {string} member @returns {any} the object in it, made if missing */
+function child(object, member) {
+  if (!isObject(own(object, member)) && !Array.isArray(own(object, member))) {
+    setOwn(object, member, {});
+  }
+  return object[member];
+}
+
+/** @param {any} a @param {any} b */
+const sameJson = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/** @param {number} a @param {number} b @returns {number} 0.1 + 0.2 is 0.3 */
+const plus = (a, b) => Number((a + b).toPrecision(15));
+
+/**
+ * @param {any} container the items of a category, as a list or by name
+ * @param {string[]} names ids, or names
+ * @returns {Place | null}
+ */
+function placeIn(container, names) {
+  for (const name of names) {
+    if (Array.isArray(container)) {
+      for (const member of ['id', 'name']) {
+        const index = container.findIndex((item) => own(item, member) === name);
+        if (index >= 0) return { holder: container, member: String(index) };
+      }
+    } else if (own(container, name) !== undefined) return { holder: container, member: name };
+  }
+  return null;
+}
+
+/** @param {any} data @param {string | null} category @param {string} item @returns {string[]} the item and its id */
+function namesOf(data, category, item) {
+  const offer = own(data, 'event_inventory') ?? {};
+  for (const known of category === null ? Object.keys(offer) : [category]) {
+    const list = own(offer, known);
+    const found = Array.isArray(list) ? list.find((entry) => own(entry, 'name') === item) : undefined;
+    if (typeof own(found, 'id') === 'string') return [item, found.id];
+  }
+  return [item];
+}
+
+/** @param {any} data @param {string | null} category @param {string[]} names @returns {Place | null} */
+function eventPlace(data, category, names) {
+  const levels = own(data, 'event_stock_levels') ?? {};
+  const nested = category === null ? Object.values(levels) : [own(levels, category)];
+  for (const container of nested) {
+    const found = isObject(container) ? placeIn(container, names) : null;
+    if (found !== null && (category !== null || isObject(found.holder[found.member]))) return found;
+  }
+  return placeIn(levels, names);
+}
+
+/** @param {any} data @param {string} station @param {string | null} category @param {string[]} names @returns {Place | null} */
+function livePlace(data, station, category, names) {
+  const stock = own(own(data, 'station_stock'), station) ?? {};
+  const categories =
+    category === null ? Object.keys(stock) : [category, ALIASES[category] ?? category];
+  for (const name of categories) {
+    const found = placeIn(own(stock, name) ?? {}, names);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** @param {any} data @param {string} station @param {string | null} category @param {string[]} names @returns {Place | null} */
+function allotmentPlace(data, station, category, names) {
+  const allotted = own(own(data, 'station_inventory_quantities'), station) ?? {};
+  const nested = category === null ? Object.values(allotted) : [own(allotted, category)];
+  for (const container of nested) {
+    const found = isObject(container) ? placeIn(container, names) : null;
+    if (found !== null) return found;
+  }
+  return placeIn(allotted, names);
+}
+
+/** @param {Place} place @param {string[]} names @returns {number} */
+function numberAt(place, names) {
+  const value = place.holder[place.member];
+  if (!isObject(value)) return Number(value) || 0;
+  return Number(value[names.find((name) => own(value, name) !== undefined) ?? '']) || 0;
+}
+
+/** @param {Place} place @param {string[]} names @param {number} number */
+function setNumber(place, names, number) {
+  const value = place.holder[place.member];
+  if (!isObject(value)) place.holder[place.member] = number;
+  else value[names.find((name) => own(value, name) !== undefined) ?? names[0] ?? ''] = number;
+}
+
+/** @param {Place} place @param {string[]} names @param {number} delta */
+function bump(place, names, delta) {
+  setNumber(place, names, plus(numberAt(place, names), delta));
+}
+
+/** @param {Place} place @param {string[]} names */
+const hasNumber = (place, names) =>
+  names.some((name) => own(place.holder[place.member], name) !== undefined);
+
+/** @param {any} data @param {string} station @param {string | null} category @param {string} item @param {any} value */
+function newAllotment(data, station, category, item, value) {
+  const allotted = child(child(data, 'station_inventory_quantities'), station);
+  if (category === null) setOwn(allotted, item, value);
+  else setOwn(child(allotted, category), item, { quantity: value });
+}
+
+/** @param {any} data @param {string} station @param {any} body @param {number} quantity of an item that is new there */
+function newStock(data, station, body, quantity) {
+  const stations = Object.values(own(data, 'station_inventory_quantities') ?? {});
+  const flat = stations.some((items) => Object.values(items).some((value) => !isObject(value)));
+  const names = namesOf(data, body.category, body.item);
+  newAllotment(data, station, flat ? null : body.category, names.at(-1) ?? body.item, quantity);
+}
+
+/** @param {any} body @param {string} member @returns {string | null} */
+const stationOf = (body, member) => (body[member] == null ? null : String(body[member]));
+
+/** @param {any} data @param {string | null} station @param {any} body @param {number} delta more owned, or less */
+function stockChange(data, station, body, delta) {
+  const names = namesOf(data, body.category, body.item);
+  if (station === null) {
+    const place = eventPlace(data, body.category, names);
+    if (place === null) return;
+    bump(place, TOTAL, delta);
+    if (hasNumber(place, AVAILABLE)) bump(place, AVAILABLE, delta);
+    return;
+  }
+  const live = livePlace(data, station, body.category, names);
+  const place = live ?? allotmentPlace(data, station, body.category, names);
+  if (place !== null) bump(place, live === null ? TOTAL : AMOUNT, delta);
+}
+
+/** @param {any} data @param {any} body */
+function stockCount(data, body) {
+  const station = stationOf(body, 'station_id');
+  const names = namesOf(data, body.category, body.item);
+  const live = station === null ? null : livePlace(data, station, body.category, names);
+  const place =
+    live ??
+    (station === null
+      ? eventPlace(data, body.category, names)
+      : allotmentPlace(data, station, body.category, names));
+  if (place !== null) {
+    const counted = body.quantity - numberAt(place, live === null ? TOTAL : AMOUNT);
+    stockChange(data, station, body, counted);
+  } else if (station !== null) {
+    newStock(data, station, body, body.quantity);
+  }
+}
+
+/** @param {any} data @param {string | null} station @param {any} body @param {number} delta carried there, or away */
+function stockHandover(data, station, body, delta) {
+  const names = namesOf(data, body.category, body.item);
+  if (station === null) {
+    const place = eventPlace(data, body.category, names);
+    if (place === null) return;
+    bump(place, ALLOCATED, -delta);
+    bump(place, AVAILABLE, delta);
+    return;
+  }
+  const live = livePlace(data, station, body.category, names);
+  if (live !== null) bump(live, AMOUNT, delta);
+  const allotment = allotmentPlace(data, station, body.category, names);
+  if (allotment !== null) bump(allotment, TOTAL, delta);
+  else if (delta > 0) newStock(data, station, body, delta);
+}
+
+/** @param {any} data @param {any} body the older form, which names a field */
+function numberChange(data, body) {
+  const station = stationOf(body, 'station_id');
+  const category = body.category ?? null;
+  const names = body.item_id != null ? [body.item_id] : namesOf(data, category, body.item_name);
+  if (station === null) {
+    const place = eventPlace(data, category, names);
+    const spellings =
+      [ALLOCATED, AVAILABLE].find((list) => list.includes(body.field)) ?? TOTAL;
+    if (place !== null) bump(place, spellings, body.delta);
+    return;
+  }
+  const field = body.field;
+  const live =
+    field === 'quantity' || field === 'allocated_from_stock'
+      ? null
+      : livePlace(data, station, category, names);
+  const place = live ?? (field === 'amount' ? null : allotmentPlace(data, station, category, names));
+  if (place !== null) bump(place, field ? [field] : live === null ? TOTAL : AMOUNT, body.delta);
+}
+
+/** @param {any} data @param {any} body */
+function offerChange(data, body) {
+  const { category, item_id, item_name, ...members } = body;
+  const offer = child(data, 'event_inventory');
+  const place = placeIn(own(offer, category) ?? {}, [item_id ?? item_name]);
+  const item = place === null ? undefined : place.holder[place.member];
+  if (place !== null && typeof item === 'boolean') place.holder[place.member] = members.enabled;
+  else if (isObject(item)) Object.assign(item, members);
+  else if (own(offer, category) === undefined ? Object.values(offer).some(Array.isArray) : Array.isArray(offer[category])) {
+    if (own(offer, category) === undefined) setOwn(offer, category, []);
+    const name = item_name ?? item_id;
+    offer[category].push({ id: item_id ?? name, name, enabled: true, category, ...members });
+  } else setOwn(child(offer, category), item_id ?? item_name, { enabled: true, ...members });
+}
+
+/** @param {any} data @param {any} body */
+function levelChange(data, body) {
+  const { category = null, item_id, item_name, ...members } = body;
+  const names = item_id != null ? [item_id] : namesOf(data, category, item_name);
+  let place = eventPlace(data, category, names);
+  if (place === null) {
+    const levels = child(data, 'event_stock_levels');
+    const holder = category === null ? levels : child(levels, category);
+    place = { holder, member: names.at(-1) ?? item_name };
+    setOwn(holder, place.member, { quantity: 0, allocated: 0, available: 0, unit: 'units' });
+  }
+  for (const [member, value] of Object.entries(members)) {
+    const names = [TOTAL, ALLOCATED, AVAILABLE].find((spellings) => spellings.includes(member));
+    if (names !== undefined) setNumber(place, names, Number(value));
+    else if (isObject(place.holder[place.member])) setOwn(place.holder[place.member], member, value);
+  }
+}
+
+/** @param {any} data @param {any} body */
+function allotmentChange(data, body) {
+  const station = String(body.station_id);
+  const category = body.category ?? null;
+  const names = body.item_id != null ? [body.item_id] : namesOf(data, category, body.item_name);
+  const place = allotmentPlace(data, station, category, names);
+  if (place !== null) setNumber(place, TOTAL, body.quantity);
+  else newAllotment(data, station, category, names.at(-1) ?? '', body.quantity);
+}
+
+/**
+ * Show a write in the local copy before the server has it. A guess: the server decides by
+ * its own rules what an item's name means, and its answer takes the guess's place.
+ * @param {any} data
+ * @param {string} path
+ * @param {any} body
+ */
+function applyWrite(data, path, body) {
+  switch (path) {
+    case '/api/inventory/event-inventory/update':
+      return offerChange(data, body);
+    case '/api/inventory/event-stock/update':
+      return levelChange(data, body);
+    case '/api/inventory/station-config/update':
+      return setOwn(child(data, 'station_inventory_configs'), String(body.station_id), body.config_data);
+    case '/api/inventory/station-quantity/update':
+      return allotmentChange(data, body);
+    case '/api/inventory/settings/update':
+      return setOwn(child(data, 'settings'), body.key, body.value);
+    case '/api/inventory/adjust':
+      return body.item === undefined
+        ? numberChange(data, body)
+        : stockChange(data, stationOf(body, 'station_id'), body, body.delta);
+    case '/api/inventory/waste':
+      return stockChange(data, stationOf(body, 'station_id'), body, -body.quantity);
+    case '/api/inventory/count':
+      return stockCount(data, body);
+    case '/api/inventory/transfer':
+      stockHandover(data, stationOf(body, 'from_station'), body, -body.quantity);
+      return stockHandover(data, stationOf(body, 'to_station'), body, body.quantity);
+    case '/api/inventory/batch-update':
+      for (const { type, data: update } of body.updates) {
+        applyWrite(data, UPDATE_PATHS[type] ?? '', update);
+      }
+      return undefined;
+    default:
+      return undefined;
+  }
+}
+
+/* ----- following the feed ----------------------------------------------------------- */
+
+/**
+ * @param {any} data
+ * @param {string} kind
+ * @param {string[]} key
+ * @returns {Place | null} where a record stands in the documents, if that is plain to see
+ */
+function placeOf(data, kind, [first = '', second = '', third = '']) {
+  switch (kind) {
+    case 'setting':
+      return { holder: own(data, 'settings'), member: first };
+    case 'station_config':
+      return { holder: own(data, 'station_inventory_configs'), member: first };
+    case 'event_inventory':
+      return recordIn(own(own(data, 'event_inventory'), first), second);
+    case 'event_stock':
+      return (
+        recordIn(own(own(data, 'event_stock_levels'), first), second) ??
+        recordIn(own(data, 'event_stock_levels'), second)
+      );
+    case 'station_quantity': {
+      const station = own(own(data, 'station_inventory_quantities'), first);
+      return (second === '' ? null : recordIn(own(station, second), third)) ?? recordIn(station, third);
+    }
+    case 'station_stock':
+      return recordIn(own(own(own(data, 'station_stock'), first), second), third);
+    default:
+      return null;
+  }
+}
+
+/** @param {any} container @param {string} id @returns {Place | null} */
+function recordIn(container, id) {
+  if (!Array.isArray(container)) {
+    return own(container, id) === undefined ? null : { holder: container, member: id };
+  }
+  const found = container.flatMap((item, index) => (own(item, 'id') === id ? [String(index)] : []));
+  return found.length === 1 ? { holder: container, member: found[0] ?? '' } : null;
+}
+
+/**
+ * Follow a commit in the local copy, if it only changes values that stand where they are
+ * expected and read as the commit found them; otherwise change nothing.
+ * @param {any} data
+ * @param {Commit} commit
+ * @returns {boolean} whether the copy is as it would be if it were read anew
+ */
+function applyCommit(data, commit) {
+  // Others, such as an import, may also change the order, which a commit does not tell.
+  if (commit.source !== 'api' && commit.source !== 'movement') return false;
+  /** @type {[Place, any][]} */
+  const edits = [];
+  for (const { kind, key, before, after } of commit.changes) {
+    if (before === null || after === null) return false;
+    const place = placeOf(data, kind, key);
+    if (place === null || !sameJson(own(place.holder, place.member), before)) return false;
+    edits.push([place, after]);
+  }
+  for (const [{ holder, member }, after] of edits) holder[member] = after;
+  return true;
+}
+
+/** Takes a stream of server-sent events apart. */
+class EventParser {
+  #rest = '';
+  /** @type {{event: string, id: string | null, data: string[]}} */
+  #next = { event: 'message', id: null, data: [] };
+  /** Milliseconds after which the server wants to be asked again. */
+  retry = 2000;
+
+  /** @param {string} text @returns {{event: string, id: string | null, data: any}[]} */
+  push(text) {
+    const events = [];
+    const lines = (this.#rest + text).split(/\r?\n/);
+    this.#rest = lines.pop() ?? '';
+    for (const line of lines) {
+      const colon = line.indexOf(':');
+      const field = colon < 0 ? line : line.slice(0, colon);
+      const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
+      if (line === '') {
+        const { event, id, data } = this.#next;
+        if (data.length > 0) events.push({ event, id, data: parsed(data.join('\n')) });
+        this.#next = { event: 'message', id: null, data: [] };
+      } else if (field === 'event') this.#next.event = value;
+      else if (field === 'id') this.#next.id = value;
+      else if (field === 'data') this.#next.data.push(value);
+      else if (field === 'retry' && /^\d+$/.test(value)) this.retry = Number(value);
+    }
+    return events;
+  }
+}
+
+/** @param {string} text @returns {any} */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ExpressoPersistError('The feed of the server arrived damaged.', {
+      code: 'network',
+      cause,
+    });
+  }
+}
+
+/* ----- what survives a reload -------------------------------------------------------- */
+
+/**
+ * What became of a write that was refused.
+ * @typedef {object} Refusal
+ * @property {string} message
+ * @property {string} code
+ * @property {number} status
+ * @property {Problem[]} details
+ * @property {any} data
+ */
+
+/**
+ * A write on its way.
+ * @typedef {object} Entry
+ * @property {string} scope Whose it is: server and user.
+ * @property {string} id
+ * @property {string} key Idempotency key, made when the write was.
+ * @property {string} path
+ * @property {string} body
+ * @property {number | null} ifMatch
+ * @property {number} at Milliseconds since 1970.
+ * @property {number} seq Place in the order of all tabs.
+ * @property {'queued' | 'parked' | 'acked'} state
+ * @property {Refusal | null} error
+ * @property {number | null} revision Of the commit, once the server has it.
+ */
+
+/**
+ * The local copy: what `get-all` answered, and everything that the feed told since.
+ * @typedef {object} Copy
+ * @property {any} data
+ * @property {string} cursor
+ * @property {string} epoch
+ * @property {number} revision
+ * @property {string | null} etag Only as long as the copy is what was read.
+ */
+
+/**
+ * Where entries and the copy survive the page.
+ * @typedef {object} Shelf
+ * @property {'indexeddb' | 'localstorage' | 'memory'} kind
+ * @property {(scope: string) => Promise<Entry[]>} entries
+ * @property {(entry: Entry) => Promise<number>} add Answers its place in the order.
+ * @property {(scope: string, id: string, edit: (entry: Entry) => Entry | null) => Promise<void>} edit
+ * @property {(scope: string) => Promise<any>} copy
+ * @property {(scope: string, copy: any, revision: number | null) => Promise<void>} keep Also
+ *   forgets entries that the server had by that revision.
+ * @property {(name: string, owner: string) => Promise<boolean>} lease Take or renew a turn.
+ */
+
+const DATABASE = 'expresso-persist';
+const LEASE = 6000;
+
+/** @param {IDBRequest<any>} request @returns {Promise<any>} */
+const answerOf = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+/** @param {any} lease @param {string} owner @param {number} now also when the clock went back */
+const isHeld = (lease, owner, now) =>
+  isObject(lease) && lease.owner !== owner && lease.until > now && lease.until <= now + 2 * LEASE;
+
+/** IndexedDB, shared by all tabs of the origin. @implements {Shelf} */
+class IndexedShelf {
+  kind = /** @type {const} */ ('indexeddb');
+  /** @type {Promise<IDBDatabase> | null} */ #database = null;
+
+  /** @returns {Promise<IDBDatabase>} */
+  #open() {
+    this.#database ??= new Promise((resolve, reject) => {
+      const request = indexedDB.open(DATABASE, 1);
+      const late = setTimeout(() => reject(new Error('IndexedDB does not answer.')), 5000);
+      request.onupgradeneeded = () => {
+        const outbox = request.result.createObjectStore('outbox', {
+          keyPath: 'seq',
+          autoIncrement: true,
+        });
+        outbox.createIndex('scope', 'scope');
+        outbox.createIndex('id', ['scope', 'id'], { unique: true });
+        request.result.createObjectStore('copies', { keyPath: 'scope' });
+        request.result.createObjectStore('leases', { keyPath: 'name' });
+      };
+      request.onerror = () => reject(request.error);
+      request.onsuccess = () => {
+        clearTimeout(late);
+        const database = request.result;
+        const forget = () => {
+          this.#database = null;
+          database.close();
+        };
+        database.onversionchange = forget;
+        database.onclose = forget; // the browser dropped it, as iPads do in the background
+        resolve(database);
+      };
+    });
+    this.#database.catch(() => (this.#database = null));
+    return this.#database;
+  }
+
+  /**
+   * @template T
+   * @param {string[]} stores
+   * @param {IDBTransactionMode} mode
+   * @param {(transaction: IDBTransaction) => Promise<T>} work waits for nothing but its requests
+   * @returns {Promise<T>} once it is on the disk
+   */
+  async #run(stores, mode, work) {
+    for (let again = true; ; again = false) {
+      const database = await this.#open();
+      try {
+        const transaction = database.transaction(stores, mode, { durability: 'strict' });
+        const stored = new Promise((resolve, reject) => {
+          transaction.oncomplete = resolve;
+          transaction.onabort = () => reject(transaction.error);
+        });
+        stored.catch(() => {});
+        const result = await work(transaction);
+        await stored;
+        return result;
+      } catch (error) {
+        const gone = error instanceof DOMException && error.name === 'InvalidStateError';
+        if (!gone || !again) throw error;
+        this.#database = null;
+      }
+    }
+  }
+
+  async ready() {
+    await this.#open();
+  }
+
+  /** @param {string} scope */
+  entries(scope) {
+    return this.#run(['outbox'], 'readonly', (transaction) =>
+      answerOf(transaction.objectStore('outbox').index('scope').getAll(scope)),
+    );
+  }
+
+  /** @param {Entry} entry */
+  async add({ seq: _, ...entry }) {
+    return Number(
+      await this.#run(['outbox'], 'readwrite', (transaction) =>
+        answerOf(transaction.objectStore('outbox').add(entry)),
+      ),
+    );
+  }
+
+  /** @param {string} scope @param {string} id @param {(entry: Entry) => Entry | null} edit */
+  edit(scope, id, edit) {
+    return this.#run(['outbox'], 'readwrite', async (transaction) => {
+      const outbox = transaction.objectStore('outbox');
+      const entry = await answerOf(outbox.index('id').get([scope, id]));
+      if (entry === undefined) return;
+      const edited = edit(entry);
+      await answerOf(edited === null ? outbox.delete(entry.seq) : outbox.put(edited));
+    });
+  }
+
+  /** @param {string} scope */
+  async copy(scope) {
+    const found = await this.#run(['copies'], 'readonly', (transaction) =>
+      answerOf(transaction.objectStore('copies').get(scope)),
+    );
+    return found?.copy ?? null;
+  }
+
+  /** @param {string} scope @param {any} copy @param {number | null} revision */
+  keep(scope, copy, revision) {
+    return this.#run(['copies', 'outbox'], 'readwrite', async (transaction) => {
+      const copies = transaction.objectStore('copies');
+      await answerOf(copy === null ? copies.delete(scope) : copies.put({ scope, copy }));
+      const outbox = transaction.objectStore('outbox');
+      for (const entry of await answerOf(outbox.index('scope').getAll(scope))) {
+        if (isDone(entry, revision)) await answerOf(outbox.delete(entry.seq));
+      }
+    });
+  }
+
+  /** @param {string} name @param {string} owner */
+  lease(name, owner) {
+    return this.#run(['leases'], 'readwrite', async (transaction) => {
+      const leases = transaction.objectStore('leases');
+      const now = Date.now();
+      if (isHeld(await answerOf(leases.get(name)), owner, now)) return false;
+      await answerOf(leases.put({ name, owner, until: now + LEASE }));
+      return true;
+    });
+  }
+}
+
+/** @param {Entry} entry @param {number | null} revision of a copy @returns {boolean} whether the copy has it */
+const isDone = (entry, revision) =>
+  entry.state === 'acked' && revision !== null && (entry.revision ?? 0) <= revision;
+
+/** localStorage, where IndexedDB is not to be had; only for what is not sent yet. @implements {Shelf} */
+class TextShelf {
+  kind = /** @type {const} */ ('localstorage');
+
+  ready() {
+    const probe = `${OUTBOX_PREFIX}probe`;
+    localStorage.setItem(probe, '1');
+    localStorage.removeItem(probe);
+  }
+
+  /** @param {string} scope */
+  async entries(scope) {
+    /** @type {Entry[]} */
+    const found = [];
+    for (let index = 0; index < localStorage.length; index += 1) {
+      const name = localStorage.key(index) ?? '';
+      if (!name.startsWith(`${OUTBOX_PREFIX}entry:`)) continue;
+      const entry = JSON.parse(localStorage.getItem(name) ?? 'null');
+      if (entry?.scope === scope) found.push(entry);
+    }
+    return found;
+  }
+
+  /** @param {Entry} entry */
+  async add(entry) {
+    const seqs = (await this.entries(entry.scope)).map((other) => other.seq);
+    const seq = Math.max(0, ...seqs) + 1;
+    localStorage.setItem(this.#name(entry.scope, entry.id), JSON.stringify({ ...entry, seq }));
+    return seq;
+  }
+
+  /** @param {string} scope @param {string} id @param {(entry: Entry) => Entry | null} edit */
+  async edit(scope, id, edit) {
+    const name = this.#name(scope, id);
+    const text = localStorage.getItem(name);
+    if (text === null) return;
+    const edited = edit(JSON.parse(text));
+    if (edited === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, JSON.stringify(edited));
+  }
+
+  async copy() {
+    return null;
+  }
+
+  /** @param {string} scope @param {any} _ @param {number | null} revision */
+  async keep(scope, _, revision) {
+    for (const entry of await this.entries(scope)) {
+      if (isDone(entry, revision)) localStorage.removeItem(this.#name(scope, entry.id));
+    }
+  }
+
+  /** @param {string} name @param {string} owner Two may hold it for a moment; see `Live`. */
+  async lease(name, owner) {
+    const place = `${OUTBOX_PREFIX}lease:${name}`;
+    const now = Date.now();
+    if (isHeld(JSON.parse(localStorage.getItem(place) ?? 'null'), owner, now)) return false;
+    localStorage.setItem(place, JSON.stringify({ owner, until: now + LEASE }));
+    await sleep(20);
+    return JSON.parse(localStorage.getItem(place) ?? 'null')?.owner === owner;
+  }
+
+  /** @param {string} scope @param {string} id */
+  #name(scope, id) {
+    return `${OUTBOX_PREFIX}entry:${scope}:${id}`;
+  }
+}
+
+/** Nothing survives the page. @implements {Shelf} */
+class NoShelf {
+  kind = /** @type {const} */ ('memory');
+  async entries() {
+    return [];
+  }
+  /** @returns {Promise<number>} */
+  async add() {
+    throw new Error('This browser keeps nothing.');
+  }
+  async edit() {}
+  async copy() {
+    return null;
+  }
+  async keep() {}
+  async lease() {
+    return true;
+  }
+}
+
+/** @returns {Promise<Shelf>} the best that this browser has */
+async function openShelf() {
+  for (const shelf of [new IndexedShelf(), new TextShelf()]) {
+    try {
+      await shelf.ready();
+      return shelf;
+    } catch {
+      // Private mode, a full disk, a policy: the next one.
+    }
+  }
+  return new NoShelf();
+}
+
+/** Something to wait for, with a time limit. */
+class Bell {
+  /** @type {Set<() => void>} */ #waiting = new Set();
+
+  ring() {
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
+  wait(milliseconds, signal) {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, milliseconds);
+      this.#waiting.add(wake);
+      signal.addEventListener('abort', wake);
+      if (signal.aborted) wake();
+    });
+  }
+}
+
+/* ----- live ------------------------------------------------------------------------- */
+
+const ALIVE = 2500;
+const SILENCE = 10_000;
+const STREAM_SILENCE = 45_000; // three signs of life
+const STREAM_STALE = 20_000;
+const FIRST_BYTE = 10_000;
+const NO_STREAM = 300_000;
+const LONG_POLL = 25;
+const HOLD = 1000;
+const GIVE_UP = 20;
+const LONGEST = 600; // seconds; whoever asks for a longer pause is asked again
+const UNSENT = { revision: null, data: null, pending: true };
+const UNSENT_MESSAGE = 'Kept on this device; it is sent as soon as the server can be reached.';
+
+/**
+ * The way to the server.
+ * @typedef {object} Door
+ * @property {(path: string, etag: string | null, signal: AbortSignal, timeout?: number) => Promise<any>} read One attempt.
+ * @property {(entry: Entry) => Promise<any>} send One attempt.
+ * @property {(path: string, signal: AbortSignal) => Promise<Response>} stream
+ */
+
+/**
+ * What a page can be told about itself and the server, by the tab that leads.
+ * @typedef {object} Link
+ * @property {boolean | null} online
+ * @property {boolean} caughtUp
+ * @property {Status['feed']} feed
+ * @property {boolean} signInNeeded
+ * @property {number | null} lastServerAck
+ */
+
+/**
+ * Keeps the local copy fresh and sends what is in the outbox, in one of the tabs for all.
+ *
+ * Which tab leads is a matter of courtesy, not of safety: when two send at the same time,
+ * the idempotency key made with the write lets the server apply it once.
+ */
+class Live {
+  /** @type {Door} */ #door;
+  /** @type {string} */ #scope;
+  /** @type {LiveSettings} */ #settings;
+  #me = randomKey();
+  #stop = new AbortController();
+  /** @type {Promise<void> | null} */ #starting = null;
+  /** @type {Shelf} */ #shelf = new NoShelf();
+  /** @type {BroadcastChannel | null} */ #channel = null;
+
+  /** @type {Map<string, Entry>} */ #entries = new Map();
+  /** @type {Set<string>} entries that are about to be stored */ #saving = new Set();
+  /** @type {Set<string>} entries that nothing but this page's memory holds */ #volatile = new Set();
+  /** @type {Set<string>} entries that this page made */ #mine = new Set();
+  /** @type {Set<string>} entries that are done with, lest an old message brings them back */ #settled = new Set();
+  /** @type {Map<string, {resolve: (answer: any) => void, reject: (error: any) => void, promise: Promise<any>}>} */
+  #outcomes = new Map();
+  /** @type {Promise<void> | null} the request that is underway, and what follows from it */
+  #sending = null;
+
+  /** @type {Copy | null} */ #copy = null;
+  /** @type {any} the copy with what is not sent yet, or null before it is asked for */ #view = null;
+  /** @type {Commit[]} told by the feed, waiting for the copy */ #later = [];
+  #wanted = 0;
+  /** @type {Promise<void> | null} */ #refetching = null;
+  /** @type {Promise<void>} the first answer of the server, or the lack of it */ #contact = Promise.resolve();
+  #contacted = false;
+  /** @type {unknown} */ #contactError = null;
+  /** @type {ReturnType<typeof setTimeout> | null} */ #keeping = null;
+
+  #leading = false;
+  #steal = false;
+  #leader = '';
+  #lastAlive = 0;
+  #leaderRevision = 0;
+  /** @type {AbortController | null} */ #lead = null;
+  /** @type {AbortController | null} */ #streaming = null;
+  #lastChunk = 0;
+  #sendBell = new Bell();
+  #feedBell = new Bell();
+  #signInBell = new Bell();
+  /** @type {Link} */
+  #link = { online: null, caughtUp: false, feed: 'off', signInNeeded: false, lastServerAck: null };
+
+  /** @type {Set<(change: Change) => void>} */ #changeListeners = new Set();
+  /** @type {Set<(status: Status) => void>} */ #statusListeners = new Set();
+  #toldStatus = '';
+  #warning = false;
+
+  /** @param {string} scope @param {Door} door @param {LiveSettings} settings */
+  constructor(scope, door, settings) {
+    this.#scope = scope;
+    this.#door = door;
+    this.#settings = settings;
+  }
+
+  get scope() {
+    return this.#scope;
+  }
+
+  /** @returns {Promise<void>} once entries and copy of an earlier visit are there */
+  start() {
+    this.#starting ??= this.#begin();
+    return this.#starting;
+  }
+
+  async #begin() {
+    this.#contact = this.#firstContact(
+      (async () => {
+        this.#shelf = await openShelf();
+        if (typeof BroadcastChannel === 'function') {
+          this.#channel = new BroadcastChannel(`expresso-persist ${this.#scope}`);
+          this.#channel.onmessage = ({ data }) => this.#heard(data);
+        }
+        await this.#loadEntries();
+        this.#copy ??= await this.#shelf.copy(this.#scope).catch(() => null);
+        this.#view = null;
+      })(),
+    );
+    await this.#loaded;
+    const { signal } = this.#stop;
+    const listen = (/** @type {any} */ target, /** @type {string} */ name, /** @type {() => void} */ act) =>
+      target?.addEventListener?.(name, act, { signal });
+    listen(globalThis, 'online', () => this.#wake());
+    listen(globalThis, 'offline', () => this.#offline());
+    listen(globalThis, 'pageshow', () => this.#wake());
+    listen(globalThis.document, 'visibilitychange', () => {
+      if (globalThis.document.visibilityState === 'visible') this.#wake();
+    });
+    void this.#leadership();
+    this.#tellStatus();
+  }
+
+  /** @type {Promise<void>} */ #loaded = Promise.resolve();
+
+  /** @param {Promise<void>} loaded */
+  async #firstContact(loaded) {
+    this.#loaded = loaded;
+    await loaded;
+    for (let attempt = 0; attempt <= this.#settings.retries; attempt += 1) {
+      try {
+        await this.#fetchCopy();
+        this.#contactError = null;
+        break;
+      } catch (error) {
+        this.#contactError = error;
+        if (!isLost(error) || this.#copy !== null || attempt === this.#settings.retries) break;
+        await this.#feedBell.wait(this.#pause(attempt), this.#stop.signal);
+      }
+    }
+    this.#contacted = true;
+  }
+
+  /** End everything in this tab; what is not sent stays in the outbox. @param {boolean} forget */
+  async stop(forget) {
+    this.#stop.abort();
+    this.#lead?.abort();
+    this.#streaming?.abort();
+    if (this.#keeping !== null) clearTimeout(this.#keeping);
+    this.#warn(false);
+    this.#channel?.close();
+    await this.#starting?.catch(() => {});
+    if (forget) await this.#shelf.keep(this.#scope, null, null).catch(() => {});
+  }
+
+  /* reading */
+
+  /** @returns {Promise<any>} the documents with what is not sent yet; copy it before you hand it out */
+  async data() {
+    await this.start();
+    if (!this.#contacted) {
+      const known = this.#copy !== null;
+      const wait = globalThis.navigator?.onLine === false ? 0 : this.#settings.patience;
+      await (known ? Promise.race([this.#contact, sleep(wait)]) : this.#contact);
+    }
+    if (this.#copy === null) {
+      if (this.#contactError !== null) {
+        const error = this.#contactError;
+        this.#contactError = null; // the next one asks again
+        throw error;
+      }
+      await this.#fetchCopy();
+    }
+    return this.#viewed();
+  }
+
+  /** Ask the server now. */
+  async refresh() {
+    await this.start();
+    await this.#fetchCopy();
+    return this.#viewed();
+  }
+
+  /** @returns {{data: any, view: any, revision: number, epoch: string, caughtUp: boolean} | null} */
+  peek() {
+    if (this.#copy === null) return null;
+    const { data, revision, epoch } = this.#copy;
+    return { data, view: this.#viewed(), revision, epoch, caughtUp: this.status().caughtUp };
+  }
+
+  /** @param {string} name @returns {Promise<any>} what {@link keepAnswer} kept */
+  async keptAnswer(name) {
+    await this.start();
+    return this.#shelf.copy(`${this.#scope} ${name}`).catch(() => null);
+  }
+
+  /** @param {string} name @param {any} answer */
+  keepAnswer(name, answer) {
+    void this.#shelf.keep(`${this.#scope} ${name}`, answer, null).catch(() => {});
+  }
+
+  #viewed() {
+    if (this.#view === null && this.#copy !== null) {
+      const waiting = this.#inOrder().filter((entry) => entry.state !== 'parked');
+      this.#view = waiting.length > 0 ? copy(this.#copy.data) : this.#copy.data;
+      for (const entry of waiting) {
+        try {
+          applyWrite(this.#view, entry.path, JSON.parse(entry.body));
+        } catch {
+          // A guess must not keep anybody from reading.
+        }
+      }
+    }
+    return this.#view;
+  }
+
+  #inOrder() {
+    return [...this.#entries.values()].sort((a, b) => a.seq - b.seq);
+  }
+
+  /** @param {(change: Change) => void} listener */
+  onChange(listener) {
+    this.#changeListeners.add(listener);
+    return () => void this.#changeListeners.delete(listener);
+  }
+
+  /** @param {(status: Status) => void} listener */
+  onStatus(listener) {
+    this.#statusListeners.add(listener);
+    return () => void this.#statusListeners.delete(listener);
+  }
+
+  /** @param {Change['reason']} reason @param {Commit['changes'] | null} changes */
+  #tell(reason, changes) {
+    this.#view = null;
+    callAll(this.#changeListeners, { reason, changes, revision: this.#copy?.revision ?? null });
+    this.#tellStatus();
+  }
+
+  /** @returns {Status} */
+  status() {
+    const entries = [...this.#entries.values()];
+    const queued = entries.filter((entry) => entry.state === 'queued');
+    const oldest = Math.min(...queued.map((entry) => entry.at));
+    const link = this.#link;
+    const behind =
+      this.#behind() ||
+      (this.#copy?.revision ?? -1) < this.#leaderRevision ||
+      entries.some((entry) => entry.state === 'acked'); // the copy does not have it yet
+    return {
+      online: link.online === true,
+      pending: queued.length,
+      parked: entries.filter((entry) => entry.state === 'parked').length,
+      oldestPendingAge: queued.length > 0 ? Math.max(0, Date.now() - oldest) : null,
+      lastServerAck: link.lastServerAck,
+      caughtUp: link.online === true && link.caughtUp && !behind,
+      signInNeeded: link.signInNeeded,
+      feed: link.feed,
+      storage: this.#shelf.kind,
+      durable: this.#shelf.kind !== 'memory' && this.#volatile.size === 0,
+    };
+  }
+
+  #tellStatus() {
+    const status = this.status();
+    const told = JSON.stringify({ ...status, oldestPendingAge: null });
+    this.#warn(this.#settings.warnOnClose && status.pending > 0);
+    if (told === this.#toldStatus) return;
+    this.#toldStatus = told;
+    callAll(this.#statusListeners, status);
+  }
+
+  /** @param {boolean} on only while it is needed: such pages are slower to come back to */
+  #warn(on) {
+    if (on === this.#warning) return;
+    this.#warning = on;
+    if (on) globalThis.addEventListener?.('beforeunload', askBeforeClosing);
+    else globalThis.removeEventListener?.('beforeunload', askBeforeClosing);
+  }
+
+  /** @param {Partial<Link>} link */
+  #linked(link) {
+    const before = JSON.stringify(this.#link);
+    this.#link = { ...this.#link, ...link };
+    if (JSON.stringify(this.#link) === before) return;
+    if (this.#link.online === false) this.#letGo();
+    if (this.#leading) this.#postAlive();
+    this.#tellStatus();
+  }
+
+  /* writing */
+
+  /**
+   * @param {string} path
+   * @param {string} body
+   * @param {WriteOptions} options
+   * @returns {Promise<Written>}
+   */
+  async write(path, body, options) {
+    const id = options.idempotencyKey ?? randomKey();
+    const known = this.#entries.get(id);
+    if (known !== undefined) return this.#again(known, path, body);
+    /** @type {Entry} */
+    const entry = {
+      scope: this.#scope,
+      id,
+      key: id,
+      path,
+      body,
+      ifMatch: options.ifMatch ?? null,
+      at: Date.now(),
+      seq: Number.MAX_SAFE_INTEGER,
+      state: 'queued',
+      error: null,
+      revision: null,
+    };
+    this.#entries.set(id, entry);
+    this.#mine.add(id);
+    this.#saving.add(id);
+    const outcome = this.#outcome(id);
+    this.#tell('write', null);
+    await this.start();
+    await this.#save(entry);
+    return this.#patiently(outcome);
+  }
+
+  /** @param {Entry} known @param {string} path @param {string} body @returns {Promise<Written>} */
+  #again(known, path, body) {
+    if (known.path !== path || known.body !== body) {
+      throw new ExpressoPersistError('This idempotency key stands for another write.', {
+        status: 422,
+        code: 'idempotency_mismatch',
+      });
+    }
+    return this.#patiently(this.#outcome(known.id));
+  }
+
+  /** @param {Entry} entry */
+  async #save(entry) {
+    try {
+      entry.seq = await this.#shelf.add(entry);
+      this.#volatile.delete(entry.id);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === 'ConstraintError') {
+        this.#saving.delete(entry.id);
+        await this.#loadEntries(); // another tab has it, or had it
+        return;
+      }
+      // Full, or taken away: held in memory, sent all the same, and told by `durable`.
+      const last = this.#inOrder().filter((other) => other.seq < Number.MAX_SAFE_INTEGER).at(-1);
+      entry.seq = (last?.seq ?? 0) + 1e-6;
+      this.#volatile.add(entry.id);
+    }
+    this.#saving.delete(entry.id);
+    this.#post({ type: 'queued', entry, volatile: this.#volatile.has(entry.id) });
+    this.#sendBell.ring();
+    this.#tellStatus();
+  }
+
+  /** @param {string} id @returns {Promise<any>} settled when the server has taken or refused it */
+  #outcome(id) {
+    const known = this.#outcomes.get(id);
+    if (known !== undefined) return known.promise;
+    /** @type {any} */
+    const outcome = {};
+    outcome.promise = new Promise((resolve, reject) => Object.assign(outcome, { resolve, reject }));
+    outcome.promise.catch(() => {}); // perhaps nobody waits for it any more
+    this.#outcomes.set(id, outcome);
+    return outcome.promise;
+  }
+
+  /** @param {Promise<any>} outcome @returns {Promise<any>} it, or that it will take longer */
+  async #patiently(outcome) {
+    const offline = this.#link.online === false || globalThis.navigator?.onLine === false;
+    const unsent = { ...UNSENT, message: UNSENT_MESSAGE };
+    return Promise.race([outcome, sleep(offline ? 0 : this.#settings.patience).then(() => unsent)]);
+  }
+
+  /** Nobody shall wait for what takes longer. */
+  #letGo() {
+    for (const [id, outcome] of this.#outcomes) {
+      if (this.#entries.get(id)?.state !== 'queued' || this.#saving.has(id)) continue;
+      this.#outcomes.delete(id);
+      outcome.resolve({ ...UNSENT, message: UNSENT_MESSAGE });
+    }
+  }
+
+  /** @returns {Parked[]} */
+  parked() {
+    return this.#inOrder()
+      .filter((entry) => entry.state === 'parked')
+      .map(({ id, path, body, at, error }) => ({ id, path, body: JSON.parse(body), at, error }));
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} [body] another one: then it is another write, with a key of its own
+   * @returns {Promise<Written>}
+   */
+  async unpark(id, body) {
+    await this.start();
+    const parked = this.#parkedEntry(id);
+    const edits = body === undefined ? {} : { body, key: randomKey(), ifMatch: null };
+    /** @type {Entry} */
+    const entry = { ...parked, ...edits, state: 'queued', error: null };
+    this.#entries.set(id, entry);
+    const outcome = this.#outcome(id);
+    this.#tell('write', null);
+    await this.#shelve(id, () => entry);
+    this.#post({ type: 'queued', entry });
+    this.#sendBell.ring();
+    return this.#patiently(outcome);
+  }
+
+  /** @param {string} id */
+  async discard(id) {
+    await this.start();
+    this.#parkedEntry(id);
+    this.#settled.add(id);
+    this.#entries.delete(id);
+    this.#volatile.delete(id);
+    await this.#shelve(id, (entry) => (entry.state === 'parked' ? null : entry));
+    this.#post({ type: 'discarded', id });
+    this.#tellStatus();
+  }
+
+  /** @param {string} id @returns {Entry} */
+  #parkedEntry(id) {
+    const entry = this.#entries.get(id);
+    if (entry?.state === 'parked') return entry;
+    throw new ExpressoPersistError('There is no refused write of this name any more.', {
+      code: 'not_found',
+    });
+  }
+
+  /** @param {string} id @param {(entry: Entry) => Entry | null} edit */
+  async #shelve(id, edit) {
+    try {
+      await this.#shelf.edit(this.#scope, id, edit);
+    } catch {
+      // The storage went away. Memory has it; a repetition after a reload does no harm.
+    }
+  }
+
+  async #loadEntries() {
+    const before = [...this.#entries.values()].filter((entry) => !this.#saving.has(entry.id));
+    /** @type {Entry[]} */
+    const stored = await this.#shelf.entries(this.#scope).catch(() => before);
+    for (const entry of stored) {
+      if (!this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
+        this.#entries.set(entry.id, entry);
+      }
+    }
+    const ids = new Set(stored.map((entry) => entry.id));
+    for (const { id, state } of before) {
+      if (ids.has(id) || this.#volatile.has(id) || state === 'acked') continue;
+      const entry = this.#entries.get(id);
+      if (entry !== undefined && state === 'queued' && this.#mine.has(id)) {
+        // Sent by another tab while this one slept, or evicted with all that the browser kept.
+        this.#saving.add(id);
+        await this.#save(entry);
+      } else this.#entries.delete(id);
+    }
+    this.#view = null;
+  }
+
+  /* the copy */
+
+  #behind() {
+    return this.#copy === null || this.#wanted > this.#copy.revision;
+  }
+
+  async #fetchCopy() {
+    const known = this.#copy;
+    const before = known?.revision ?? -1;
+    const wanted = this.#wanted;
+    // What the server had before it was asked is in its answer, unless it has another database.
+    const acked = [...this.#entries.values()].filter((entry) => entry.state === 'acked');
+    const envelope = await this.#door.read(GET_ALL, known?.etag ?? null, this.#stop.signal);
+    this.#reached();
+    for (const { id } of acked) this.#entries.delete(id);
+    this.#view = null;
+    if (envelope.unchanged === true) return;
+    const [, epoch = '', revision = envelope.revision, hash] =
+      /^(?:W\/)?"(.+)-(\d+)-([0-9a-f]+)"$/.exec(envelope.etag ?? '') ?? [];
+    const fresh = {
+      data: envelope.data ?? {},
+      cursor: hash === undefined ? String(revision) : `${epoch}.${revision}.${hash}`,
+      epoch,
+      revision: Number(revision),
+      etag: envelope.etag ?? null,
+    };
+    // An answer with less than was known when it was asked for is another database.
+    const reset = known !== null && (fresh.revision < before || fresh.epoch !== known.epoch);
+    if (this.#wanted === wanted) this.#wanted = fresh.revision;
+    for (const entry of acked.filter((candidate) => !isDone(candidate, fresh.revision))) {
+      void this.#shelve(entry.id, (stored) => (stored.state === 'acked' ? null : stored));
+    }
+    this.#adopt(fresh, reset);
+  }
+
+  /** @param {Copy} fresh @param {boolean} reset */
+  #adopt(fresh, reset) {
+    const known = this.#copy;
+    if (!reset && known !== null && fresh.revision < known.revision) return;
+    const changed = known === null || reset || fresh.revision > known.revision;
+    this.#copy = fresh;
+    if (reset) {
+      this.#later = [];
+      this.#wanted = fresh.revision;
+      this.#leaderRevision = 0;
+    }
+    for (const entry of this.#entries.values()) {
+      // What the replaced database had is gone with it, whatever number it had there.
+      if (entry.state === 'acked' && reset) this.#entries.delete(entry.id);
+    }
+    this.#forgetDone();
+    this.#view = null;
+    if (this.#leading) this.#post({ type: 'copy', copy: fresh, reset });
+    this.#keepSoon();
+    const later = this.#later;
+    this.#later = [];
+    if (changed) this.#tell(reset ? 'reset' : 'feed', null);
+    if (later.length > 0) this.#absorb(later, fresh.cursor);
+    this.#tellStatus();
+  }
+
+  #forgetDone() {
+    for (const entry of this.#entries.values()) {
+      if (isDone(entry, this.#copy?.revision ?? null)) {
+        this.#entries.delete(entry.id);
+        this.#volatile.delete(entry.id);
+        this.#mine.delete(entry.id);
+      }
+    }
+  }
+
+  #keepSoon() {
+    if (!this.#leading || this.#keeping !== null) return;
+    this.#keeping = setTimeout(() => {
+      this.#keeping = null;
+      const fresh = this.#copy;
+      if (fresh === null || this.#behind()) return;
+      void this.#shelf.keep(this.#scope, fresh, fresh.revision).catch(() => {});
+    }, 1000);
+  }
+
+  /** @param {Commit[]} commits @param {string} cursor where they end */
+  #absorb(commits, cursor) {
+    /** @type {Commit['changes']} */
+    const changes = [];
+    for (const commit of commits) {
+      const known = this.#copy;
+      if (known !== null && commit.revision <= known.revision) continue;
+      const next = known !== null && !this.#behind() && commit.revision === known.revision + 1;
+      if (next && applyCommit(known.data, commit)) {
+        known.revision = commit.revision;
+        known.etag = null;
+        changes.push(...commit.changes);
+        continue;
+      }
+      this.#later = [...this.#later.slice(-500), commit];
+      this.#wanted = Math.max(this.#wanted, commit.revision);
+    }
+    if (this.#behind()) this.#catchUp();
+    else if (this.#copy !== null) this.#copy.cursor = cursor;
+    if (changes.length === 0) return;
+    this.#wanted = Math.max(this.#wanted, this.#copy?.revision ?? 0);
+    this.#forgetDone();
+    this.#keepSoon();
+    this.#tell('feed', changes);
+  }
+
+  /** Read the copy anew, once for all that was missed. */
+  #catchUp() {
+    this.#refetching ??= this.#refetch().finally(() => {
+      this.#refetching = null;
+      this.#tellStatus();
+    });
+  }
+
+  async #refetch() {
+    for (let failures = 0; this.#behind() && !this.#stop.signal.aborted; ) {
+      // The tab that leads reads for all; the others only when it does not.
+      await this.#feedBell.wait(this.#leading ? 30 : 1000, this.#stop.signal);
+      if (!this.#behind() || this.#stop.signal.aborted) return;
+      try {
+        await this.#fetchCopy();
+        failures = 0;
+      } catch (error) {
+        this.#failed(error);
+        await this.#feedBell.wait(this.#pause(failures, error), this.#stop.signal);
+        failures += 1;
+      }
+    }
+  }
+
+  /* one tab for all */
+
+  async #leadership() {
+    while (!this.#stop.signal.aborted) {
+      const turn = this.#takeTurn(async (lost) => {
+        const over = new AbortController();
+        const end = () => over.abort();
+        lost.addEventListener('abort', end);
+        this.#lead = over;
+        this.#leading = true;
+        this.#leader = this.#me;
+        this.#leaderRevision = 0;
+        await this.#loadEntries();
+        this.#keepSoon();
+        this.#postAlive();
+        const pulse = setInterval(() => this.#postAlive(), ALIVE);
+        await Promise.all([this.#sendAll(over.signal), this.#follow(over.signal)]);
+        clearInterval(pulse);
+        this.#leading = false;
+        this.#lead = null;
+      });
+      await turn.catch((error) => callAll(new Set([() => Promise.reject(error)]), null));
+      // Another tab may have the token that this one lacks: it gets the turn meanwhile.
+      const wait = this.#link.signInNeeded ? 5000 + Math.random() * 5000 : 50;
+      await this.#signInBell.wait(wait, this.#stop.signal);
+    }
+  }
+
+  /** @param {(lost: AbortSignal) => Promise<void>} work */
+  async #takeTurn(work) {
+    const lost = new AbortController();
+    const locks = globalThis.navigator?.locks;
+    const end = () => lost.abort();
+    this.#stop.signal.addEventListener('abort', end);
+    try {
+      if (this.#channel === null) await work(lost.signal);
+      else if (locks === undefined) await this.#takeLease(work, lost);
+      else await this.#takeLock(locks, work, lost);
+    } finally {
+      this.#stop.signal.removeEventListener('abort', end);
+      lost.abort();
+    }
+  }
+
+  /** @param {LockManager} locks @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
+  async #takeLock(locks, work, lost) {
+    const waiting = new AbortController();
+    const endWaiting = () => waiting.abort();
+    lost.signal.addEventListener('abort', endWaiting);
+    /** @type {Promise<void>} */
+    let working = Promise.resolve();
+    let begun = false;
+    const begin = () => {
+      begun = true;
+      working = work(lost.signal);
+      return working;
+    };
+    // The tab that leads may be frozen by the browser. One that people look at does not wait.
+    this.#lastAlive = Date.now();
+    const watch = setInterval(() => {
+      const seen = globalThis.document?.visibilityState !== 'hidden';
+      if (begun || !seen || Math.abs(Date.now() - this.#lastAlive) < SILENCE) return;
+      this.#steal = true;
+      waiting.abort();
+    }, 1000);
+    const steal = this.#steal;
+    this.#steal = false;
+    try {
+      const how = steal ? { steal } : { signal: waiting.signal };
+      await locks.request(`expresso-persist ${this.#scope}`, how, begin);
+    } catch {
+      // Taken by a tab that people look at, or this one is to take it.
+    } finally {
+      clearInterval(watch);
+      lost.abort();
+      await working.catch(() => {});
+    }
+  }
+
+  /** Without Web Locks, as on plain http. @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
+  async #takeLease(work, lost) {
+    const nobody = new Bell();
+    while (!(await this.#renew())) {
+      await nobody.wait(1000 + Math.random() * 500, lost.signal);
+      if (lost.signal.aborted) return;
+    }
+    const renewal = setInterval(async () => {
+      if (!(await this.#renew())) lost.abort();
+    }, LEASE / 3);
+    try {
+      await work(lost.signal);
+    } finally {
+      clearInterval(renewal);
+    }
+  }
+
+  async #renew() {
+    // A storage that does not answer keeps nobody from sending.
+    return this.#shelf.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
+  }
+
+  /** @param {object} message */
+  #post(message) {
+    if (!this.#stop.signal.aborted) this.#channel?.postMessage({ from: this.#me, ...message });
+  }
+
+  #postAlive() {
+    const revision = this.#behind() ? this.#wanted : this.#copy?.revision ?? 0;
+    this.#post({ type: 'alive', link: this.#link, revision });
+  }
+
+  /** @param {any} message of another tab */
+  #heard(message) {
+    if (this.#stop.signal.aborted) return;
+    switch (message.type) {
+      case 'alive':
+        if (this.#leading) return;
+        this.#lastAlive = Date.now();
+        this.#leaderRevision = message.revision;
+        if (this.#leader !== message.from) {
+          this.#leader = message.from;
+          for (const id of this.#volatile) {
+            this.#post({ type: 'queued', entry: this.#entries.get(id), volatile: true });
+          }
+        }
+        this.#linked(message.link);
+        // A tab that slept may have missed what was told.
+        this.#wanted = Math.max(this.#wanted, message.revision);
+        if (this.#behind()) this.#catchUp();
+        return;
+      case 'queued':
+        if (this.#settled.has(message.entry.id)) return;
+        this.#entries.set(message.entry.id, message.entry);
+        if (message.volatile) this.#volatile.add(message.entry.id);
+        this.#sendBell.ring();
+        this.#tell('write', null);
+        return;
+      case 'acked':
+        this.#acked(message.id, message.answer);
+        return;
+      case 'parked':
+        this.#refused(message.id, message.error);
+        return;
+      case 'discarded':
+        this.#settled.add(message.id);
+        this.#entries.delete(message.id);
+        this.#tellStatus();
+        return;
+      case 'commits':
+        if (!this.#leading) this.#absorb(message.commits, message.cursor);
+        return;
+      case 'copy':
+        if (!this.#leading && (message.reset || message.copy.epoch === this.#copy?.epoch)) {
+          this.#adopt(message.copy, message.reset);
+        }
+        return;
+      case 'signed-in':
+        this.#signInBell.ring();
+        return;
+      default:
+    }
+  }
+
+  /** There is another token, or the network is back, or people look at the page again. */
+  #wake() {
+    // After a sleep the timers have slept too, and the connection is rarely alive.
+    if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.#streaming?.abort();
+    this.#signInBell.ring();
+    this.#feedBell.ring();
+    this.#sendBell.ring();
+    const before = this.#summary();
+    void this.#loadEntries().then(() => {
+      if (this.#summary() !== before) this.#tell('write', null);
+    });
+  }
+
+  /** @returns {string} */
+  #summary() {
+    return JSON.stringify(this.#inOrder().map(({ id, key, state }) => [id, key, state]));
+  }
+
+  #offline() {
+    this.#linked({ online: false, caughtUp: false });
+    this.#streaming?.abort();
+  }
+
+  signedIn() {
+    this.#post({ type: 'signed-in' });
+    this.#streaming?.abort(); // it goes on with the new token
+    this.#wake();
+  }
+
+  /* sending */
+
+  /** @param {AbortSignal} lost */
+  async #sendAll(lost) {
+    for (let failures = 0; !lost.aborted; ) {
+      const entry = this.#inOrder().find(
+        (candidate) => candidate.state === 'queued' && !this.#saving.has(candidate.id),
+      );
+      if (entry === undefined) {
+        await this.#sendBell.wait(60_000, lost);
+        continue;
+      }
+      const unlocked = this.#channel !== null && globalThis.navigator?.locks === undefined;
+      if (unlocked && !(await this.#renew())) return this.#lead?.abort();
+      /** @type {unknown} */
+      let fault = null;
+      this.#sending = this.#sendOne(entry).catch((error) => {
+        fault = error;
+      });
+      await this.#sending;
+      this.#sending = null;
+      if (fault === null) {
+        failures = 0;
+        continue;
+      }
+      failures += 1;
+      if (statusOf(fault) === 500 && failures >= GIVE_UP && fault instanceof ExpressoPersistError) {
+        await this.#park(entry, fault); // a write that the server stumbles over, again and again
+        failures = 0;
+        continue;
+      }
+      this.#failed(fault);
+      if (lost.aborted) return undefined;
+      this.#letGo();
+      const asked = fault instanceof ExpressoPersistError && fault.retryAfter !== null;
+      // A pause that the server asked for is not cut short.
+      await (asked ? new Bell() : this.#sendBell).wait(this.#pause(failures - 1, fault), lost);
+    }
+    return undefined;
+  }
+
+  /** @param {Entry} entry */
+  async #sendOne(entry) {
+    try {
+      const { revision, message, data } = await this.#door.send(entry);
+      const answer = { revision, message: message ?? '', data: data ?? null };
+      this.#reached();
+      this.#linked({ lastServerAck: Date.now() });
+      await this.#shelve(entry.id, (stored) => ({ ...stored, state: 'acked', revision }));
+      this.#post({ type: 'acked', id: entry.id, answer });
+      this.#acked(entry.id, answer);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#reached();
+      await this.#park(entry, error);
+    }
+  }
+
+  /** @param {Entry} entry @param {ExpressoPersistError} fault */
+  async #park(entry, fault) {
+    const { message, code, status, details, data } = fault;
+    const error = { message, code, status, details, data };
+    await this.#shelve(entry.id, (stored) => ({ ...stored, state: 'parked', error }));
+    this.#post({ type: 'parked', id: entry.id, error });
+    this.#refused(entry.id, error);
+  }
+
+  /** @param {string} id @param {Written} answer */
+  #acked(id, answer) {
+    const entry = this.#entries.get(id);
+    this.#settled.add(id);
+    this.#outcomes.get(id)?.resolve(answer);
+    this.#outcomes.delete(id);
+    if (entry === undefined) return;
+    this.#entries.set(id, { ...entry, state: 'acked', revision: answer.revision });
+    this.#forgetDone();
+    this.#view = null;
+    this.#feedBell.ring(); // where the feed is polled
+    this.#tellStatus();
+  }
+
+  /** @param {string} id @param {Refusal} refusal */
+  #refused(id, refusal) {
+    const entry = this.#entries.get(id);
+    const error = new ExpressoPersistError(refusal.message, refusal);
+    error.parked = id;
+    if (entry !== undefined) this.#entries.set(id, { ...entry, state: 'parked', error: refusal });
+    this.#outcomes.get(id)?.reject(error);
+    this.#outcomes.delete(id);
+    this.#tell('refused', null);
+  }
+
+  /* following */
+
+  /** @param {AbortSignal} lost */
+  async #follow(lost) {
+    let failures = 0;
+    let streamAt = 0;
+    let waitAt = 0;
+    let cursor = '';
+    let brief = 0;
+    while (!lost.aborted) {
+      try {
+        if (this.#copy === null) await this.#fetchCopy();
+        cursor = cursor || (this.#copy?.cursor ?? '0');
+        cursor = await this.#page(cursor, 0, lost);
+        failures = 0;
+        if (lost.aborted) return;
+        if (Date.now() >= streamAt) {
+          const began = Date.now();
+          try {
+            cursor = await this.#stream(cursor, lost);
+            brief = Date.now() - began < 3000 ? brief + 1 : 0;
+            if (brief >= 3) streamAt = Date.now() + 60_000;
+            // Many who were cut at once do not come back at once.
+            await this.#feedBell.wait(Math.min(3000, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
+          } catch (error) {
+            const pause = streamPause(error);
+            if (pause === null) throw error;
+            streamAt = Date.now() + pause * (0.75 + Math.random() / 2);
+          }
+        } else if (Date.now() >= waitAt) {
+          const began = Date.now();
+          this.#linked({ feed: 'long-poll', online: true, caughtUp: true });
+          const after = await this.#page(cursor, LONG_POLL, lost);
+          if (after === cursor && Date.now() - began < 1000) waitAt = Date.now() + NO_STREAM;
+          cursor = after;
+        } else {
+          this.#linked({ feed: 'poll', online: true, caughtUp: true });
+          const { pollInterval } = this.#settings;
+          await this.#feedBell.wait(pollInterval * (0.75 + Math.random() / 2), lost);
+        }
+      } catch (error) {
+        if (lost.aborted) return;
+        this.#linked({ caughtUp: false });
+        this.#failed(error);
+        await this.#feedBell.wait(this.#pause(failures, error), lost);
+        failures += 1;
+      }
+    }
+  }
+
+  /**
+   * Read what came after a cursor, to the end.
+   * @param {string} cursor
+   * @param {number} wait seconds that the server may wait for something
+   * @param {AbortSignal} lost
+   */
+  async #page(cursor, wait, lost) {
+    for (let more = true; more && !lost.aborted; wait = 0) {
+      const since = encodeURIComponent(cursor);
+      const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ''}`;
+      const timeout = wait > 0 ? (wait + 15) * 1000 : undefined;
+      const { data } = await this.#door.read(path, null, lost, timeout);
+      if (lost.aborted) return cursor;
+      this.#reached();
+      if (data.reset === true) {
+        cursor = await this.#reset();
+        continue;
+      }
+      await this.#take(data.commits, data.cursor);
+      cursor = data.cursor;
+      more = data.has_more === true;
+    }
+    return cursor;
+  }
+
+  /** @returns {Promise<string>} where to go on */
+  async #reset() {
+    this.#linked({ caughtUp: false });
+    if (this.#copy !== null) this.#copy = { ...this.#copy, etag: null, epoch: '?' };
+    await this.#fetchCopy();
+    return /** @type {Copy | null} */ (this.#copy)?.cursor ?? '0';
+  }
+
+  /** @param {Commit[]} commits @param {string} cursor */
+  async #take(commits, cursor) {
+    if (commits.length === 0) return;
+    // The commit of a write may come before the answer to it. Its guess is to go first.
+    if (this.#sending !== null) await Promise.race([this.#sending, sleep(HOLD)]);
+    this.#absorb(commits, cursor);
+    if (this.#leading) this.#post({ type: 'commits', commits, cursor });
+  }
+
+  /** @param {string} cursor @param {AbortSignal} lost @returns {Promise<string>} where it ended */
+  async #stream(cursor, lost) {
+    const streaming = new AbortController();
+    const end = () => streaming.abort();
+    lost.addEventListener('abort', end);
+    this.#streaming = streaming;
+    this.#lastChunk = Date.now();
+    let timer = setTimeout(end, FIRST_BYTE);
+    let begun = false;
+    try {
+      const since = encodeURIComponent(cursor);
+      const response = await this.#door.stream(`${STREAM}?since=${since}`, streaming.signal);
+      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+      const parser = new EventParser();
+      for (;;) {
+        const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
+        if (done || lost.aborted) return cursor;
+        clearTimeout(timer);
+        timer = setTimeout(end, STREAM_SILENCE);
+        this.#lastChunk = Date.now();
+        this.#reached();
+        if (!begun) this.#linked({ feed: 'stream', caughtUp: true });
+        begun = true;
+        /** @type {Commit[]} */
+        let commits = [];
+        for (const { event, id, data } of parser.push(value)) {
+          if (event === 'commit') {
+            commits.push(data);
+            cursor = id ?? cursor;
+          } else if (event === 'reset') {
+            commits = [];
+            cursor = await this.#reset();
+            this.#linked({ caughtUp: true });
+          } else if (event === 'end') {
+            await this.#take(commits, cursor);
+            return cursor;
+          }
+        }
+        await this.#take(commits, cursor);
+      }
+    } catch (error) {
+      if (error instanceof ExpressoPersistError) throw error;
+      if (!begun && streaming.signal.aborted && !lost.aborted) {
+        throw new ExpressoPersistError('Something on the way holds the stream back.', {
+          code: 'no_stream',
+          cause: error,
+        });
+      }
+      return cursor; // cut; what was missed is read from the cursor
+    } finally {
+      clearTimeout(timer);
+      lost.removeEventListener('abort', end);
+      this.#streaming = null;
+      streaming.abort();
+    }
+  }
+
+  /* how it goes */
+
+  #reached() {
+    const back = this.#link.online === false;
+    this.#linked({ online: true, signInNeeded: false });
+    if (back) this.#sendBell.ring();
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    const status = statusOf(error);
+    if (status === 401) {
+      this.#linked({ signInNeeded: true, caughtUp: false });
+      this.#letGo();
+      this.#lead?.abort();
+    } else this.#linked({ online: status >= 400 && status < 500 && !isStranger(error) });
+  }
+
+  /** @param {number} failures @param {unknown} [error] @returns {number} milliseconds */
+  #pause(failures, error) {
+    const asked = error instanceof ExpressoPersistError ? error.retryAfter : null;
+    if (asked !== null) return Math.min(asked, LONGEST) * 1000 * (1 + Math.random() / 4);
+    const { retryDelay, maxRetryDelay } = this.#settings;
+    return Math.min(maxRetryDelay, retryDelay * 2 ** failures) * (0.5 + Math.random() / 2);
+  }
+}
+
+/** @type {Status} */
+const NOT_STARTED = {
+  online: false,
+  pending: 0,
+  parked: 0,
+  oldestPendingAge: null,
+  lastServerAck: null,
+  caughtUp: false,
+  signInNeeded: false,
+  feed: 'off',
+  storage: 'memory',
+  durable: false,
+};
+
+/**
+ * The documents as raw strings, with what is not sent yet.
+ * @param {any} documents
+ * @param {{data: any, view: any} | null} now
+ * @returns {any}
+ */
+function withUnsent(documents, now) {
+  if (now === null || now.data === now.view) return documents;
+  const storage = { ...documents.localStorage };
+  /** @param {any} before @param {any} after @param {(member: string) => string} name */
+  const compare = (before, after, name) => {
+    for (const [member, value] of Object.entries(after ?? {})) {
+      if (!sameJson(own(before, member), value)) setOwn(storage, name(member), JSON.stringify(value));
+    }
+  };
+  const { station_stock: stockBefore, settings: settingsBefore, ...before } = now.data;
+  const { station_stock: stock, settings, ...rest } = now.view;
+  compare(before, rest, (key) => key);
+  compare(settingsBefore, settings, (key) => key);
+  compare(stockBefore, stock, (station) => `coffee_stock_station_${station}`);
+  return { ...documents, localStorage: storage };
+}
+
+/** @param {Event} event */
+function askBeforeClosing(event) {
+  event.preventDefault();
+  event.returnValue = true; // what Safari goes by
+}
+
+/** @template T @param {Set<(value: T) => void>} listeners @param {T} value */
+function callAll(listeners, value) {
+  for (const listener of [...listeners]) {
+    try {
+      listener(value);
+    } catch (error) {
+      // One listener's fault is not the others'.
+      setTimeout(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+/** @param {unknown} error @returns {number} */
+const statusOf = (error) => (error instanceof ExpressoPersistError ? error.status : 0);
+
+/** @param {unknown} error @returns {boolean} whether not the server but something else answered */
+const isStranger = (error) =>
+  error instanceof ExpressoPersistError && error.code.startsWith('http_');
+
+/** @param {unknown} error @returns {boolean} whether the way to the server failed */
+const isLost = (error) => {
+  const status = statusOf(error);
+  return status === 0 || RETRIED_STATUSES.has(status);
+};
+
+/**
+ * @param {unknown} error
+ * @returns {error is ExpressoPersistError} whether the server read a write and will not have it
+ */
+function isRefusal(error) {
+  if (!(error instanceof ExpressoPersistError)) return false;
+  const { status, code } = error;
+  if (status === 413) return true;
+  if (status < 400 || status >= 500 || isStranger(error) || code === 'busy') return false;
+  return ![401, 408, 425, 429].includes(status);
+}
+
+/** @param {unknown} error @returns {number | null} milliseconds without a stream; null when the fault is another one */
+function streamPause(error) {
+  if (!(error instanceof ExpressoPersistError)) return null;
+  const { status, code, retryAfter } = error;
+  if (code === 'no_stream' || [404, 405, 406, 426, 501].includes(status)) return NO_STREAM;
+  if (code === 'too_many_streams' || status === 429) return Math.max(30, retryAfter ?? 0) * 1000;
+  return null;
+}
+
+/* ----- what applications call ------------------------------------------------------- */
+
 /** The inventory of an event, its stations, settings and documents, kept in a database. */
 export class DatabaseInventoryService {
   /** @type {string} */ #baseUrl = baseUrlOf(import.meta.url);
@@ -206,6 +2179,16 @@ export class DatabaseInventoryService {
   #retryDelay = 400;
   #maxRetryDelay = 10_000;
   #timeout = 30_000;
+  #patience = 4000;
+  #pollInterval = 3000;
+  #warnOnClose = true;
+  #wantsLive = true;
+  #user = '';
+  /** @type {OnUnauthorized | null} */ #onUnauthorized = null;
+  /** @type {Promise<string | null> | null} */ #refreshing = null;
+  /** @type {Live | null} */ #live = null;
+  /** @type {Set<(change: Change) => void>} */ #changeListeners = new Set();
+  /** @type {Set<(status: Status) => void>} */ #statusListeners = new Set();
   /** @type {Map<string, {token: string | null, etag: string | null, data: any}>} */
   #answers = new Map();
   /** @type {Map<string, {token: string | null, answer: Promise<any>}>} */
@@ -227,7 +2210,18 @@ export class DatabaseInventoryService {
     this.#retryDelay = options.retryDelay ?? this.#retryDelay;
     this.#maxRetryDelay = options.maxRetryDelay ?? this.#maxRetryDelay;
     this.#timeout = options.timeout ?? this.#timeout;
+    this.#patience = options.patience ?? this.#patience;
+    this.#pollInterval = options.pollInterval ?? this.#pollInterval;
+    this.#warnOnClose = options.warnOnClose ?? this.#warnOnClose;
+    this.#wantsLive = options.live ?? this.#wantsLive;
+    this.#user = options.user ?? this.#user;
+    this.#onUnauthorized = options.onUnauthorized ?? this.#onUnauthorized;
     this.#forget();
+    if (this.#live !== null && this.#live.scope !== this.#scope()) {
+      void this.stop().then(() => this.start()); // another server, or another person
+    } else if (options.token !== undefined || options.getToken !== undefined) {
+      this.#live?.signedIn();
+    }
     return this;
   }
 
@@ -240,21 +2234,139 @@ export class DatabaseInventoryService {
     return this.#baseUrl;
   }
 
+  /* ----- live ---------------------------------------------------------------------- */
+
+  /**
+   * From now on keep a local copy fresh, and keep writes until the server has them.
+   * @param {ServiceOptions} [options]
+   * @returns {Promise<void>} once the writes of earlier visits are there; needs no network
+   */
+  async start(options) {
+    if (options !== undefined) this.configure(options);
+    if (this.#live === null) {
+      const live = new Live(this.#scope(), this.#door(), {
+        retries: this.#retries,
+        retryDelay: this.#retryDelay,
+        maxRetryDelay: this.#maxRetryDelay,
+        patience: this.#patience,
+        pollInterval: this.#pollInterval,
+        warnOnClose: this.#warnOnClose,
+      });
+      this.#live = live;
+      live.onChange((change) => callAll(this.#changeListeners, change));
+      live.onStatus((status) => callAll(this.#statusListeners, status));
+    }
+    await this.#live.start();
+  }
+
+  /**
+   * Go back to one request per call in this tab. Unsent writes stay in the outbox.
+   * @param {{forget?: boolean}} [options] `forget`: also delete the local copy, when somebody
+   *   signs out; the outbox is never deleted
+   */
+  async stop(options = {}) {
+    const live = this.#live;
+    this.#live = null;
+    this.#forget();
+    await live?.stop(options.forget ?? false);
+  }
+
+  /**
+   * Be told when what the readers answer has changed; starts the feed.
+   * @param {(change: Change) => void} listener
+   * @returns {() => void} ends it
+   */
+  onChange(listener) {
+    this.#changeListeners.add(listener);
+    void this.start();
+    return () => void this.#changeListeners.delete(listener);
+  }
+
+  /**
+   * Be told when {@link status} has changed, but for the age.
+   * @param {(status: Status) => void} listener
+   * @returns {() => void} ends it
+   */
+  onStatus(listener) {
+    this.#statusListeners.add(listener);
+    return () => void this.#statusListeners.delete(listener);
+  }
+
+  /** @returns {Status} */
+  status() {
+    return this.#live?.status() ?? { ...NOT_STARTED };
+  }
+
+  /** @returns {Parked[]} the writes that the server refused, in the order they were made */
+  parked() {
+    return copy(this.#live?.parked() ?? []);
+  }
+
+  /** Send a refused write again as it is. @param {string} id @returns {Promise<Written>} */
+  async retryParked(id) {
+    return this.#started().unpark(id);
+  }
+
+  /**
+   * Send a refused write with another body, in its old place.
+   * @param {string} id
+   * @param {JsonObject} body
+   * @returns {Promise<Written>}
+   */
+  async editParked(id, body) {
+    return this.#started().unpark(id, JSON.stringify(body));
+  }
+
+  /** Let go of a refused write. @param {string} id */
+  async discardParked(id) {
+    await this.#started().discard(id);
+  }
+
+  /** @returns {Live} */
+  #started() {
+    if (this.#live !== null) return this.#live;
+    throw new ExpressoPersistError('Call start() first.', { code: 'not_started' });
+  }
+
+  #scope() {
+    const origin = globalThis.location?.origin ?? '';
+    const server = this.#baseUrl.startsWith('/') ? origin + this.#baseUrl : this.#baseUrl || origin;
+    return `${server} ${this.#user}`;
+  }
+
+  /** @returns {Door} */
+  #door() {
+    return {
+      read: (path, etag, signal, timeout) =>
+        this.#request('GET', path, { etag, signal, timeout, retries: 0 }),
+      send: ({ path, body, key, ifMatch }) =>
+        this.#request('POST', path, {
+          body,
+          idempotencyKey: key,
+          ifMatch: ifMatch ?? undefined,
+          retries: 0,
+        }),
+      stream: (path, signal) => this.#stream(path, signal),
+    };
+  }
+
   /* ----- reading ------------------------------------------------------------------- */
 
   /**
-   * Check that the server answers and read everything once.
+   * Start, and read everything once: from the server, or without one from the local copy.
    * @param {ServiceOptions} [options]
    * @returns {Promise<JsonObject>} the same as {@link getAll}
    */
   async initialize(options) {
     if (options !== undefined) this.configure(options);
+    if (this.#wantsLive) await this.start();
     return this.getAll();
   }
 
   /** Forget what was read and read it again. @returns {Promise<JsonObject>} */
   async refresh() {
     this.#forget();
+    await this.#live?.refresh();
     return this.getAll();
   }
 
@@ -405,18 +2517,61 @@ export class DatabaseInventoryService {
 
   /**
    * Add `delta` to a quantity in the database, so that many stations can count at once.
-   * @param {{stationId?: string | number, itemName?: string, itemId?: string, category?: string, field?: string, delta: number, floor?: number}} adjustment
+   *
+   * With `item`: the stock of a station, or without `stationId` of the event. With `itemName`
+   * or `itemId`: one number of a record, which `field` names.
+   * @param {{stationId?: string | number | null, item?: Item, itemName?: string, itemId?: string, category?: string, field?: string, delta: number, floor?: number, note?: string}} adjustment
    * @param {WriteOptions} [options]
    */
   async adjust(adjustment, options) {
-    const { stationId, itemName, itemId, ...rest } = adjustment;
+    const { stationId, item, itemName, itemId, ...rest } = adjustment;
     const body = {
       ...rest,
-      ...(stationId === undefined ? {} : { station_id: stationId }),
+      ...(stationId == null ? {} : { station_id: item === undefined ? stationId : String(stationId) }),
+      ...(item === undefined ? {} : { item: itemText(item) }),
       ...(itemName === undefined ? {} : { item_name: itemName }),
       ...(itemId === undefined ? {} : { item_id: itemId }),
     };
     return this.#write('/api/inventory/adjust', body, options);
+  }
+
+  /**
+   * Set a stock to what somebody counted; the answer tells the difference found.
+   * @param {{stationId?: string | number | null, category: string, item: Item, quantity: number, note?: string}} counted
+   * @param {WriteOptions} [options]
+   */
+  async count(counted, options) {
+    const { stationId, item, ...rest } = counted;
+    const body = { ...rest, item: itemText(item), station_id: placeText(stationId) };
+    return this.#write('/api/inventory/count', body, options);
+  }
+
+  /**
+   * Carry stock from one place to another, as one commit. A place that is left out is the
+   * event's stock.
+   * @param {{fromStation?: string | number | null, toStation?: string | number | null, category: string, item: Item, quantity: number, note?: string}} transfer
+   * @param {WriteOptions} [options]
+   */
+  async transfer(transfer, options) {
+    const { fromStation, toStation, item, ...rest } = transfer;
+    const body = {
+      ...rest,
+      item: itemText(item),
+      from_station: placeText(fromStation),
+      to_station: placeText(toStation),
+    };
+    return this.#write('/api/inventory/transfer', body, options);
+  }
+
+  /**
+   * Take off a stock what is gone, and say why.
+   * @param {{stationId?: string | number | null, category: string, item: Item, quantity: number, reason: string, note?: string}} wasted
+   * @param {WriteOptions} [options]
+   */
+  async waste(wasted, options) {
+    const { stationId, item, ...rest } = wasted;
+    const body = { ...rest, item: itemText(item), station_id: placeText(stationId) };
+    return this.#write('/api/inventory/waste', body, options);
   }
 
   /**
@@ -442,7 +2597,7 @@ export class DatabaseInventoryService {
       on_conflict: options.onConflict ?? 'incoming',
     });
     if (options.includeCaches) query.set('include', 'caches');
-    const written = await this.#write(`/api/migration/export-localStorage?${query}`, dump, {
+    const written = await this.#writeNow(`/api/migration/export-localStorage?${query}`, dump, {
       ...options,
       timeout: options.timeout ?? Math.max(this.#timeout, 180_000),
     });
@@ -451,7 +2606,7 @@ export class DatabaseInventoryService {
 
   /** @param {string} [notes] @param {WriteOptions} [options] @returns {Promise<any>} the backup */
   async createBackup(notes, options) {
-    const written = await this.#write('/api/migration/create-backup', notes ? { notes } : {}, {
+    const written = await this.#writeNow('/api/migration/create-backup', notes ? { notes } : {}, {
       ...options,
       timeout: options?.timeout ?? Math.max(this.#timeout, 180_000),
     });
@@ -467,7 +2622,7 @@ export class DatabaseInventoryService {
     // Not repeated: the first answer may be lost, and the second would say "already used".
     const envelope = await this.#request('POST', '/api/migration/session', {
       body: JSON.stringify({ one_time_token: oneTimeToken }),
-      token: null,
+      anonymous: true,
       retries: 0,
     });
     this.setToken(envelope.data.token);
@@ -524,9 +2679,30 @@ export class DatabaseInventoryService {
   /** @param {string | null} [deviceId] @returns {Promise<any>} */
   async #documents(deviceId) {
     const device = deviceId ?? this.#deviceId ?? stored('localStorage', DEVICE_KEY);
-    return this.#read(
-      '/api/migration/documents' + (device ? `?device_id=${encodeURIComponent(device)}` : ''),
-    );
+    const path =
+      '/api/migration/documents' + (device ? `?device_id=${encodeURIComponent(device)}` : '');
+    const live = this.#live;
+    if (live === null) return this.#read(path);
+    return withUnsent(await this.#liveDocuments(live, path), live.peek());
+  }
+
+  /** @param {Live} live @param {string} path @returns {Promise<any>} */
+  async #liveDocuments(live, path) {
+    await live.start();
+    const known = this.#answers.get(path);
+    const now = live.peek();
+    const current =
+      now?.caughtUp === true && known?.data.epoch === now.epoch && known.data.revision >= now.revision;
+    if (known !== undefined && current) return known.data;
+    try {
+      const documents = await this.#read(path);
+      live.keepAnswer(path, documents);
+      return documents;
+    } catch (error) {
+      const kept = isLost(error) ? known?.data ?? (await live.keptAnswer(path)) : null;
+      if (kept === null) throw error;
+      return kept; // without a network, what was last read
+    }
   }
 
   /**
@@ -563,6 +2739,7 @@ export class DatabaseInventoryService {
    * @returns {Promise<any>} shared: copy it before you hand it out
    */
   async #read(path) {
+    if (path === GET_ALL && this.#live !== null) return this.#live.data();
     const token = await this.#currentToken();
     const underway = this.#reading.get(path);
     if (underway !== undefined && underway.token === token) return underway.answer;
@@ -578,24 +2755,37 @@ export class DatabaseInventoryService {
     const known = this.#answers.get(path);
     const etag = known !== undefined && known.token === token ? known.etag : null;
     const answers = this.#answers;
-    const envelope = await this.#request('GET', path, { token, etag });
+    const envelope = await this.#request('GET', path, { etag });
     if (envelope.unchanged === true && known !== undefined) return known.data;
     answers.set(path, { token, etag: envelope.etag, data: envelope.data ?? null });
     return envelope.data ?? null;
   }
 
   /**
-   * The only way out.
+   * The only way out: through the outbox, if there is one.
    * @param {string} path
    * @param {object} body
    * @param {WriteOptions} [options]
    * @returns {Promise<Written>}
    */
   async #write(path, body, options = {}) {
+    // A function cannot be kept over a reload, so a request with its own `fetch` goes at once.
+    if (this.#live === null || options.fetch !== undefined) {
+      return this.#writeNow(path, body, options);
+    }
+    return this.#live.write(path, JSON.stringify(body), options);
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} body
+   * @param {WriteOptions} [options]
+   * @returns {Promise<Written>}
+   */
+  async #writeNow(path, body, options = {}) {
     try {
       const envelope = await this.#request('POST', path, {
         body: JSON.stringify(body),
-        token: await this.#currentToken(),
         idempotencyKey: options.idempotencyKey ?? randomKey(),
         ifMatch: options.ifMatch,
         timeout: options.timeout,
@@ -615,28 +2805,39 @@ export class DatabaseInventoryService {
    * Send, and send again with the same key when the way to the server failed.
    * @param {'GET' | 'POST'} method
    * @param {string} path
-   * @param {{token: string | null, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, timeout?: number, retries?: number, fetch?: Fetch}} parts
+   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
    * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
    */
   async #request(method, path, parts) {
     /** @type {{[name: string]: string}} */
     const headers = { Accept: 'application/json' };
     if (parts.body !== undefined) headers['Content-Type'] = 'application/json';
-    if (parts.token) headers.Authorization = `Bearer ${parts.token}`;
+    const token = parts.anonymous ? null : await this.#currentToken();
+    if (token) headers.Authorization = `Bearer ${token}`;
     if (parts.etag) headers['If-None-Match'] = parts.etag;
     if (parts.idempotencyKey) headers['Idempotency-Key'] = parts.idempotencyKey;
     if (parts.ifMatch !== undefined) headers['If-Match'] = `"${parts.ifMatch}"`;
     // no-store: this module keeps the answers itself, and must see the 304.
     /** @type {RequestInit} */
     const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };
+    if (parts.signal !== undefined) init.signal = parts.signal;
     if (parts.body !== undefined) init.body = parts.body;
     const send = parts.fetch ?? this.#fetch;
     const retries = parts.retries ?? this.#retries;
+    let refreshed = parts.anonymous ?? false;
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await this.#attempt(send, this.#baseUrl + path, init, parts.timeout ?? this.#timeout);
       } catch (error) {
         if (!(error instanceof ExpressoPersistError)) throw error;
+        if (error.status === 401 && !refreshed) {
+          refreshed = true;
+          const fresh = await this.#freshToken(token, error);
+          if (fresh === null) throw error;
+          headers.Authorization = `Bearer ${fresh}`;
+          attempt -= 1;
+          continue;
+        }
         const lost = error.code === 'network' || error.code === 'timeout';
         if (attempt >= retries || !(lost || RETRIED_STATUSES.has(error.status))) throw error;
         const backoff = this.#retryDelay * 2 ** attempt * (0.75 + Math.random() / 2);
@@ -656,7 +2857,9 @@ export class DatabaseInventoryService {
    */
   async #attempt(send, url, init, timeout) {
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), timeout);
+    const end = () => abort.abort();
+    const timer = setTimeout(end, timeout);
+    init.signal?.addEventListener('abort', end);
     try {
       const response = await send(url, { ...init, signal: abort.signal });
       if (response.status === 304) return { unchanged: true };
@@ -673,7 +2876,63 @@ export class DatabaseInventoryService {
           );
     } finally {
       clearTimeout(timer);
+      init.signal?.removeEventListener('abort', end);
     }
+  }
+
+  /**
+   * Open the feed.
+   * @param {string} path
+   * @param {AbortSignal} signal
+   * @returns {Promise<Response>}
+   */
+  async #stream(path, signal) {
+    for (let refreshed = false; ; refreshed = true) {
+      const token = await this.#currentToken();
+      /** @type {{[name: string]: string}} */
+      const headers = { Accept: 'text/event-stream' };
+      if (token) headers.Authorization = `Bearer ${token}`;
+      const send = this.#fetch;
+      const response = await send(this.#baseUrl + path, {
+        headers,
+        signal,
+        cache: 'no-store',
+        credentials: 'same-origin',
+      });
+      const type = response.headers.get('Content-Type') ?? '';
+      if (response.ok && /^text\/event-stream\b/i.test(type)) return response;
+      try {
+        await envelopeOf(response);
+      } catch (error) {
+        const refused = error instanceof ExpressoPersistError && error.status === 401;
+        if (!refused || refreshed) throw error;
+        if ((await this.#freshToken(token, error)) === null) throw error;
+        continue;
+      }
+      throw new ExpressoPersistError('The server has no stream.', { code: 'no_stream' });
+    }
+  }
+
+  /**
+   * Another token in place of a refused one, asked for once however many requests need it.
+   * @param {string | null} refused
+   * @param {ExpressoPersistError} error
+   * @returns {Promise<string | null>} null when there is none
+   */
+  async #freshToken(refused, error) {
+    const hook = this.#onUnauthorized;
+    if (hook === null) return null;
+    const current = await this.#currentToken();
+    if (current !== null && current !== refused) return current; // renewed meanwhile
+    this.#refreshing ??= (async () => {
+      const given = (await hook(error)) ?? null;
+      if (given !== null && this.#getToken === null) this.#token = given;
+      return given ?? this.#currentToken();
+    })().finally(() => {
+      this.#refreshing = null;
+    });
+    const fresh = await this.#refreshing;
+    return fresh === refused ? null : fresh;
   }
 
   /** @returns {Promise<string | null>} */

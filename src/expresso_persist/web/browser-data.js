@@ -10,19 +10,23 @@
  */
 
 const DEVICE_KEY = 'expresso_persist_device_id';
+const OUTBOX_PREFIX = 'expresso_persist_outbox:'; // unsent writes, see DatabaseInventoryService.js
 const LARGEST_FILE = 64 * 1024 * 1024;
 
 /** A file that is not a dump; `message` is a sentence for people. */
 export class NotADump extends Error {}
 
-/** @returns {Map<string, string>} localStorage as it is now, without this page's own key */
+/** @param {string} key @returns {boolean} whether these modules keep it for themselves */
+const isOurs = (key) => key === DEVICE_KEY || key.startsWith(OUTBOX_PREFIX);
+
+/** @returns {Map<string, string>} localStorage as it is now, without these modules' own keys */
 export function readLocalStorage() {
   /** @type {Map<string, string>} */
   const entries = new Map();
   for (let index = 0; index < localStorage.length; index += 1) {
     const key = localStorage.key(index);
     const raw = key === null ? null : localStorage.getItem(key);
-    if (key !== null && raw !== null && key !== DEVICE_KEY) entries.set(key, raw);
+    if (key !== null && raw !== null && !isOurs(key)) entries.set(key, raw);
   }
   return entries;
 }
@@ -61,7 +65,7 @@ export async function dumpFile(file) {
   /** @type {Map<string, string>} */
   const entries = new Map();
   for (const [key, value] of Object.entries(storage)) {
-    if (key !== DEVICE_KEY) entries.set(key, rawString(value, rawStrings));
+    if (!isOurs(key)) entries.set(key, rawString(value, rawStrings));
   }
   return {
     kind: 'file',

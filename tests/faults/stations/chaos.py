@@ -31,8 +31,8 @@ class Chaos:
 
     async def reign(self) -> None:
         """Go on until cancelled."""
-        deeds = [self._cut] * 6 + [self._burst] * 3 + [self._deafen] * 3 + [self._kill] * 2
-        deeds += [self._jump] * 2
+        deeds = [self._cut] * 6 + [self._burst] * 3 + [self._deafen] * 3 + [self._jump] * 2
+        deeds += [self._kill] * min(2, len(self._servers) - 1) or [self._kill]
         if self._database is not None:
             deeds.append(self._restart)
         while True:

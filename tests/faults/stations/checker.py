@@ -73,7 +73,13 @@ def _feed(seen: Seen, truth: Truth) -> Iterator[str]:
 
 
 def _copies(seen: Seen, truth: Truth) -> Iterator[str]:
-    """A local copy equals the database once all is quiet."""
+    """A local copy equals the database once all is quiet, and nothing is left to send."""
+    if seen.pending:
+        yield f"{seen.client} never got rid of {seen.pending} writes"
+    if seen.reads is not None:
+        if seen.reads != truth.reads:
+            yield f"{seen.client} ended with other data than the database"
+        return
     differing = [
         f"{kind}:{'/'.join(key)}"
         for kind, key in sorted({*seen.copy, *truth.records})

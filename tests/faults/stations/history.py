@@ -46,6 +46,8 @@ class Seen:
         resets: How often it was told to begin anew.
         connections: How often it connected.
         copy: Its local copy in the end: (kind, key) to data.
+        reads: What a browser's client answered in the end, as ``get-all`` does.
+        pending: Writes that a browser still had not sent in the end.
     """
 
     client: str
@@ -54,6 +56,8 @@ class Seen:
     resets: int = 0
     connections: int = 0
     copy: dict[tuple[str, tuple[str, ...]], Any] = attrs.field(factory=dict)
+    reads: Any = None
+    pending: int = 0
 
 
 @attrs.define
@@ -74,6 +78,7 @@ class Truth:
         counters: The shared counters' values.
         start: Their values at the beginning.
         records: (kind, key) to data of every record.
+        reads: What ``get-all`` answers.
     """
 
     commits: Mapping[int, str | None]
@@ -81,3 +86,4 @@ class Truth:
     counters: Mapping[str, float]
     start: Mapping[str, float]
     records: Mapping[tuple[str, tuple[str, ...]], Any]
+    reads: Any = None

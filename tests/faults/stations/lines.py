@@ -45,14 +45,17 @@ class Line:
                 writer.transport.abort()
 
     async def close(self) -> None:
-        """Stop."""
-        self.cut()
+        """Stop, and let everybody come to an end."""
         if self._server is not None:
             self._server.close()
+        while self._open:
+            self.cut()
+            await asyncio.sleep(0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         upstream: asyncio.StreamWriter | None = None
+        answers: asyncio.Task[None] | None = None
         try:
             back, upstream = await asyncio.open_connection("127.0.0.1", self._target)
             self._open.add(upstream)
@@ -68,10 +71,11 @@ class Line:
                     data = data.replace(b"dempotency-", b"dempotency_")
                 upstream.write(data)
                 await upstream.drain()
-            answers.cancel()
         except OSError:
             pass
         finally:
+            if answers is not None:
+                answers.cancel()
             for end in (writer, upstream):
                 if end is not None:
                     self._open.discard(end)

@@ -48,8 +48,8 @@ class Config:
     servers: int = 2
     tappers: int = 6
     followers: int = 6
-    taps: int = 300
-    connections: int = 100
+    taps: int = 150
+    connections: int = 60
     sabotage: str | None = None
     calm: bool = False
 
@@ -90,12 +90,13 @@ class Venue:
         urls: An address, another one each time.
         history: Where to write what they did and saw.
         work_left: Whether there is more to do.
+        reads: What ``get-all`` answers at the moment, straight from the database.
     """
 
     urls: Callable[[], str]
     history: History
     work_left: Callable[[], bool]
-    first: int
+    reads: Callable[[], Any]
 
 
 class Extra:
@@ -141,7 +142,7 @@ async def run(
             )
         )
         history.seen += [Seen(f"follower {n}", first) for n in range(config.followers)]
-        ways = ["poll"]
+        ways = ["poll", "wait", "stream"]
 
         def urls() -> str:
             return f"http://127.0.0.1:{random.choice(lines).port}"
@@ -152,7 +153,7 @@ async def run(
                 or sum(seen.connections for seen in history.seen) < config.connections
             )
 
-        venue = Venue(urls, history, work_left, first)
+        venue = Venue(urls, history, work_left, lambda: _reads(url))
         extra = await stack.enter_async_context(others(venue))
         tappers = [Tapper(f"tapper {n}", http, urls, history) for n in range(config.tappers)]
         followers = [
@@ -239,6 +240,10 @@ def _truth(url: str, first: int, start: Mapping[str, float]) -> Truth:
     counters = {
         name: records["station_quantity", ("1", "milk", name)]["quantity"] for name in start
     }
-    return Truth(
-        {row.revision: row.idempotency_key for row in rows}, first, counters, start, records
-    )
+    keys = {row.revision: row.idempotency_key for row in rows}
+    return Truth(keys, first, counters, start, records, _reads(url))
+
+
+def _reads(url: str) -> Any:
+    with Store(url) as store:
+        return json.loads(store.inventory.inventory_json()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -14,14 +15,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as NativeRequest
 from starlette.responses import Response as NativeResponse
 from starlette.responses import StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from expresso_persist import Store
+from expresso_persist.http import asynchronous
 from expresso_persist.http.api import Api
 from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http.live import Listening, LiveSettings, same_origin
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.pages import ASSETS, serve_asset
+from expresso_persist.http.streams import EventStream
 
 __all__ = ["register_routes"]
 
@@ -35,6 +41,7 @@ def register_routes(
     tenant: Callable[[Request], str] | None = None,
     one_time_tokens: OneTimeTokens | None = None,
     backups: bool = False,
+    live: LiveSettings | None = None,
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -46,6 +53,8 @@ def register_routes(
         tenant: Tells whose data a request is about.
         one_time_tokens: Links that can be exchanged for a session.
         backups: Make automatic backups while the application runs.
+        live: What may stay connected; a thousand at a time when left out, none of which
+            keeps a thread.
     """
     opened = store if isinstance(store, Store) else Store(store, migrate=True)
     api = Api(
@@ -54,14 +63,24 @@ def register_routes(
         authorize=authorize,
         tenant=tenant,
         one_time_tokens=one_time_tokens,
+        live=live,
+    )
+    api.no_socket = (
+        "This address is for WebSockets. If that was one, the server lacks a package: "
+        'pip install "expresso-persist-fastapi[ws]"; or use the stream.'
     )
     routes = [
         Route(api.prefix + e.path, _view(api, e), methods=[e.method], name=f"expresso_{e.name}")
         for e in ENDPOINTS
     ]
+    sockets = [
+        WebSocketRoute(api.prefix + e.path, _socket(api, e), name=f"expresso_{e.name}_socket")
+        for e in ENDPOINTS
+        if e.name == "ws"
+    ]
     routes += [Route(api.prefix + path, _asset(path), methods=["GET"]) for path in ASSETS]
     # In front of the host's: a mount at /static would hide the page.
-    app.router.routes[:0] = routes
+    app.router.routes[:0] = [*sockets, *routes]
     _describe(app, api)
     _wrap_lifespan(app, opened, backups=backups, close=opened is not store)
     return api
@@ -79,10 +98,96 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[N
         if endpoint.streams:
             stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
             request = attrs.evolve(request, stream=stream)
+        if endpoint.stays:
+            return await _stay(api, endpoint, request, native)
         # The database is not asynchronous; the event loop must never wait for it.
         return _respond(await run_in_threadpool(api.handle, endpoint, request))
 
     return view
+
+
+async def _stay(
+    api: Api, endpoint: Endpoint, request: Request, native: NativeRequest
+) -> NativeResponse:
+    """Answer a request that may take as long as the client is willing to wait."""
+    gone = asyncio.ensure_future(_gone(native.receive))
+    response = None
+    try:
+        response = await asynchronous.handle(api, endpoint, request, run_in_threadpool, gone)
+        if isinstance(response.stream, EventStream):
+            return _Streaming(response, response.stream, gone)
+        return _respond(response)
+    finally:
+        if response is None or response.stream is None:
+            gone.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Streaming(NativeResponse):
+    """Server-sent events, without the layers that StreamingResponse puts around each piece."""
+
+    def __init__(self, response: Response, events: EventStream, gone: asyncio.Future[None]) -> None:
+        super().__init__(None, response.status, dict(response.headers))
+        del self.headers["content-length"]
+        self._events = events
+        self._gone = gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def put(body: bytes, more: bool = True) -> bool:
+            message = {"type": "http.response.body", "body": body, "more_body": more}
+            return await asynchronous.send_in_time(send(message))
+
+        listening: Listening = self._events.listening
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        try:
+            await send({"type": "http.response.start", **start})
+            coming = asynchronous.pieces(listening, run_in_threadpool, self._gone)
+            async with contextlib.aclosing(coming):
+                if not await put(self._events.first):
+                    return
+                async for piece in coming:
+                    if not await put(piece):
+                        return  # too slow; it comes again and goes on where it was
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._events.close()
+            self._gone.cancel()
+
+
+def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[None]]:
+    async def serve(socket: WebSocket) -> None:
+        request = Request(
+            "GET",
+            socket.url.path,
+            dict(socket.query_params),
+            socket.headers,
+            path_params=dict(socket.path_params),
+            native=socket,
+        )
+        if not same_origin(request, api.live.origins):
+            await socket.close()  # before it is accepted: 403
+            return
+
+        async def receive() -> str | bytes | None:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            text: str | None = message.get("text")
+            return message.get("bytes", b"") if text is None else text
+
+        await socket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            number = await asynchronous.run_socket(
+                api, endpoint, request, run_in_threadpool, receive=receive, send=socket.send_text
+            )
+            if number is not None:
+                await socket.close(number)
+
+    return serve
 
 
 def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import IO, cast
+from collections.abc import Callable
 
 import attrs
 import flask
@@ -12,10 +11,16 @@ from expresso_persist import Store
 from expresso_persist.http.api import Api
 from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.live import LiveSettings
+from expresso_persist.http.messages import Request
 from expresso_persist.http.pages import ASSETS, serve_asset
+from expresso_persist_flask._requests import give, neutral, staying
+from expresso_persist_flask._socket import add_socket
 
-__all__ = ["register_routes"]
+__all__ = ["CONNECTIONS", "register_routes"]
+
+CONNECTIONS = 2
+"""How many connections may stay open at a time: waitress has four threads by default."""
 
 
 def register_routes(
@@ -27,6 +32,7 @@ def register_routes(
     tenant: Callable[[Request], str] | None = None,
     one_time_tokens: OneTimeTokens | None = None,
     backups: bool = False,
+    live: LiveSettings | None = None,
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -38,7 +44,12 @@ def register_routes(
         tenant: Tells whose data a request is about.
         one_time_tokens: Links that can be exchanged for a session.
         backups: Make automatic backups in this process.
+        live: What may stay connected. Each keeps a thread of the server, so that it is
+            :data:`CONNECTIONS` at a time when left out.
     """
+    settings = live or LiveSettings()
+    if settings.connections is None:
+        settings = attrs.evolve(settings, connections=CONNECTIONS)
     opened = store if isinstance(store, Store) else Store(store, migrate=True)
     api = Api(
         opened,
@@ -46,7 +57,9 @@ def register_routes(
         authorize=authorize,
         tenant=tenant,
         one_time_tokens=one_time_tokens,
+        live=settings,
     )
+    api.no_socket = add_socket(app, api)
     for endpoint in ENDPOINTS:
         app.add_url_rule(
             api.prefix + endpoint.path.replace("{", "<").replace("}", ">"),
@@ -78,33 +91,17 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
             # One byte more than allowed is enough to know; the rest is never read.
             body = flask.request.stream.read(endpoint.body_limit + 1)
             if len(body) > endpoint.body_limit:
-                return _respond(api.too_large(endpoint))
-        request = _request(body, path_params)
+                return give(api.too_large(endpoint))
+        request = neutral(body, path_params)
         if endpoint.streams:
-            stream = cast("IO[bytes]", flask.request.stream)
-            return _respond(api.handle(endpoint, attrs.evolve(request, stream=stream)))
-        return _respond(api.handle(endpoint, request))
+            stream = flask.request.stream
+            request = attrs.evolve(request, stream=stream)
+        if endpoint.stays:
+            request = staying(request)
+        return give(api.handle(endpoint, request))
 
     return view
 
 
 def _asset(path: str) -> Callable[[], flask.Response]:
-    return lambda: _respond(serve_asset(path, _request(b"", {})))
-
-
-def _request(body: bytes, path_params: dict[str, str]) -> Request:
-    request = flask.request
-    return Request(
-        request.method,
-        request.path,
-        {name: values[-1] for name, values in request.args.lists()},
-        cast("Mapping[str, str]", request.headers),  # finds a name in any case
-        body,
-        path_params,
-        native=request,
-    )
-
-
-def _respond(response: Response) -> flask.Response:
-    body = response.body if response.stream is None else response.stream
-    return flask.Response(body, response.status, dict(response.headers))
+    return lambda: give(serve_asset(path, neutral(b"", {})))
