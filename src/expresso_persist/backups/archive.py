@@ -78,7 +78,7 @@ class _Section:
 
 @attrs.frozen
 class _End:
-    end: Literal[True]
+    end: bool
     lines: int
 
 
@@ -189,7 +189,7 @@ class ArchiveReader:
             yield section, self._lines_of(section)
             count += section.records
         end = self._decoded(_end, "its last line")
-        if end.lines != count:
+        if not end.end or end.lines != count:
             raise _damaged("it ends too early")
         if next(self._lines, None) is not None:
             raise _damaged("something follows its last line")
