@@ -277,6 +277,41 @@ def test_before_it_is_started_every_call_is_a_request(context: Any, server: Any)
     context.set_offline(False)
 
 
+def test_signing_out_deletes_the_copy_and_no_write(context: Any, server: Any) -> None:
+    """`stop({forget: true})`: nothing to read is left in the browser; what is unsent is."""
+    tab = Tab.beside(context, server.url, token=server.token, patience=10)
+    post(server.url, server.token, SETTING, {"key": "to be forgotten", "value": 1})
+    tab.until("status.caughtUp && 'to be forgotten' in await service.getSettings()")
+    tab.run("await service.getRaw('to be forgotten')")
+    tab.until_kept("to be forgotten")
+    context.set_offline(True)
+    tab.run("await service.updateSetting('unsent', 1); await service.stop({forget: true});")
+    left = tab.page.evaluate(
+        """() => new Promise(resolve => {
+          indexedDB.open('expresso-persist').onsuccess = ({target}) => {
+            const all = target.result.transaction(['copies', 'outbox']);
+            const found = ['copies', 'outbox'].map(name => all.objectStore(name).getAll());
+            all.oncomplete = () => resolve(found.map(request => request.result.length));
+          };
+        })"""
+    )
+    assert left == [0, 1]
+    context.set_offline(False)
+
+
+def test_a_bundle_that_is_no_module_has_no_address(modules: Any) -> None:
+    """Bundlers that write plain scripts leave `import.meta` empty."""
+    base = modules.evaluate(
+        """async (url) => {
+          const text = (await (await fetch(url)).text()).replaceAll('import.meta.url', 'undefined');
+          const bundle = URL.createObjectURL(new Blob([text], {type: 'text/javascript'}));
+          return (await import(bundle)).default.baseUrl;
+        }""",
+        "http://expresso.test/DatabaseInventoryService.js",
+    )
+    assert base == ""
+
+
 # A server that says what the test wants, at the moment that the test wants.
 SCRIPTED = """async (body) => {
   const { DatabaseInventoryService } =

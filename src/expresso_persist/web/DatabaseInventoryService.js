@@ -734,6 +734,7 @@ function parsed(text) {
  * @property {(scope: string) => Promise<any>} copy
  * @property {(scope: string, copy: any, revision: number | null) => Promise<void>} keep Also
  *   forgets entries that the server had by that revision.
+ * @property {(scope: string) => Promise<void>} forget Delete the copy, and no entry.
  * @property {(name: string, owner: string) => Promise<boolean>} lease Take or renew a turn.
  */
 
@@ -859,11 +860,20 @@ class IndexedShelf {
   keep(scope, copy, revision) {
     return this.#run(['copies', 'outbox'], 'readwrite', async (transaction) => {
       const copies = transaction.objectStore('copies');
-      await answerOf(copy === null ? copies.delete(scope) : copies.put({ scope, copy }));
+      await answerOf(copies.put({ scope, copy }));
       const outbox = transaction.objectStore('outbox');
       for (const entry of await answerOf(outbox.index('scope').getAll(scope))) {
         if (isDone(entry, revision)) await answerOf(outbox.delete(entry.seq));
       }
+    });
+  }
+
+  /** @param {string} scope */
+  forget(scope) {
+    return this.#run(['copies'], 'readwrite', async (transaction) => {
+      const copies = transaction.objectStore('copies');
+      await answerOf(copies.delete(scope));
+      await answerOf(copies.delete(IDBKeyRange.bound(`${scope} /`, `${scope} /\uffff`)));
     });
   }
 
@@ -935,6 +945,8 @@ class TextShelf {
     }
   }
 
+  async forget() {}
+
   /** @param {string} name @param {string} owner Two may hold it for a moment; see `Live`. */
   async lease(name, owner) {
     const place = `${OUTBOX_PREFIX}lease:${name}`;
@@ -966,6 +978,7 @@ class NoShelf {
     return null;
   }
   async keep() {}
+  async forget() {}
   async lease() {
     return true;
   }
@@ -1170,7 +1183,7 @@ class Live {
     this.#warn(false);
     this.#channel?.close();
     await this.#starting?.catch(() => {});
-    if (forget) await this.#shelf.keep(this.#scope, null, null).catch(() => {});
+    if (forget) await this.#shelf.forget(this.#scope).catch(() => {});
   }
 
   /* reading */
@@ -1636,7 +1649,12 @@ class Live {
         this.#leading = false;
         this.#lead = null;
       });
-      await turn.catch((error) => callAll(new Set([() => Promise.reject(error)]), null));
+      await turn.catch((error) => {
+        this.#leading = false;
+        setTimeout(() => {
+          throw error; // told as an error of the page; the next turn begins anew
+        });
+      });
       // Another tab may have the token that this one lacks: it gets the turn meanwhile.
       const wait = this.#link.signInNeeded ? 5000 + Math.random() * 5000 : 50;
       await this.#signInBell.wait(wait, this.#stop.signal);
@@ -1998,8 +2016,12 @@ class Live {
     lost.addEventListener('abort', end);
     this.#streaming = streaming;
     this.#lastChunk = Date.now();
-    let timer = setTimeout(end, FIRST_BYTE);
     let begun = false;
+    let held = false;
+    let timer = setTimeout(() => {
+      held = true;
+      end();
+    }, FIRST_BYTE);
     try {
       const since = encodeURIComponent(cursor);
       const response = await this.#door.stream(`${STREAM}?since=${since}`, streaming.signal);
@@ -2033,7 +2055,7 @@ class Live {
       }
     } catch (error) {
       if (error instanceof ExpressoPersistError) throw error;
-      if (!begun && streaming.signal.aborted && !lost.aborted) {
+      if (held) {
         throw new ExpressoPersistError('Something on the way holds the stream back.', {
           code: 'no_stream',
           cause: error,
@@ -2170,7 +2192,7 @@ function streamPause(error) {
 
 /** The inventory of an event, its stations, settings and documents, kept in a database. */
 export class DatabaseInventoryService {
-  /** @type {string} */ #baseUrl = baseUrlOf(import.meta.url);
+  /** @type {string} */ #baseUrl = baseUrlOf(import.meta.url ?? ''); // bundles that are no modules have none
   /** @type {string | null} */ #token = null;
   /** @type {GetToken | null} */ #getToken = null;
   /** @type {Fetch} */ #fetch = (url, init) => globalThis.fetch(url, init);
@@ -2860,6 +2882,7 @@ export class DatabaseInventoryService {
     const end = () => abort.abort();
     const timer = setTimeout(end, timeout);
     init.signal?.addEventListener('abort', end);
+    if (init.signal?.aborted) end();
     try {
       const response = await send(url, { ...init, signal: abort.signal });
       if (response.status === 304) return { unchanged: true };
