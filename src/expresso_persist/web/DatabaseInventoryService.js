@@ -1615,7 +1615,7 @@ class Live {
   async #refetch() {
     for (let failures = 0; this.#behind() && !this.#stop.signal.aborted; ) {
       // The tab that leads reads for all; the others only when it does not.
-      await this.#feedBell.wait(this.#leading ? 30 : 1000, this.#stop.signal);
+      await this.#feedBell.wait(this.#leading ? 100 : 1000, this.#stop.signal);
       if (!this.#behind() || this.#stop.signal.aborted) return;
       try {
         await this.#fetchCopy();
