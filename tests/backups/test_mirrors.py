@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pyrage
@@ -391,6 +392,30 @@ def test_the_scheduler_copies_by_itself(store: Store, place: Path) -> None:
         while not ids(backups.mirrors[0]):
             assert time.monotonic() < give_up
             time.sleep(0.05)
+
+
+def test_stop_waits_for_what_is_being_copied(
+    store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Afterwards nobody uses the database any more."""
+    begun, ended = threading.Event(), threading.Event()
+    backups = managed(store, place, interval=1)
+    make(backups, store, 1)
+    export = type(backups._transfer).export
+
+    def slow(*arguments: Any) -> object:
+        begun.set()
+        time.sleep(0.3)
+        try:
+            return export(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(type(backups._transfer), "export", slow)
+    backups.start()
+    assert begun.wait(60)
+    backups.stop(60)
+    assert ended.is_set()
 
 
 @attrs.frozen

@@ -118,7 +118,7 @@ class Mirroring:
         """Stop the threads, each after what it is doing."""
         ends = time.monotonic() + grace
         for scheduler in self._schedulers:
-            scheduler.stop(0)
+            scheduler.ask_to_stop()
         for scheduler in self._schedulers:
             scheduler.stop(max(0.0, ends - time.monotonic()))
 

@@ -65,6 +65,10 @@ class Scheduler:
             )
             self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Begin a :meth:`stop`, without waiting: several threads can come to an end at once."""
+        self._wake.set()
+
     def stop(self, grace: float = 10.0) -> bool:
         """Stop the thread after what it is doing; nothing happens when none runs.
 
