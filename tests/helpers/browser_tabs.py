@@ -18,11 +18,14 @@ START = """async ([module, options]) => {
     {retryDelay: 20, maxRetryDelay: 200, pollInterval: 50, patience: 3000, ...options});
   window.service = service;
   window.changes = [];
-  window.until = (met) => new Promise((resolve) => {
-    const look = async () => { if (await met(service.status())) { stop(); resolve(); } };
-    const timer = setInterval(look, 20);
-    const stop = () => clearInterval(timer);
-  });
+  window.until = async (met) => {
+    for (const end = Date.now() + 45_000; !(await met(service.status())); ) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (Date.now() < end) continue;
+      const all = JSON.stringify(await service.getAll());
+      throw new Error(`${met} is not so: ${JSON.stringify(service.status())} ${all}`);
+    }
+  };
   service.onChange((change) => window.changes.push(change));
   await service.start();
 }"""
