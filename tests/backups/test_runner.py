@@ -19,8 +19,9 @@ from expresso_persist.backups import BackupManager, Rotation
 from expresso_persist.backups.catalog import iso
 from expresso_persist.backups.lease import DueMark, Lease
 from expresso_persist.backups.scheduler import Scheduler
+from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
-from expresso_persist.errors import Busy, DatabaseUnavailable
+from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import leases
 
@@ -75,18 +76,7 @@ def test_a_lease_expires(store: Store) -> None:
     with store.database.read() as connection:
         assert not first.view(connection).live
     assert second.acquire()
-    with store.database.write() as connection:
-        assert not first.fence(connection)
-        assert second.fence(connection)
-
-
-def test_an_expired_lease_that_nobody_took_still_counts(store: Store) -> None:
-    """A slow backup is not thrown away when nobody else came."""
-    holder = lease(store)
-    assert holder.acquire()
-    shift(store, "backup-runner", dt.timedelta(seconds=-61))
-    with store.database.write() as connection:
-        assert holder.fence(connection)
+    assert not first.acquire()
 
 
 def test_a_lease_from_the_future_is_free(store: Store) -> None:
@@ -242,41 +232,51 @@ def test_the_duty_of_another_process_is_respected(store: Store) -> None:
     assert manager(store).run_once() is not None
 
 
-def test_a_runner_that_was_replaced_stores_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def hang_while_packing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]
 ) -> None:
-    """It hung while packing; the one that took over makes the backup."""
-    write(store, 1)
-    slow, other = manager(store), manager(store)
-    pack = slow._writer.pack
+    """Let the next backup hang until its lease is over; then comes ``meanwhile``."""
+    writer = type(store.backups._writer)
+    pack = writer.pack
 
-    def hang(draft: object) -> object:
-        packed = pack(draft)  # type: ignore[arg-type]
+    def hang(self: Writer, draft: Draft) -> object:
+        packed = pack(self, draft)
+        monkeypatch.undo()
         shift(store, "backup-runner", dt.timedelta(hours=-1))
-        assert other._runner.lease.acquire()
+        meanwhile()
         return packed
 
-    monkeypatch.setattr(type(slow._writer), "pack", lambda _, draft: hang(draft))
-    with pytest.raises(Busy):
-        slow.run_once()
-    assert store.backups.list() == []
-    monkeypatch.undo()
-    assert other.run_once() is not None
+    monkeypatch.setattr(writer, "pack", hang)
 
 
-def test_the_fence_holds_to_the_last_moment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runner replaced right before it stores is told by the transaction that stores."""
+def test_a_slow_runner_that_was_replaced_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state too large for one lease would never be backed up if each gave up for the next."""
+    write(store, 1)
+    slow, other = manager(store), manager(store)
+    hang_while_packing(store, monkeypatch, other._runner.lease.acquire)
+    made = slow.run_once()
+    assert made is not None
+    assert other.run_once() is None  # it was on duty, and the other one was faster
+    assert [backup.id for backup in store.backups.list()] == [made.id]
+
+
+def test_a_runner_that_hung_stores_no_old_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes up when the next backup is due; what it read is older than the newest one."""
     write(store, 1)
     slow, other = manager(store), manager(store)
 
-    def lose_it(_: object) -> None:
-        shift(store, "backup-runner", dt.timedelta(hours=-1))
-        assert other._runner.lease.acquire()
+    def meanwhile() -> None:
+        write(store, 2)
+        assert other.run_once() is not None
+        shift(store, "backup-due", dt.timedelta(hours=-1))
 
-    monkeypatch.setattr("expresso_persist.backups.manager._keep", lose_it)
-    with pytest.raises(Busy):
-        slow.run_once()
-    assert store.backups.list() == []
+    hang_while_packing(store, monkeypatch, meanwhile)
+    assert slow.run_once() is None
+    assert [backup.revision for backup in store.backups.list()] == [2]
 
 
 def test_a_backup_made_meanwhile_is_not_made_again(

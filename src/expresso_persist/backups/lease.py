@@ -7,7 +7,7 @@ Two rows of ``leases`` decide, by the database's clock alone:
     nothing outlives it (PgBouncer may hand every transaction another session).
 ``backup-due``
     When the last automatic backup was made or confirmed. It moves in the transaction that
-    stores the backup, so even two processes that both believe to be the runner store one.
+    stores the backup, so of several processes that are all at it the first one stores it.
 
 A time in the future means that the clock went back; such a row counts as expired.
 """
@@ -125,16 +125,12 @@ class Lease:
             now = self._database.now(connection)
             if row.holder != self.holder and row.acquired_at <= now < row.expires_at:
                 return False
-            return self._take(connection, now)
-
-    def fence(self, connection: Connection) -> bool:
-        """Prove inside a write transaction that nobody took the lease over, and renew it.
-
-        An expired lease that nobody took is still ours: the statement locks the row, so
-        nobody can take it before the transaction ends.
-        """
-        now = self._database.now(connection)
-        return self._take(connection, now, leases.c.holder == self.holder)
+            taken = connection.execute(
+                sa.update(leases)
+                .where(*self._row)
+                .values(holder=self.holder, acquired_at=now, expires_at=now + self.ttl)
+            )
+            return taken.rowcount == 1
 
     def release(self) -> None:
         """Let others take it at once; nothing happens when it is not ours."""
@@ -159,16 +155,6 @@ class Lease:
     def _row(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return leases.c.tenant_id == self._tenant, leases.c.name == self._name
 
-    def _take(
-        self, connection: Connection, now: dt.datetime, *conditions: sa.ColumnElement[bool]
-    ) -> bool:
-        taken = connection.execute(
-            sa.update(leases)
-            .where(*self._row, *conditions)
-            .values(holder=self.holder, acquired_at=now, expires_at=now + self.ttl)
-        )
-        return taken.rowcount == 1
-
 
 @attrs.frozen
 class DueMark:
@@ -191,11 +177,17 @@ class DueMark:
         """Seconds until the next one is due; 0 when it is due now."""
         return self._left(self.last(connection), self.database.now(connection))
 
-    def claim(self, connection: Connection) -> bool:
-        """Lock the mark until the transaction ends; tell whether a backup is still due."""
-        row = lock_row(self.database, connection, self.tenant, DUE)
+    def claim(self, connection: Connection, last: dt.datetime | None) -> bool:
+        """Lock the mark until the transaction ends; tell whether a backup is due.
+
+        Args:
+            connection: A write transaction.
+            last: What :meth:`last` said before the state was read. When the mark moved
+                since, somebody was faster, and that state may be older than theirs.
+        """
+        self.lock(connection)
         # The clock is read after the lock: another backup may have been stored meanwhile.
-        return self._left(row.acquired_at, self.database.now(connection)) == 0
+        return self.last(connection) == last and self.seconds_left(connection) == 0
 
     def lock(self, connection: Connection) -> None:
         """Keep others from storing an automatic backup until the transaction ends."""

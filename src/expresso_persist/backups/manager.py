@@ -271,7 +271,7 @@ class BackupManager:
             self._runner.note(error)
             raise
         if backup is None:  # pragma: no cover - only one with a lease may find it made
-            raise _lost()
+            raise Busy("Another process made the backup meanwhile.")
         return backup
 
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
@@ -283,20 +283,19 @@ class BackupManager:
     def _create(
         self, kind: str, notes: str, actor: str, *, lease: Lease | None = None
     ) -> Backup | None:
-        """Make a backup; with a lease only when one is due and the lease is still held."""
+        """Make a backup; with a lease only if nobody made one since this began."""
         automatic = kind == "automatic"
+        with self._database.read() as connection:
+            last = self._runner.due.last(connection)
         draft = self._writer.read(reuse=automatic)
-        _keep(lease)
+        _renew(lease)
         packed = self._writer.pack(draft)
-        _keep(lease)
+        _renew(lease)
         with self._database.write() as connection:
-            if lease is not None:
-                # Fencing: both rows stay locked until the backup is committed, so nobody
-                # else can take the lease or make the backup of this interval.
-                if not lease.fence(connection):
-                    raise _lost()
-                if not self._runner.due.claim(connection):
-                    return None
+            # Who is so slow that the lease was lost goes on: the first to get here stores it.
+            # If all gave up instead, a state too large for one lease would have no backups.
+            if lease is not None and not self._runner.due.claim(connection, last):
+                return None
             confirmed: Backup | None = None
             if automatic:
                 self._runner.due.lock(connection)  # before the chunks, always in this order
@@ -605,11 +604,7 @@ class BackupManager:
             self._catalog.note_failure(connection, self._database.now(connection), error)
 
 
-def _keep(lease: Lease | None) -> None:
-    """Renew a lease between two steps of the work; stop when it was taken over."""
-    if lease is not None and not lease.acquire():
-        raise _lost()
-
-
-def _lost() -> Busy:
-    return Busy("Another process took the backup over, because this one was too slow.")
+def _renew(lease: Lease | None) -> None:
+    """Keep a lease between two steps of the work, unless somebody took it over."""
+    if lease is not None:
+        lease.acquire()
