@@ -138,6 +138,6 @@ def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:
 
 def differing_kinds(stored: Iterable[Record], wanted: Iterable[Record]) -> list[str]:
     """The kinds that are not as they should be; empty when the restore did what it should."""
-    plan = diff(stored, wanted)
-    differing = [*plan.added, *plan.removed, *(after for _, after in plan.changed)]
-    return sorted({record.kind for record in differing})
+    left = {record.key: record for record in stored}
+    differing = {record.kind for record in wanted if left.pop(record.key, None) != record}
+    return sorted(differing | {record.kind for record in left.values()})

@@ -88,6 +88,8 @@ class Scope:
 
     def filter(self, records: Iterable[Record]) -> list[Record]:
         """The records that are meant."""
+        if self.whole:
+            return list(records)
         return [record for record in records if self.holds(record.key)]
 
     def current(self, state: State) -> list[Record]:
