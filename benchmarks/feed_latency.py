@@ -32,10 +32,11 @@ TOKEN = "benchmark-token"
 COMMON = """
 import json, os, threading, time
 from expresso_persist import Store
-from expresso_persist.http import LiveSettings
+from expresso_persist.http import NO_RATES, LiveSettings
 from expresso_persist_{adapter} import register_routes
 url, rate, padding = os.environ["DATABASE_URL"], float(os.environ["RATE"]), os.environ["PADDING"]
-live = LiveSettings(connections=int(os.environ["LISTENERS"]) + 8)
+most = int(os.environ["LISTENERS"]) + 8
+live = LiveSettings(connections=most, per_actor=most)
 
 def events():
     due = time.monotonic()
@@ -78,7 +79,7 @@ async def bare():
             listeners.remove(queue)
     return StreamingResponse(stream(), media_type="text/event-stream")
 
-register_routes(app, url, live=live)
+register_routes(app, url, live=live, limits=NO_RATES)
 """
 FLASK = """
 import queue, flask
@@ -106,7 +107,7 @@ def bare():
             listeners.remove(one)
     return flask.Response(stream(), mimetype="text/event-stream")
 
-register_routes(app, url, live=live)
+register_routes(app, url, live=live, limits=NO_RATES)
 """
 WRITER = """
 import os, sys, time

@@ -33,6 +33,7 @@ ITEMS = 1_000
 SERVER = """
 import sys
 from expresso_persist import Store
+from expresso_persist.http import NO_RATES
 from expresso_persist.http.messages import Request
 adapter, url, port, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 body = b"x" * size
@@ -43,7 +44,7 @@ if adapter == "fastapi":
     @app.get("/constant")
     def constant():
         return fastapi.Response(body, media_type="application/json")
-    register_routes(app, url)
+    register_routes(app, url, limits=NO_RATES)
     uvicorn.run(app, port=port, log_level="error")
 else:
     import flask, waitress
@@ -52,7 +53,7 @@ else:
     @app.get("/constant")
     def constant():
         return flask.Response(body, mimetype="application/json")
-    register_routes(app, url)
+    register_routes(app, url, limits=NO_RATES)
     waitress.serve(app, port=port, threads=8)
 """
 

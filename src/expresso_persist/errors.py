@@ -31,9 +31,11 @@ __all__ = [
     "NotFound",
     "PayloadTooLarge",
     "Problem",
+    "RequestTimeout",
     "RevisionConflict",
     "SchemaMismatch",
     "StorageFull",
+    "TooManyRequests",
     "TooManyStreams",
     "Unauthorized",
     "UndoConflict",
@@ -126,6 +128,20 @@ class TooManyStreams(ExpressoPersistError):
 
     code = "too_many_streams"
     status = 503
+
+
+class TooManyRequests(ExpressoPersistError):
+    """There were too many requests in a short time; try again a little later."""
+
+    code = "too_many_requests"
+    status = 429
+
+
+class RequestTimeout(ExpressoPersistError):
+    """The body came too slowly; send it again over a better connection."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class Unauthorized(ExpressoPersistError):

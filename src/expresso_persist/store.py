@@ -17,6 +17,7 @@ from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.inventory import Inventory
+from expresso_persist.tokens import AccessTokens
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
 
@@ -92,6 +93,11 @@ class Store:
     def backups(self) -> BackupManager:
         """Makes and restores backups; assign a manager of your own for other settings."""
         return BackupManager(self.database, self.inventory, mirrors=mirrors_from_environment())
+
+    @cached_property
+    def tokens(self) -> AccessTokens:
+        """The bearer tokens that open this tenant's data over HTTP."""
+        return AccessTokens(self.database, self.tenant)
 
     @cached_property
     def feed(self) -> Feed:

@@ -32,12 +32,14 @@ from expresso_persist.records import RECORD_TYPES
 __all__ = [
     "RECORD_TABLES",
     "UtcDateTime",
+    "access_tokens",
     "backup_chunks",
     "changes",
     "commits",
     "data_backups",
     "leases",
     "metadata",
+    "rate_counters",
     "tenants",
 ]
 
@@ -264,4 +266,29 @@ leases: Table = Table(
     Column("holder", Text, nullable=False),
     Column("acquired_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+)
+
+access_tokens: Table = Table(
+    "access_tokens",
+    metadata,
+    _key("tenant_id"),
+    _key("id"),
+    Column("name", Text, nullable=False),
+    Column("permission", Text, nullable=False),
+    # Only the hash: who reads the database, or a copy of it, cannot use the token.
+    Column("secret_sha256", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    UniqueConstraint("tenant_id", "name"),
+)
+
+rate_counters: Table = Table(
+    "rate_counters",
+    metadata,
+    _key("tenant_id"),
+    _key("name"),
+    # Which period since 1970 the hits belong to.
+    Column("slot", BigInteger, nullable=False),
+    Column("hits", Integer, nullable=False),
+    Column("previous", Integer, nullable=False),
 )

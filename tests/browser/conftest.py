@@ -54,6 +54,7 @@ class LiveServer:
         self._command = [
             *(sys.executable, "-m", "expresso_persist", "serve"),
             *("--adapter", adapter, "--database", database_url, "--port", str(port)),
+            "--no-rate-limits",
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

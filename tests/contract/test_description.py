@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from expresso_persist import Store
-from expresso_persist.http import BearerTokens
+from expresso_persist.http import NO_RATES, BearerTokens
 from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.testing import TOKENS
 
@@ -37,14 +37,18 @@ def served(request: pytest.FixtureRequest, store: Store) -> Any:
         import expresso_persist_fastapi
 
         app: Any = fastapi.FastAPI()
-        expresso_persist_fastapi.register_routes(app, store, authorize=BearerTokens(TOKENS))
+        expresso_persist_fastapi.register_routes(
+            app, store, authorize=BearerTokens(TOKENS), limits=NO_RATES
+        )
         return schemathesis.openapi.from_asgi(DOCUMENT, app)
     import flask
 
     import expresso_persist_flask
 
     app = flask.Flask("test")
-    expresso_persist_flask.register_routes(app, store, authorize=BearerTokens(TOKENS))
+    expresso_persist_flask.register_routes(
+        app, store, authorize=BearerTokens(TOKENS), limits=NO_RATES
+    )
     return schemathesis.openapi.from_wsgi(DOCUMENT, app)
 
 

@@ -242,6 +242,8 @@ def test_the_hosts_hooks_decide_at_each_heartbeat(store: Store) -> None:
 
 def test_tenants_do_not_hear_each_other(adapter: str, store: Store) -> None:
     belongs = {"read-token": "north", "write-token": "south"}
+    for name in belongs.values():
+        store.for_tenant(name).inventory.head()  # a name in a request makes no tenant
 
     def authorize(request: Request) -> Actor | None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -305,7 +307,8 @@ def test_a_server_with_one_thread_keeps_nobody(store: Store) -> None:
 
 def test_hundreds_wait_without_a_thread(store: Store) -> None:
     """FastAPI's pool has forty threads; two hundred waiting requests leave all of them free."""
-    with served("fastapi", store, authorize=BearerTokens(TOKENS)) as port:
+    live = LiveSettings(per_actor=200)
+    with served("fastapi", store, authorize=BearerTokens(TOKENS), live=live) as port:
         request = (
             f"GET {CHANGES}?since=0&wait=55 HTTP/1.1\r\nHost: x\r\n"
             "Authorization: Bearer read-token\r\n\r\n"
@@ -370,8 +373,9 @@ def test_a_socket_tells_commits_and_ends(store: Store) -> None:
     def authorize(request: Request) -> Actor | None:
         return BearerTokens(valid)(request)
 
-    live = LiveSettings(connections=2, heartbeat=0.1, origins=("https://display.example",))
-    with served("fastapi", store, authorize=authorize, live=live) as port:
+    live = LiveSettings(connections=2, heartbeat=0.1)
+    origins = ["https://display.example"]
+    with served("fastapi", store, authorize=authorize, live=live, origins=origins) as port:
 
         def gone(count: int) -> None:
             eventually(lambda: taken(store) == count, f"{count} are left")
@@ -455,7 +459,7 @@ valid = dict(TOKENS)
 app = flask.Flask("host")
 register_routes(
     app, store, authorize=lambda request: BearerTokens(valid)(request),
-    live=LiveSettings(connections=2, heartbeat=0.1, origins=("https://display.example",)),
+    live=LiveSettings(connections=2, heartbeat=0.1), origins=["https://display.example"],
 )
 
 @app.post("/forget")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import attrs
 
 from expresso_persist import Store
+from expresso_persist.http import NO_RATES
 
 WAIT = 30.0
 
@@ -33,6 +34,7 @@ def served(adapter: str, store: Store, **options: Any) -> Iterator[int]:
     """The port of a server: uvicorn, or waitress with forty threads."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = int(listener.getsockname()[1])
+    options.setdefault("limits", NO_RATES)
     run = _uvicorn if adapter == "fastapi" else _waitress
     with run(store, listener, options):
         try:

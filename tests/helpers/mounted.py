@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http import BearerTokens
+from expresso_persist.http import NO_RATES, BearerTokens
 from expresso_persist.testing import TOKENS
 
 
@@ -78,7 +78,7 @@ def mount(request: pytest.FixtureRequest) -> Callable[..., Callable[..., Answer]
 @pytest.fixture
 def client(mount: Callable[..., Callable[..., Answer]], store: Store) -> Client:
     """Asks an endpoint; ``token=None`` asks without credentials."""
-    send = mount(store, authorize=BearerTokens(TOKENS))
+    send = mount(store, authorize=BearerTokens(TOKENS), limits=NO_RATES)
 
     def ask(
         method: str,

@@ -33,6 +33,7 @@ class Server:
                 "serve",
                 "--port",
                 "0",
+                "--no-rate-limits",
                 "--json",
                 *arguments,
             ],

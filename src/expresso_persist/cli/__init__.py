@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from expresso_persist.cli import archives, backups, data, past, serve
+from expresso_persist.cli import archives, backups, data, past, serve, tokens
 from expresso_persist.cli.base import HOST_STORE, Verbs
 from expresso_persist.store import Store
 
@@ -25,6 +25,7 @@ _VERBS: tuple[click.Command, ...] = (
     past.history,
     past.undo,
     backups.backup,
+    tokens.token,
 )
 for _archive in (archives.export, archives.import_):
     backups.backup.add_command(_archive)
@@ -55,7 +56,7 @@ def host_group(store: Callable[[], Store], name: str = "expresso") -> click.Grou
     @click.group(name, cls=Verbs)
     @click.pass_context
     def group(ctx: click.Context) -> None:
-        """Look after the event's data: init, import, verify, history, undo, backup."""
+        """Look after the event's data: init, import, verify, history, undo, backup, token."""
         ctx.meta[HOST_STORE] = store
 
     for verb in _VERBS:  # no `serve`: the host is the server

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import getpass
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -283,6 +285,19 @@ def resolve(store: Store, backup_id: str) -> str:
     if newest is None:
         raise BackupNotFound(NO_BACKUP_YET)
     return newest.id
+
+
+def duration(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> dt.timedelta | None:
+    """Read an option that is a span of time."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})([hdw])", value)
+    if found is None:
+        raise click.BadParameter(f"{plain(value)!r} is not a duration such as 400d, 12w or 36h.")
+    unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    return dt.timedelta(**{unit: int(found[1])})
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:

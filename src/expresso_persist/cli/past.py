@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 
 import click
 
-from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
+from expresso_persist.cli.base import Target, Terminal, Verbs, actor, duration, plain, table, verb
 from expresso_persist.history import HistoryEntry
 from expresso_persist.records import Change
 
 __all__ = ["history", "undo"]
 
 _MOST_SHOWN = 20  # records of an undo that are listed for people
-
-
-def _age(_: click.Context, __: click.Parameter, value: str) -> dt.timedelta:
-    """Read a duration."""
-    found = re.fullmatch(r"([0-9]{1,5})([hdw])", value)
-    if found is None:
-        raise click.BadParameter(f"{plain(value)!r} is not a duration such as 400d, 12w or 36h.")
-    unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
-    return dt.timedelta(**{unit: int(found[1])})
 
 
 @click.group(
@@ -98,7 +88,7 @@ def _line(entry: HistoryEntry) -> tuple[object, ...]:
 @history.command(short_help="Drop old changes for good.")
 @click.option(
     "--older-than",
-    callback=_age,
+    callback=duration,
     required=True,
     metavar="AGE",
     help="Such as 400d, 12w or 36h.",

@@ -51,6 +51,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
     show_default=True,
     help="Make automatic backups while serving.",
 )
+@click.option(
+    "--rate-limits/--no-rate-limits",
+    default=True,
+    show_default=True,
+    help="Refuse what one client asks for too often.",
+)
 @verb
 def serve(
     target: Target,
@@ -60,6 +66,7 @@ def serve(
     adapter: str | None,
     demo: bool,
     backups: bool,
+    rate_limits: bool,
 ) -> None:
     """Start a server with the migration page and the API.
 
@@ -83,7 +90,7 @@ def serve(
             terminal.note(f"The link was used. A fresh one: {link()}")
 
         tokens = OneTimeTokens(on_used=used)
-        app = _application(framework, module, store, tokens)
+        app = _application(framework, module, store, tokens, rate_limits=rate_limits)
         told = _demo(store) if demo else None
         if backups:
             store.backups.start()
@@ -115,14 +122,18 @@ def _adapter(wanted: str | None) -> tuple[str, ModuleType]:
     )
 
 
-def _application(framework: str, module: ModuleType, store: Store, tokens: OneTimeTokens) -> Any:
+def _application(
+    framework: str, module: ModuleType, store: Store, tokens: OneTimeTokens, *, rate_limits: bool
+) -> Any:
+    from expresso_persist.http.limits import NO_RATES
     from expresso_persist.http.live import LiveSettings
 
     package = importlib.import_module(framework)
     app = package.FastAPI() if framework == "fastapi" else package.Flask("expresso_persist")
     # Under waitress each connection that stays keeps a thread, and some are left for the rest.
     live = LiveSettings(connections=_THREADS - 8) if framework == "flask" else None
-    module.register_routes(app, store, one_time_tokens=tokens, live=live)
+    limits = None if rate_limits else NO_RATES
+    module.register_routes(app, store, one_time_tokens=tokens, live=live, limits=limits)
     return app
 
 

@@ -7,17 +7,39 @@ in this folder imports a web framework.
 from __future__ import annotations
 
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Actor, BearerTokens, OneTimeTokens, Permission
+from expresso_persist.http.auth import (
+    Actor,
+    BearerTokens,
+    OneTimeTokens,
+    Permission,
+    StoredTokens,
+    first_of,
+)
+from expresso_persist.http.jwt import JwtTokens
+from expresso_persist.http.limits import NO_RATES, Limits
 from expresso_persist.http.live import LiveSettings
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.tenants import (
+    tenant_from_header,
+    tenant_from_path,
+    tenant_from_subdomain,
+)
 
 __all__ = [
     "Actor",
     "Api",
     "BearerTokens",
+    "JwtTokens",
+    "Limits",
     "LiveSettings",
+    "NO_RATES",
     "OneTimeTokens",
     "Permission",
     "Request",
     "Response",
+    "StoredTokens",
+    "first_of",
+    "tenant_from_header",
+    "tenant_from_path",
+    "tenant_from_subdomain",
 ]

@@ -8,9 +8,9 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
@@ -19,6 +19,7 @@ from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
     MalformedJson,
+    NotFound,
     PayloadTooLarge,
     TooManyStreams,
     Unauthorized,
@@ -30,12 +31,16 @@ from expresso_persist.http.auth import (
     BearerTokens,
     OneTimeTokens,
     Permission,
+    StoredTokens,
     first_of,
 )
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints import Endpoint
+from expresso_persist.http.limits import MIB, Limits, RateLimiter
 from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.origins import same_origin
+from expresso_persist.http.tenants import KnownTenants, TenantOf
 from expresso_persist.store import Store
 
 __all__ = ["Api"]
@@ -43,6 +48,7 @@ __all__ = ["Api"]
 logger: logging.Logger = logging.getLogger("expresso_persist.http")
 _ANYONE = Actor("anonymous", Permission.NONE)
 _KEPT_BODIES = 32
+T = TypeVar("T")
 CONNECTIONS = 1_000
 """How many connections may stay open where they cost no thread."""
 
@@ -60,9 +66,11 @@ class Api:
         *,
         prefix: str = "",
         authorize: Authorize | None = None,
-        tenant: Callable[[Request], str] | None = None,
+        tenant: TenantOf | None = None,
         one_time_tokens: OneTimeTokens | None = None,
         live: LiveSettings | None = None,
+        limits: Limits | None = None,
+        origins: Collection[str] = (),
     ) -> None:
         """Serve ``store``.
 
@@ -73,26 +81,38 @@ class Api:
             tenant: Tells whose data a request is about; the store's tenant when left out.
             one_time_tokens: Links of ``serve`` that can be exchanged for a session.
             live: What may stay connected.
+            limits: How large requests may be, and how many there may be.
+            origins: Other origins, such as ``https://display.example``, whose pages may use
+                what the browser keeps for this one: cookies, for writes and WebSockets.
+
+        Raises:
+            InvalidConfiguration: The limits cannot be understood.
         """
         self.store = store
         self.prefix: str = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self.one_time_tokens = one_time_tokens
         self.live: LiveSettings = live or LiveSettings()
+        self.limits: Limits = limits or Limits()
+        self.origins: frozenset[str] = frozenset(origins)
+        self._rates = RateLimiter(self.limits, store)
+        self._tenants = KnownTenants(store)
         limit = self.live.connections
         self.no_socket: str | None = None  # why there are no WebSockets, if an adapter knows
-        self.slots: Slots = Slots(CONNECTIONS if limit is None else limit)
+        self.slots: Slots = Slots(CONNECTIONS if limit is None else limit, self.live.per_actor)
         self._tenant = tenant
         ways: list[Authorize] = [authorize] if authorize is not None else []
         if authorize is None:
             tokens = BearerTokens.from_environment()
             ways += [tokens] if tokens is not None else []
+            if tokens is None and one_time_tokens is None and not store.tokens.list():
+                logger.warning(
+                    "expresso-persist is closed: set EXPRESSO_PERSIST_TOKEN, run "
+                    "`expresso-persist token create`, or pass authorize= to register_routes() "
+                    "to let somebody in."
+                )
+            ways.append(StoredTokens(store))
         if one_time_tokens is not None:
             ways.append(one_time_tokens)
-        if not ways:
-            logger.warning(
-                "expresso-persist is closed: set EXPRESSO_PERSIST_TOKEN or pass authorize= to "
-                "register_routes() to let somebody in."
-            )
         self._authorize = first_of(ways)
         self._bodies: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
         self._lock = threading.Lock()
@@ -107,10 +127,14 @@ class Api:
 
         return openapi_document(self.prefix, importlib.metadata.version("expresso-persist"))
 
-    def too_large(self, endpoint: Endpoint) -> Response:
-        """The answer to a body over the limit, which an adapter stops reading."""
-        limit = endpoint.body_limit // (1024 * 1024)
-        return self._failure(PayloadTooLarge(f"The body is larger than {limit} MiB."))
+    def body_limit(self, endpoint: Endpoint) -> int:
+        """Bytes that the body may have."""
+        size: int = getattr(self.limits, endpoint.size)
+        return size
+
+    def refuse(self, error: ExpressoPersistError) -> Response:
+        """The answer that tells of an error."""
+        return self._failure(error)
 
     def handle(self, endpoint: Endpoint, request: Request) -> Response:
         """Answer a request; errors become responses, never exceptions.
@@ -126,10 +150,43 @@ class Api:
 
     def begin(self, endpoint: Endpoint, request: Request) -> Response:
         """Answer a request at once; the answer may hold a place to wait for a better one."""
+        call = self.receive(endpoint, request)
+        return call if isinstance(call, Response) else self.answer(call)
+
+    def receive(self, endpoint: Endpoint, request: Request) -> Call | Response:
+        """Decide by the headers alone, before any of the body is read.
+
+        Returns:
+            The call to :meth:`answer` once its body is read, or the answer that refuses it.
+        """
+        return self._guarded(endpoint, lambda: self._received(endpoint, request))
+
+    def answer(self, call: Call) -> Response:
+        """Answer a call that was received; like :meth:`begin` it does not wait."""
+        return self._guarded(call.endpoint, lambda: self._answered(call))
+
+    def _received(self, endpoint: Endpoint, request: Request) -> Call:
         try:
             call = self.admit(endpoint, request)
-            _check_body(endpoint, request)
-            response = endpoint.handler(call)
+        except Unauthorized:
+            self._rates.count_stranger(endpoint.rate, request.client)
+            raise
+        if endpoint.permission is Permission.NONE:
+            self._rates.count_stranger(endpoint.rate, request.client)
+        else:
+            self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+        self._check_headers(endpoint, request)
+        return call
+
+    def _answered(self, call: Call) -> Response:
+        self._check_body(call.endpoint, call.request)
+        response = call.endpoint.handler(call)
+        return attrs.evolve(response, headers={**_headers(), **response.headers})
+
+    def _guarded(self, endpoint: Endpoint, action: Callable[[], T]) -> T | Response:
+        """What ``action`` gives; an error becomes the answer that tells of it."""
+        try:
+            return action()
         except ExpressoPersistError as error:
             if error.status >= 500 and not isinstance(error, TooManyStreams):
                 # No traceback: it would carry SQL and paths into the log.
@@ -141,25 +198,27 @@ class Api:
             return self._failure(
                 ExpressoPersistError(f"Something went wrong on the server (reference {name}).")
             )
-        return attrs.evolve(response, headers={**_headers(), **response.headers})
 
     def resume(self, endpoint: Endpoint, request: Request, later: Later) -> Response:
         """Answer again after waiting: whoever asks is asked for once more as well."""
         rest = {"since": later.cursor, "wait": f"{max(0.0, later.rest()):.3f}"}
-        return self.begin(endpoint, attrs.evolve(request, query={**request.query, **rest}))
+        again = attrs.evolve(request, query={**request.query, **rest})
+        # Not through receive(): it is the same request, and was counted.
+        return self._guarded(endpoint, lambda: self._answered(self.admit(endpoint, again)))
 
     def admit(self, endpoint: Endpoint, request: Request) -> Call:
         """Find out who asks, and for whose data.
 
         Raises:
-            Unauthorized: Nobody known asks.
-            Forbidden: Somebody known may not.
+            Unauthorized: Nobody known asks, or somebody known elsewhere.
+            Forbidden: Somebody known may not, or the page of another origin asks for them.
+            NotFound: There is no such tenant.
         """
+        if endpoint.permission is Permission.NONE:
+            # Nobody known: no name that they send leads to a tenant.
+            return Call(self, request, _ANYONE, self.store, endpoint)
         actor = self._actor(endpoint, request)
-        store = self.store
-        tenant = actor.tenant or (self._tenant(request) if self._tenant else None)
-        if tenant is not None and tenant != store.tenant:
-            store = store.for_tenant(tenant)
+        store = self._tenants.store(actor, self._tenant(request) if self._tenant else None)
         return Call(self, request, actor, store, endpoint)
 
     def still_allowed(self, call: Call) -> bool:
@@ -168,7 +227,7 @@ class Api:
         def ask() -> bool:
             try:
                 now = self.admit(call.endpoint, call.request)
-            except (Unauthorized, Forbidden):
+            except (Unauthorized, Forbidden, NotFound):
                 return False
             return now.store.tenant == call.store.tenant
 
@@ -176,14 +235,51 @@ class Api:
         return ask() if again is None else bool(again(ask))
 
     def _actor(self, endpoint: Endpoint, request: Request) -> Actor:
-        if endpoint.permission is Permission.NONE:
-            return _ANYONE
         actor = self._authorize(request)
         if actor is None:
             raise Unauthorized
+        if endpoint.method != "GET" and not same_origin(request, self.origins):
+            raise Forbidden(
+                "A page of another origin may not do this with what the browser keeps for this "
+                "one. If it is yours, name it: register_routes(..., origins=[...])."
+            )
         if actor.permission < endpoint.permission:
             raise Forbidden
         return actor
+
+    def _check_headers(self, endpoint: Endpoint, request: Request) -> None:
+        if endpoint.body is None:
+            return
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
+        length = request.headers.get("content-length", "")
+        if not endpoint.streams and length.isascii() and length.isdigit():
+            # As texts of digits: a number of a million digits is none to convert.
+            limit = str(self.body_limit(endpoint))
+            digits = length.lstrip("0")
+            if (len(digits), digits) > (len(limit), limit):
+                raise self.too_large(endpoint)
+        kind = _media_type(request)
+        if kind and length != "0" and not _takes(endpoint, kind):
+            raise _wrong_type(endpoint)
+
+    def _check_body(self, endpoint: Endpoint, request: Request) -> None:
+        if endpoint.body is None:
+            return
+        if len(request.body) > self.body_limit(endpoint):
+            raise self.too_large(endpoint)
+        if not request.body and not endpoint.streams:
+            if endpoint.body_required:
+                raise MalformedJson("The body is empty at offset 0; send a JSON object.")
+            return
+        if not _takes(endpoint, _media_type(request)):
+            raise _wrong_type(endpoint)
+
+    def too_large(self, endpoint: Endpoint) -> PayloadTooLarge:
+        """The error about a body over the limit, which an adapter stops reading."""
+        limit = self.body_limit(endpoint)
+        size = f"{limit // MIB} MiB" if limit % MIB == 0 else f"{limit:,} bytes"
+        return PayloadTooLarge(f"The body is larger than {size}.")
 
     def cached(self, call: Call, name: str, build: Callable[[Call], tuple[str, bytes]]) -> Response:
         """The encoded body of the current revision, made once; 304 where the client has it."""
@@ -234,26 +330,21 @@ def _headers() -> dict[str, str]:
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
-        "Vary": "Authorization",
+        "Vary": "Authorization, Cookie",
     }
 
 
-def _check_body(endpoint: Endpoint, request: Request) -> None:
-    if endpoint.body is None:
-        return
-    if len(request.body) > endpoint.body_limit:
-        raise PayloadTooLarge
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-    if not request.body and not endpoint.streams:
-        if endpoint.body_required:
-            raise MalformedJson("The body is empty at offset 0; send a JSON object.")
-        return
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _takes(endpoint: Endpoint, kind: str) -> bool:
     if kind in endpoint.takes:
-        return
-    if "application/json" in endpoint.takes:
-        if kind.startswith("application/") and kind.endswith("+json"):
-            return
-        raise UnsupportedMediaType
-    raise UnsupportedMediaType(f"Send the body as {endpoint.takes[0]}.")
+        return True
+    # RFC 6839: what ends in +json is JSON too.
+    json = kind.startswith("application/") and kind.endswith("+json")
+    return json and "application/json" in endpoint.takes
+
+
+def _wrong_type(endpoint: Endpoint) -> UnsupportedMediaType:
+    return UnsupportedMediaType(f"Send the body as {endpoint.takes[0]}.")

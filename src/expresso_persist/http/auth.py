@@ -9,6 +9,7 @@ import hmac
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
@@ -16,10 +17,24 @@ import attrs
 
 from expresso_persist.errors import InvalidConfiguration, Unauthorized
 from expresso_persist.http.messages import Request
+from expresso_persist.store import Store
+from expresso_persist.tokens import AccessToken, tenant_of
 
-__all__ = ["Actor", "Authorize", "BearerTokens", "OneTimeTokens", "Permission", "first_of"]
+__all__ = [
+    "Actor",
+    "Authorize",
+    "BearerTokens",
+    "OneTimeTokens",
+    "Permission",
+    "StoredTokens",
+    "bearer",
+    "first_of",
+]
 
 SESSION_HOURS = 12
+REMEMBERED = 10.0
+"""Seconds for which a token that was found in the database is not looked up again."""
+_MANY = 1_000
 
 
 class Permission(enum.IntEnum):
@@ -57,7 +72,8 @@ def first_of(authorizers: Iterable[Authorize]) -> Authorize:
     return authorize
 
 
-def _bearer(request: Request) -> str | None:
+def bearer(request: Request) -> str | None:
+    """The bearer token of a request, or None."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and token else None
@@ -92,7 +108,7 @@ class BearerTokens:
 
     def __call__(self, request: Request) -> Actor | None:
         """The actor of the request's token, or None."""
-        token = _bearer(request)
+        token = bearer(request)
         if token is None:
             return None
         digest, found = _digest(token), None
@@ -100,6 +116,41 @@ class BearerTokens:
             if hmac.compare_digest(known, digest):
                 found = actor
         return found
+
+
+class StoredTokens:
+    """The tokens of ``expresso-persist token create``, each for the tenant it was made for.
+
+    What was found is remembered for :data:`REMEMBERED` seconds, so that the database is not
+    asked for each request; a token that was revoked opens things for that long at most.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Look tokens up in the store's database."""
+        self._store = store
+        self._seen: dict[bytes, tuple[float, AccessToken]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Actor | None:
+        """The actor of the request's token, or None."""
+        token = bearer(request)
+        tenant = None if token is None else tenant_of(token)
+        if token is None or tenant is None:
+            return None
+        digest, now = _digest(token), time.monotonic()
+        with self._lock:
+            until, found = self._seen.get(digest, (0.0, None))
+        if found is None or until <= now or found.expired(dt.datetime.now(dt.UTC)):
+            found = self._store.for_tenant(tenant).tokens.recognise(token)
+            with self._lock:
+                if len(self._seen) >= _MANY:
+                    self._seen.clear()
+                self._seen.pop(digest, None)
+                if found is not None:
+                    self._seen[digest] = (now + REMEMBERED, found)
+        if found is None:
+            return None
+        return Actor(found.name, Permission[found.permission.upper()], found.tenant)
 
 
 class OneTimeTokens:
@@ -139,7 +190,7 @@ class OneTimeTokens:
 
     def __call__(self, request: Request) -> Actor | None:
         """The actor of a session's token, or None."""
-        token = _bearer(request)
+        token = bearer(request)
         if token is None:
             return None
         with self._lock:

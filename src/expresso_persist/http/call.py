@@ -29,6 +29,15 @@ class Call:
     store: Store
     endpoint: Endpoint
 
+    @property
+    def who(self) -> str:
+        """Names the actor among those of all tenants."""
+        return f"{self.store.tenant}/{self.actor.name}"
+
+    def with_body(self, body: bytes) -> Call:
+        """The same call, its body read."""
+        return attrs.evolve(self, request=attrs.evolve(self.request, body=body))
+
     def body(self) -> dict[str, Any]:
         """The body as an object; an empty body is an empty object where that is allowed.
 

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from expresso_persist.backups import ArchiveLimits
 from expresso_persist.http import handlers, stock
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
+from expresso_persist.http.limits import Rate
 from expresso_persist.http.messages import Response
 from expresso_persist.movements import MOVEMENT_TYPES, AdjustMovement
 from expresso_persist.updates import UPDATE_TYPES, AdjustRequest
@@ -18,8 +18,6 @@ from expresso_persist.updates import UPDATE_TYPES, AdjustRequest
 __all__ = ["ENDPOINTS", "Endpoint"]
 
 Handler: TypeAlias = Callable[[Call], Response]
-UPDATE_LIMIT = 1024 * 1024
-IMPORT_LIMIT = 32 * 1024 * 1024
 ARCHIVE_TYPES = ("application/zstd", "application/octet-stream")
 
 
@@ -37,7 +35,8 @@ class Endpoint:
         query: Query parameters and what they mean.
         body: JSON Schema of the request's body, an attrs class, or a tuple of the classes it
             may be; None without a body.
-        body_limit: Bytes that the body may have.
+        size: Which of :class:`Limits` its body has, unless it streams.
+        heavy: Whether it is counted among imports and restores.
         body_required: Whether an empty body is refused.
         takes: Media types of the body.
         streams: The body is a file that the handler reads as it arrives, so that nobody is
@@ -54,12 +53,25 @@ class Endpoint:
     summary: str
     query: Mapping[str, str] = attrs.field(factory=dict)
     body: Any = None
-    body_limit: int = UPDATE_LIMIT
+    size: str = "update_bytes"
+    heavy: bool = False
     body_required: bool = True
     takes: tuple[str, ...] = ("application/json",)
     streams: bool = False
     gives: str = "application/json"
     stays: bool = False
+
+    @property
+    def rate(self) -> Rate:
+        """As what it is counted."""
+        if self.heavy:
+            return Rate.HEAVY
+        return Rate.READ if self.method == "GET" else Rate.WRITE
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether an adapter reads the body before the handler runs."""
+        return self.body is not None and not self.streams
 
 
 _OBJECT = {"type": "object"}
@@ -92,7 +104,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "on_conflict": "incoming (default), existing or fail",
             "include": "caches: also take caches and interface state",
         },
-        body=_OBJECT, body_limit=IMPORT_LIMIT,
+        body=_OBJECT, size="import_bytes", heavy=True,
     ),
     Endpoint(
         "get_inventory", "GET", "/api/migration/get-inventory", _READ, handlers.inventory,
@@ -138,14 +150,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "import_archive", "POST", "/api/migration/import-archive", _ADMIN,
         handlers.import_archive, "Store an archive as a backup; nothing is restored by this.",
         query={"from_tenant": "the tenant it was written for, if that is another one"},
-        body={"type": "string", "format": "binary"}, body_limit=ArchiveLimits().compressed,
-        takes=ARCHIVE_TYPES, streams=True,
+        body={"type": "string", "format": "binary"},
+        takes=ARCHIVE_TYPES, streams=True, heavy=True,
     ),
     Endpoint(
         "restore_backup", "POST", "/api/migration/backups/{backup_id}/restore", _ADMIN,
         handlers.restore_backup, "Restore a backup as one commit.",
         query={"dry_run": "true: only say what would be done"},
-        body=_OBJECT, body_required=False,
+        body=_OBJECT, body_required=False, heavy=True,
     ),
     Endpoint(
         "get_all", "GET", "/api/inventory/get-all", _READ, handlers.inventory,

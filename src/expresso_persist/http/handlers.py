@@ -55,7 +55,6 @@ __all__ = [
     "verify_backup",
 ]
 
-MAX_BATCH = 1_000
 MAX_WAIT = 55  # proxies end what is silent for a minute
 _IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
@@ -390,8 +389,9 @@ def batch_update(call: Call) -> Response:
         raise InvalidInput(
             "updates is a list of {type, data}.", problems=[Problem("updates", "a list")]
         )
-    if len(items) > MAX_BATCH:
-        raise PayloadTooLarge(f"A batch has at most {MAX_BATCH} updates; send several.")
+    most = call.api.limits.batch
+    if len(items) > most:
+        raise PayloadTooLarge(f"A batch has at most {most} updates; send several.")
     updates: list[Update] = []
     for index, item in enumerate(items):
         path = f"updates[{index}]"

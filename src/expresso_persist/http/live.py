@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import attrs
 import msgspec
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from expresso_persist.http.api import Api
     from expresso_persist.http.endpoints import Endpoint
 
-__all__ = ["Format", "Later", "Listening", "LiveSettings", "Slots", "same_origin"]
+__all__ = ["Format", "Later", "Listening", "LiveSettings", "Slots"]
 
 HEARTBEAT = 15.0
 RETRY = 1.0
@@ -44,37 +44,44 @@ class LiveSettings:
             together. None is what the adapter's servers can afford by default.
         heartbeat: Seconds between two signs of life. At each, whoever asked is asked for
             again, so a token that was revoked ends its connections within this time.
-        origins: Other origins, such as ``https://display.example``, whose pages may open a
-            WebSocket; those of the same host always may.
+        per_actor: How many of them one actor may have at a time, so that nobody takes all.
+            Stations that share a token are one actor.
     """
 
     connections: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(0))
     )
     heartbeat: float = attrs.field(default=HEARTBEAT, validator=attrs.validators.gt(0))
-    origins: tuple[str, ...] = ()
+    per_actor: int = attrs.field(default=100, validator=attrs.validators.ge(0))
 
 
 class Slots:
     """Counts what is open."""
 
-    def __init__(self, limit: int) -> None:
-        """Let ``limit`` be open at a time."""
+    def __init__(self, limit: int, per_actor: int | None = None) -> None:
+        """Let ``limit`` be open at a time, and of one actor no more than ``per_actor``."""
         self.limit = limit
         self.taken: int = 0
+        self._per_actor = limit if per_actor is None else per_actor
+        self._by_actor: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
+    def take(self, actor: str = "") -> bool:
         """Take one, if there is one."""
         with self._lock:
-            free = self.taken < self.limit
-            self.taken += free
+            free = self.taken < self.limit and self._by_actor[actor] < self._per_actor
+            if free:
+                self.taken += 1
+                self._by_actor[actor] += 1
             return free
 
-    def release(self) -> None:
+    def release(self, actor: str = "") -> None:
         """Give it back."""
         with self._lock:
             self.taken -= 1
+            self._by_actor[actor] -= 1
+            if not self._by_actor[actor]:
+                del self._by_actor[actor]
 
 
 @attrs.frozen
@@ -119,15 +126,15 @@ class Later:
 
 def waiting(call: Call, cursor: str, seconds: float) -> Later | None:
     """A place to wait; None if this server cannot afford one now."""
-    slots = call.api.slots
-    if not (call.request.can_wait and slots.take()):
+    slots, who = call.api.slots, call.who
+    if not (call.request.can_wait and slots.take(who)):
         return None
     hub, token = call.store.feed.hub, object()
     channel = hub.enter(call.store.tenant, token)
 
     def leave() -> None:
         hub.leave(channel, token)
-        slots.release()
+        slots.release(who)
 
     return Later(channel, channel.generation, time.monotonic() + seconds, cursor, leave)
 
@@ -148,7 +155,7 @@ class Listening:
         self._call = call
         self._form = form
         start = call.store.feed.start(cursor)
-        if not (call.request.can_wait and call.api.slots.take()):
+        if not (call.request.can_wait and call.api.slots.take(call.who)):
             raise TooManyStreams(retry_after=5)
         self.cursor: str = start
         self.hub: Hub = call.store.feed.hub
@@ -228,22 +235,7 @@ class Listening:
                 return
             self.closed = True
         self.hub.leave(self.channel, self)
-        self._call.api.slots.release()
-
-
-def same_origin(request: Request, allowed: Iterable[str]) -> bool:
-    """Whether a handshake comes from a page that may use the browser's cookies here.
-
-    Browsers send cookies with every handshake, whatever page asks for it, and let every page
-    read what comes back; only the ``Origin`` tells. What no page can set, a bearer token in
-    the header, or sends no origin at all, is no browser.
-    """
-    origin = request.headers.get("origin")
-    scheme = request.headers.get("authorization", "").partition(" ")[0].lower()
-    if origin is None or scheme == "bearer" or origin in tuple(allowed):
-        return True
-    host = request.headers.get("host", "").lower()
-    return bool(host) and urlsplit(origin).netloc.lower() == host
+        self._call.api.slots.release(self._call.who)
 
 
 def _sse_commit(entry: Encoded) -> bytes:

@@ -25,6 +25,7 @@ class Request:
         body: The body, already within the endpoint's limit.
         path_params: What the path's placeholders matched.
         stream: The body of an endpoint that takes files, to be read as it arrives.
+        client: The network address it came from, as the framework tells it.
         native: The framework's own request, for an ``authorize`` hook of the host.
         can_wait: Whether the server can keep the request open at all; one that has a single
             thread cannot.
@@ -39,6 +40,7 @@ class Request:
     body: bytes = b""
     path_params: Mapping[str, str] = attrs.field(factory=dict)
     stream: IO[bytes] | None = None
+    client: str = ""
     native: Any = None
     can_wait: bool = True
     again: Callable[[Callable[[], Any]], Any] | None = None

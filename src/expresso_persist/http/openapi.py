@@ -53,7 +53,7 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(prefix + endpoint.path, {})[endpoint.method.lower()] = _operation(
-            endpoint, components
+            endpoint, components, prefix
         )
     return {
         "openapi": "3.1.0",
@@ -66,14 +66,14 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "tags": ["expresso-persist"],
         "parameters": [
             {"name": n, "in": "path", "required": True, "schema": {"type": "string"}}
-            for n in re.findall(r"{(\w+)}", endpoint.path)
+            for n in re.findall(r"{(\w+)}", prefix + endpoint.path)
         ]
         + [
             {"name": n, "in": "query", "description": text, "schema": {"type": "string"}}

@@ -50,6 +50,7 @@ class Server:
         command = [
             sys.executable, str(_MAIN), str(self._clock), "serve", "--port", str(self.port),
             "--adapter", self._adapter, "--database", self._url, "--no-backups",
+            "--no-rate-limits",
         ]  # fmt: skip
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - begins at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import anyio.from_thread
@@ -20,14 +20,19 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from expresso_persist import Store
+from expresso_persist.errors import RequestTimeout
 from expresso_persist.http import asynchronous
 from expresso_persist.http.api import Api
 from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.live import Listening, LiveSettings, same_origin
+from expresso_persist.http.limits import Limits
+from expresso_persist.http.live import Listening, LiveSettings
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.origins import same_origin
+from expresso_persist.http.pace import Pace
 from expresso_persist.http.pages import ASSETS, serve_asset
 from expresso_persist.http.streams import EventStream
+from expresso_persist.http.tenants import TenantOf
 
 __all__ = ["register_routes"]
 
@@ -38,10 +43,12 @@ def register_routes(
     *,
     prefix: str = "",
     authorize: Authorize | None = None,
-    tenant: Callable[[Request], str] | None = None,
+    tenant: TenantOf | None = None,
     one_time_tokens: OneTimeTokens | None = None,
     backups: bool = False,
     live: LiveSettings | None = None,
+    limits: Limits | None = None,
+    origins: Collection[str] = (),
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -55,6 +62,8 @@ def register_routes(
         backups: Make automatic backups while the application runs.
         live: What may stay connected; a thousand at a time when left out, none of which
             keeps a thread.
+        limits: How large requests may be, and how many there may be.
+        origins: Other origins whose pages may write with this one's cookies.
     """
     opened = store if isinstance(store, Store) else Store(store, migrate=True)
     api = Api(
@@ -64,6 +73,8 @@ def register_routes(
         tenant=tenant,
         one_time_tokens=one_time_tokens,
         live=live,
+        limits=limits,
+        origins=origins,
     )
     api.no_socket = (
         "This address is for WebSockets. If that was one, the server lacks a package: "
@@ -88,22 +99,45 @@ def register_routes(
 
 def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def view(native: NativeRequest) -> NativeResponse:
-        body = bytearray()
-        if endpoint.body is not None and not endpoint.streams:
-            async for chunk in native.stream():
-                body += chunk
-                if len(body) > endpoint.body_limit:
-                    return _respond(api.too_large(endpoint))
-        request = _request(native, bytes(body))
-        if endpoint.streams:
-            stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
-            request = attrs.evolve(request, stream=stream)
+        request = _request(native)
         if endpoint.stays:
             return await _stay(api, endpoint, request, native)
         # The database is not asynchronous; the event loop must never wait for it.
-        return _respond(await run_in_threadpool(api.handle, endpoint, request))
+        if not endpoint.reads_body:
+            if endpoint.streams:
+                stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
+                request = attrs.evolve(request, stream=stream)
+            return _respond(await run_in_threadpool(api.handle, endpoint, request))
+        call = await run_in_threadpool(api.receive, endpoint, request)
+        if isinstance(call, Response):
+            return _respond(call)
+        try:
+            body = await _body(native, api.body_limit(endpoint))
+        except RequestTimeout as error:
+            return _respond(api.refuse(error))
+        return _respond(await run_in_threadpool(api.answer, call.with_body(body)))
 
     return view
+
+
+async def _body(native: NativeRequest, limit: int) -> bytes:
+    """The body, or one byte more than allowed of it, which is enough to know."""
+    body, pieces, pace = bytearray(), native.stream(), Pace()
+    while len(body) <= limit and (piece := await _in_time(pieces, pace.left(len(body)))):
+        body += piece
+    return bytes(body[: limit + 1])
+
+
+async def _in_time(pieces: AsyncGenerator[bytes, None], seconds: float) -> bytes:
+    """The next piece that is not empty; nothing at the end."""
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in pieces:
+                if piece:
+                    return piece
+    except TimeoutError:
+        raise RequestTimeout from None
+    return b""
 
 
 async def _stay(
@@ -166,9 +200,10 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
             dict(socket.query_params),
             socket.headers,
             path_params=dict(socket.path_params),
+            client=socket.client.host if socket.client else "",
             native=socket,
         )
-        if not same_origin(request, api.live.origins):
+        if not same_origin(request, api.origins):
             await socket.close()  # before it is accepted: 403
             return
 
@@ -192,19 +227,19 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
 
 def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def view(native: NativeRequest) -> NativeResponse:
-        return _respond(serve_asset(path, _request(native, b"")))
+        return _respond(serve_asset(path, _request(native)))
 
     return view
 
 
-def _request(native: NativeRequest, body: bytes) -> Request:
+def _request(native: NativeRequest) -> Request:
     return Request(
         native.method,
         native.url.path,
         dict(native.query_params),
         native.headers,  # finds a name in any case
-        body,
-        dict(native.path_params),
+        path_params=dict(native.path_params),
+        client=native.client.host if native.client else "",
         native=native,
     )
 
@@ -215,16 +250,17 @@ class _Stream(io.RawIOBase):
     def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
         self._pieces = pieces
         self._rest = b""
+        self._received = 0
+        self._pace = Pace()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = anyio.from_thread.run(anext, self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = piece
+        if not self._rest:
+            left = self._pace.left(self._received)
+            self._rest = anyio.from_thread.run(_in_time, self._pieces, left)
+            self._received += len(self._rest)
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import attrs
 import flask
@@ -11,9 +11,11 @@ from expresso_persist import Store
 from expresso_persist.http.api import Api
 from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import LiveSettings
-from expresso_persist.http.messages import Request
+from expresso_persist.http.messages import Response
 from expresso_persist.http.pages import ASSETS, serve_asset
+from expresso_persist.http.tenants import TenantOf
 from expresso_persist_flask._requests import give, neutral, staying
 from expresso_persist_flask._socket import add_socket
 
@@ -29,10 +31,12 @@ def register_routes(
     *,
     prefix: str = "",
     authorize: Authorize | None = None,
-    tenant: Callable[[Request], str] | None = None,
+    tenant: TenantOf | None = None,
     one_time_tokens: OneTimeTokens | None = None,
     backups: bool = False,
     live: LiveSettings | None = None,
+    limits: Limits | None = None,
+    origins: Collection[str] = (),
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -46,6 +50,8 @@ def register_routes(
         backups: Make automatic backups in this process.
         live: What may stay connected. Each keeps a thread of the server, so that it is
             :data:`CONNECTIONS` at a time when left out.
+        limits: How large requests may be, and how many there may be.
+        origins: Other origins whose pages may write with this one's cookies.
     """
     settings = live or LiveSettings()
     if settings.connections is None:
@@ -58,18 +64,20 @@ def register_routes(
         tenant=tenant,
         one_time_tokens=one_time_tokens,
         live=settings,
+        limits=limits,
+        origins=origins,
     )
     api.no_socket = add_socket(app, api)
     for endpoint in ENDPOINTS:
         app.add_url_rule(
-            api.prefix + endpoint.path.replace("{", "<").replace("}", ">"),
+            _rule(api.prefix + endpoint.path),
             f"expresso_persist{api.prefix}.{endpoint.name}".replace(".", "_"),
             _view(api, endpoint),
             methods=[endpoint.method],
         )
     for path in ASSETS:
         app.add_url_rule(
-            api.prefix + path,
+            _rule(api.prefix + path),
             f"expresso_persist{api.prefix}{path}".replace(".", "_"),
             _asset(path),
             methods=["GET"],
@@ -86,22 +94,29 @@ def register_routes(
 
 def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
     def view(**path_params: str) -> flask.Response:
-        body = b""
-        if endpoint.body is not None and not endpoint.streams:
-            # One byte more than allowed is enough to know; the rest is never read.
-            body = flask.request.stream.read(endpoint.body_limit + 1)
-            if len(body) > endpoint.body_limit:
-                return give(api.too_large(endpoint))
-        request = neutral(body, path_params)
-        if endpoint.streams:
-            stream = flask.request.stream
-            request = attrs.evolve(request, stream=stream)
+        request = neutral(path_params)
         if endpoint.stays:
             request = staying(request)
-        return give(api.handle(endpoint, request))
+        if endpoint.body is None:
+            return give(api.handle(endpoint, request))
+        # The endpoint's own limit, whatever the host allows for its other uploads.
+        flask.request.max_content_length = None
+        if endpoint.streams:
+            request = attrs.evolve(request, stream=flask.request.stream)
+        call = api.receive(endpoint, request)
+        if isinstance(call, Response):
+            return give(call)
+        if endpoint.reads_body:
+            # One byte more than allowed is enough to know; the rest is never read.
+            call = call.with_body(flask.request.stream.read(api.body_limit(endpoint) + 1))
+        return give(api.answer(call))
 
     return view
 
 
-def _asset(path: str) -> Callable[[], flask.Response]:
-    return lambda: give(serve_asset(path, neutral(b"", {})))
+def _rule(path: str) -> str:
+    return path.replace("{", "<").replace("}", ">")
+
+
+def _asset(path: str) -> Callable[..., flask.Response]:
+    return lambda **path_params: give(serve_asset(path, neutral(path_params)))

@@ -17,7 +17,7 @@ from expresso_persist.http.messages import Request, Response
 __all__ = ["give", "neutral", "staying"]
 
 
-def neutral(body: bytes, path_params: dict[str, str]) -> Request:
+def neutral(path_params: dict[str, str]) -> Request:
     """Flask's current request."""
     request = flask.request
     return Request(
@@ -25,8 +25,8 @@ def neutral(body: bytes, path_params: dict[str, str]) -> Request:
         request.path,
         {name: values[-1] for name, values in request.args.lists()},
         cast("Mapping[str, str]", request.headers),  # finds a name in any case
-        body,
-        path_params,
+        path_params=path_params,
+        client=request.remote_addr or "",
         native=request,
     )
 

@@ -13,7 +13,8 @@ import flask
 
 from expresso_persist.http.api import Api
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.live import HELLO_BYTES, PATIENCE, SLOW, Slots, greet, same_origin
+from expresso_persist.http.live import HELLO_BYTES, PATIENCE, SLOW, Slots, greet
+from expresso_persist.http.origins import same_origin
 from expresso_persist.http.streams import run_socket
 from expresso_persist_flask._requests import give, neutral, staying
 
@@ -37,21 +38,22 @@ def add_socket(app: flask.Flask, api: Api) -> str:
     opened = _opened_by_flask_sock(api)
     name = f"expresso_persist{api.prefix}.{endpoint.name}_socket".replace(".", "_")
 
-    def view() -> Any:
-        request = staying(neutral(b"", {}))
+    def view(**path_params: str) -> Any:
+        request = staying(neutral(path_params))
         environ = flask.request.environ
-        if not same_origin(request, api.live.origins):
+        if not same_origin(request, api.origins):
             return flask.Response("", 403)
         able = any(key in environ for key in _SERVERS) and request.can_wait
         if opened is None or not able:
             return give(api.handle(endpoint, request))
-        return opened()
+        return opened(path_params)
 
-    app.add_url_rule(api.prefix + endpoint.path, name, view, websocket=True)
+    rule = (api.prefix + endpoint.path).replace("{", "<").replace("}", ">")
+    app.add_url_rule(rule, name, view, websocket=True)
     return _MISSING if opened is None else _UNABLE
 
 
-def _opened_by_flask_sock(api: Api) -> Callable[[], Any] | None:
+def _opened_by_flask_sock(api: Api) -> Callable[[dict[str, str]], Any] | None:
     """A view that opens the socket and serves it."""
     try:
         from flask_sock import ConnectionClosed, Sock
@@ -60,18 +62,18 @@ def _opened_by_flask_sock(api: Api) -> Callable[[], Any] | None:
     endpoint = next(e for e in ENDPOINTS if e.name == "ws")
     # Who said nothing yet keeps a thread as well.
     strangers = Slots(api.slots.limit)
-    views: list[Callable[[], Any]] = []
+    views: list[Callable[..., Any]] = []
 
     class Catch:
         """Gets the view that Flask-Sock makes, to be called after our own questions."""
 
-        def route(self, _path: str, **_options: Any) -> Callable[[Callable[[], Any]], None]:
+        def route(self, _path: str, **_options: Any) -> Callable[[Callable[..., Any]], None]:
             return views.append
 
-    def serve(connection: Any) -> None:
+    def serve(connection: Any, path_params: dict[str, str]) -> None:
         connection.max_message_size = HELLO_BYTES
         connection.sock = _Whole(connection.sock)
-        request = staying(neutral(b"", {}))
+        request = staying(neutral(path_params))
 
         def begin(hello: str | bytes | None) -> Any:
             return greet(api, endpoint, request, hello)
