@@ -21,6 +21,7 @@ from expresso_persist import jsontext
 from expresso_persist.changelog import GENESIS, ChangeRow, change_rows, commit_hash
 from expresso_persist.errors import InvalidInput, Problem
 from expresso_persist.records import RECORD_TYPES, Change
+from expresso_persist.renames import name_at
 from expresso_persist.state import forgotten_through, read_head
 from expresso_persist.tables import RECORD_TABLES, changes, commits
 
@@ -97,6 +98,7 @@ def verify(connection: Connection, tenant: str, anchors: Sequence[str] = ()) -> 
     wanted = dict(_read_anchor(anchor) for anchor in anchors)
     last: dict[tuple[str, str], tuple[str | None, Any]] = {}
     rows_of = _change_rows(connection, tenant)
+    name = name_at(connection, tenant)
     for row in connection.execute(
         sa.select(commits).where(commits.c.tenant_id == tenant).order_by(commits.c.revision)
     ):
@@ -106,7 +108,7 @@ def verify(connection: Connection, tenant: str, anchors: Sequence[str] = ()) -> 
         rows = rows_of.pop(row.revision, [])
         if row.revision <= horizon:
             kept.add(row, rows)
-        elif _hash(previous, tenant, row, rows) != row.hash or any(
+        elif _hash(previous, name(row.revision), row, rows) != row.hash or any(
             change.ordinal != place for place, change in enumerate(rows)
         ):
             problems.append(f"Revision {row.revision} was altered after it was written.")
