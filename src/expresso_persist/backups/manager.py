@@ -551,6 +551,10 @@ class BackupManager:
         finally:
             self._mirroring.sync_due()
 
+    def standby(self) -> builtins.list[float]:
+        """Intervals, in seconds, of the schedulers that stand by in other processes."""
+        return self._runner.standby()
+
     def start(self) -> None:
         """Make automatic backups in the background from now on; safe to call twice.
 
