@@ -148,8 +148,6 @@ class Watch:
         """Judge a statement that SQLAlchemy knows the parts of."""
         if isinstance(statement, elements.TextClause):
             return  # see text()
-        if " ".join(str(statement).split()) in EXCEPTIONS:
-            return
         try:
             named: set[str] = set()
             for given in parameters or [{}]:
@@ -157,14 +155,15 @@ class Watch:
             if isinstance(statement, dml.Insert) and statement.table.name in OURS:
                 named |= self._inserted(statement, parameters)
         except Unbound as fault:
-            self.faults.append(str(fault))
+            if " ".join(str(statement).split()) not in EXCEPTIONS:
+                self.faults.append(str(fault))
             return
         tables = {origin.name for _, origin in tables_of(statement)}
         if isinstance(statement, dml.Insert):
             tables.add(statement.table.name)
         for table in tables:
             self.seen[table] = self.seen.get(table, 0) + 1
-        self._judge(named, str(statement))
+        self._judge(named, statement)
 
     def _inserted(self, statement: Any, parameters: Sequence[Mapping[str, Any]]) -> set[str]:
         if statement.select is not None:
@@ -192,7 +191,7 @@ class Watch:
         if not known and _NAMES.search(sql) and "tenant_id" not in sql:
             self.faults.append(f"no tenant in: {sql}")
 
-    def _judge(self, named: set[str], statement: str) -> None:
+    def _judge(self, named: set[str], statement: object) -> None:
         if len(named) > 1 or not named <= self.tenants:
             self.faults.append(f"names {sorted(map(str, named))} in: {statement}")
 
