@@ -27,6 +27,7 @@ from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
+from expresso_persist.renames import refuse_old_name
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
@@ -82,7 +83,7 @@ class InventoryRepository:
         """Look at ``tenant``'s data in ``database``; nothing is read or written yet."""
         if not tenant or len(tenant) > 256:
             raise InvalidInput("A tenant's name has 1 to 256 characters.")
-        self.database = database
+        self.database: Database = database.of(tenant)
         self.tenant = tenant
 
     # -- reading --------------------------------------------------------------------------
@@ -301,6 +302,7 @@ class InventoryRepository:
     def _ensure_tenant(self) -> Head:
         head = Head(secrets.token_hex(8), 0, GENESIS)
         with self.database.write() as connection:
+            refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,
@@ -321,6 +323,7 @@ class InventoryRepository:
         )
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
+            refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,
