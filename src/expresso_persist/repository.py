@@ -23,7 +23,7 @@ from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
 from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
-from expresso_persist.jsontext import Json, find_unstorable
+from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
@@ -97,8 +97,6 @@ class InventoryRepository:
 
     def exists(self) -> bool:
         """Whether the tenant is there; unlike other reads this does not make it."""
-        if not self.tenant or len(self.tenant) > 256 or find_unstorable(self.tenant) is not None:
-            return False
         return self.database.look_up(HEAD, {"tenant": self.tenant}) is not None
 
     def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:

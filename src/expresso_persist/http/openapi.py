@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from expresso_persist import errors
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http.parameters import DATA, LINKS
 
 __all__ = ["openapi_document"]
 
@@ -17,13 +19,30 @@ def _schema(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
     if isinstance(endpoint.body, dict):
         return endpoint.body
     forms = endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
+    return _described(forms, components)
+
+
+def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a body that is one of these classes, with what each checks beyond types."""
     schemas, found = msgspec.json.schema_components(
         forms, ref_template="#/components/schemas/{name}"
     )
     for definition in found.values():
-        definition.get("properties", {}).pop("extra", None)
+        properties = definition.get("properties", {})
+        properties.pop("extra", None)
+        if {"item_id", "item_name"} <= {*properties}:
+            definition["anyOf"] = [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("item_name", "item_id")
+            ]
+        if "reason" in properties:
+            properties["reason"]["pattern"] = r"\S"
     components.update(found)
-    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+    if len(schemas) == 1:
+        return schemas[0]
+    # Which one it is, is told by `item`: of a stock, or of any other number.
+    named: dict[str, Any] = {"required": ["item"]}
+    return {"oneOf": [schemas[0], {"allOf": [schemas[1], {"not": named}]}]}
 
 
 def openapi_document(prefix: str, version: str) -> dict[str, Any]:
@@ -50,6 +69,7 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
             "required": ["success", "error", "code"],
         },
     }
+    components.update(DATA)
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(prefix + endpoint.path, {})[endpoint.method.lower()] = _operation(
@@ -76,12 +96,12 @@ def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> d
             for n in re.findall(r"{(\w+)}", prefix + endpoint.path)
         ]
         + [
-            {"name": n, "in": "query", "description": text, "schema": {"type": "string"}}
-            for n, text in endpoint.query.items()
+            {"name": n, "in": "query", "description": query.text, "schema": query.schema}
+            for n, query in endpoint.query.items()
         ],
         "responses": {
             "200": _success(endpoint),
-            "default": _answer("What is wrong, and what to do.", "Failure"),
+            **{str(status): _failed(status) for status in sorted(_failures(endpoint, prefix))},
         },
     }
     if endpoint.permission is not Permission.NONE:
@@ -94,10 +114,64 @@ def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> d
     return operation
 
 
+def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
+    """The statuses that an endpoint can answer with instead of what was asked for."""
+    found = {429, 500, 503, *endpoint.fails}
+    if endpoint.permission is not Permission.NONE:
+        found |= {401, 403, 404}  # 404: no such tenant
+    if endpoint.query or endpoint.body is not None:
+        found.add(422)
+    if endpoint.body is not None:
+        found |= {400, 408, 413, 415}
+    if endpoint.method != "GET":
+        found |= {409, 507}
+    if "{" in prefix + endpoint.path:
+        found.add(404)
+    return found
+
+
+# 304 and 426 have no error of their own that says it shortly.
+_WORDS = {
+    304: "The client has it already: If-None-Match names the current revision.",
+    404: "There is no such thing here.",
+    409: "It conflicts with what is stored, or with something that runs at the moment.",
+    422: "The input does not have the expected form; details says where.",
+    500: "Something went wrong on the server; its log says more under the reference.",
+    503: "The database does not answer, or nobody else can be served; try again later.",
+    400: "The body is not valid JSON, or no object.",
+}
+
+
+def _failed(status: int) -> dict[str, Any]:
+    if status == 304:
+        return {"description": _WORDS[304]}
+    words = _WORDS.get(status) or next(
+        (cls.__doc__ or "").split("\n", 1)[0]
+        for cls in (getattr(errors, name) for name in errors.__all__)
+        if getattr(cls, "status", None) == status
+    )
+    answer = _answer(words, "Failure")
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
+    elif status == 429:
+        answer["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer"}}}
+    return answer
+
+
 def _success(endpoint: Endpoint) -> dict[str, Any]:
-    if endpoint.gives == "application/json":
-        return _answer("What was asked for.", "Success")
-    return {"description": "What was asked for.", "content": {endpoint.gives: {}}}
+    if endpoint.gives != "application/json":
+        kinds = (endpoint.gives, *endpoint.or_gives)
+        return {"description": "What was asked for.", "content": {kind: {} for kind in kinds}}
+    answer = _answer("What was asked for.", "Success")
+    if endpoint.data:
+        schema = answer["content"]["application/json"]["schema"]
+        data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data}"}}}
+        answer["content"]["application/json"]["schema"] = {
+            "allOf": [schema, {**data, "required": ["data"]}]
+        }
+    if endpoint.links:
+        answer["links"] = {name: {**LINKS[name]} for name in endpoint.links}
+    return answer
 
 
 def _answer(description: str, schema: str) -> dict[str, Any]:
