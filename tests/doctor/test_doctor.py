@@ -325,6 +325,14 @@ def test_health_goes_deep_for_who_may_read(store: Store) -> None:
     assert {check["check"] for check in told["checks"]} == doctor.CHECKS.keys()
 
 
+def test_health_goes_deep_on_every_adapter(client: Any) -> None:
+    path = "/api/migration/health?deep=1"
+    assert client("GET", path, token=None).status == 401
+    assert client("GET", path.replace("1", "perhaps")).status == 422
+    told = client("GET", path)
+    assert (told.status, told.json["data"]["state"]) == (200, "problem")
+
+
 def test_health_tells_that_everybody_is_let_in(store: Store) -> None:
     api = Api(store, authorize=lambda request: Actor("anybody", Permission.ADMIN))
     _, told = deep(api, accept="*/*", host="localhost")
