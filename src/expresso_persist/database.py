@@ -153,7 +153,7 @@ class Database:
             connection.commit()
 
     def look_up(
-        self, query: sa.Select[Any], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         """The one row of a query, read once for all threads that ask for it at a time.
 
@@ -165,7 +165,7 @@ class Database:
         return self._shared.call(key, lambda: self._look_up(query, parameters))
 
     def _look_up(
-        self, query: sa.Select[Any], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         compiled = self._compiled.get(query)
         if compiled is None:
