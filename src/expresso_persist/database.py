@@ -8,6 +8,7 @@ begin one before DDL or a read, which would leave half a migration behind after 
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime as dt
 import itertools
 import json
@@ -48,6 +49,10 @@ NOTIFY_CHANNEL = "expresso_persist"
 IDLE_BEFORE_PING = 2.0
 """Seconds without use after which a connection is tried out before it is used again."""
 
+_NAME_TENANT = sa.text(
+    "SELECT set_config('expresso.tenant', :tenant, true), "
+    "set_config('expresso.list_tenants', :listing, true)"
+)
 _FEW = 8  # rows below which statements of their own are quicker than one for all
 _MANY = 5_000  # rows per statement; each takes a copy of its parameters
 
@@ -58,11 +63,21 @@ class TransactionRetry(DatabaseUnavailable):
     """The database broke off this transaction in favour of another one; repeat it."""
 
 
+class _Shared:
+    """What a database and its views of single tenants have in common."""
+
+    def __init__(self) -> None:
+        self.calls = SharedCalls()
+        self.row_security: bool | None = None  # None: not known yet
+
+
 class Database:
     """An engine and its transactions.
 
     Attributes:
         engine: The SQLAlchemy engine.
+        tenant: Whose rows its transactions are about; None for a view of no tenant's rows,
+            which sees the list of tenants at most where row level security is on.
         dialect: ``"sqlite"`` or ``"postgresql"``.
         on_commit: Called with tenant and revision after each commit of this process.
         companions: What rooms above keep one of for each database.
@@ -97,7 +112,8 @@ class Database:
                 _watch_file(own, file)
         self.on_commit: list[Callable[[str, int], None]] = []
         self.companions: dict[str, object] = {}
-        self._shared = SharedCalls()
+        self.tenant: str | None = None
+        self._shared = _Shared()
         self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
         _databases.add(self)
 
@@ -105,6 +121,53 @@ class Database:
     def url(self) -> str:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
+
+    def of(self, tenant: str | None) -> Database:
+        """The same database, its transactions being about one tenant (None: about none).
+
+        Only PostgreSQL with row level security holds them to it; the statements name their
+        tenant anyway.
+        """
+        if tenant == self.tenant:
+            return self
+        view = copy.copy(self)
+        view.tenant = tenant
+        return view
+
+    @property
+    def row_security(self) -> bool:
+        """Whether PostgreSQL guards the rows by tenant too; asked once per process."""
+        if self.dialect == "sqlite":
+            return False
+        known = self._shared.row_security
+        if known is None:
+            with _translated(), self._single.connect() as connection:
+                known = connection.scalar(
+                    sa.text(
+                        "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')"
+                    )
+                )
+            self._shared.row_security = known
+        return bool(known)
+
+    def row_security_changed(self) -> None:
+        """Ask again at the next use whether it is on."""
+        self._shared.row_security = None
+
+    @contextlib.contextmanager
+    def _noticing_row_security(self) -> Iterator[None]:
+        """It was turned on while this process ran: the statement fails, the next does not."""
+        try:
+            yield
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) in ("42501", "0A000"):
+                self.row_security_changed()
+            raise
+
+    def _name_tenant(self, connection: Connection) -> None:
+        """Tell PostgreSQL whose rows the transaction is about; it forgets with its end."""
+        listing = "on" if self.tenant is None else ""
+        connection.execute(_NAME_TENANT, {"tenant": self.tenant or "", "listing": listing})
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
@@ -114,7 +177,7 @@ class Database:
 
     def forget_connections(self) -> None:
         """After a fork: do not talk over the parent's sockets (gunicorn's preload)."""
-        self._shared = SharedCalls()
+        self._shared.calls = SharedCalls()
         if self._owned:
             self.engine.dispose(close=False)
             self._single.dispose(close=False)
@@ -122,7 +185,12 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent, read-only view of the database, while writers go on."""
-        with _translated(), self.engine.connect() as connection:
+        secured = self.row_security
+        with (
+            _translated(),
+            self._noticing_row_security(),
+            self.engine.connect() as connection,
+        ):
             if self.dialect == "sqlite":
                 _begin_sqlite(connection, "BEGIN")
             else:
@@ -131,6 +199,8 @@ class Database:
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
             try:
+                if secured:
+                    self._name_tenant(connection)
                 yield connection
             finally:
                 if not connection.invalidated:
@@ -139,7 +209,12 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        with _translated(), self.engine.connect() as connection:
+        secured = self.row_security
+        with (
+            _translated(),
+            self._noticing_row_security(),
+            self.engine.connect() as connection,
+        ):
             if self.dialect == "sqlite":
                 # IMMEDIATE takes the write lock now: a transaction that reads first and
                 # upgrades later fails at once when another one wrote in between.
@@ -149,6 +224,8 @@ class Database:
                     connection.exec_driver_sql(
                         f"SET LOCAL lock_timeout = {round(BUSY_TIMEOUT * 1000)}"
                     )
+                    if secured:
+                        self._name_tenant(connection)
                 yield connection
             connection.commit()
 
@@ -162,11 +239,15 @@ class Database:
         with, so it goes to the driver directly, with SQL that is written once.
         """
         key = (query, *parameters.items())
-        return self._shared.call(key, lambda: self._look_up(query, parameters))
+        return self._shared.calls.call(key, lambda: self._look_up(query, parameters))
 
     def _look_up(
         self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
+        if self.row_security:  # needs a transaction that names the tenant
+            with self.read() as connection:
+                row = connection.execute(query, parameters).first()
+                return None if row is None else tuple(row)
         compiled = self._compiled.get(query)
         if compiled is None:
             compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
@@ -183,6 +264,9 @@ class Database:
 
     def glance(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The rows of a query that needs no transaction around it."""
+        if self.row_security:
+            with self.read() as connection:
+                return connection.execute(query).all()
         with _translated(), self._single.connect() as connection:
             return connection.execute(query).all()
 
@@ -259,7 +343,9 @@ class Database:
         dialect = connection.dialect
         if not count:
             return
-        if self.dialect == "sqlite" or dialect.driver != "psycopg" or count < _FEW:
+        # COPY does not work where row level security is on.
+        copies = dialect.driver == "psycopg" and not self._shared.row_security
+        if self.dialect == "sqlite" or not copies or count < _FEW:
             connection.execute(sa.insert(table), list(rows))
             return
         rest = iter(rows)

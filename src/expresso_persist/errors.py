@@ -37,6 +37,7 @@ __all__ = [
     "StorageFull",
     "TooManyRequests",
     "TooManyStreams",
+    "TenantRenamed",
     "Unauthorized",
     "UndoConflict",
     "UnsupportedMediaType",
@@ -149,6 +150,10 @@ class Unauthorized(ExpressoPersistError):
 
     code = "unauthorized"
     status = 401
+
+
+class TenantRenamed(Unauthorized):
+    """The name that this request goes by was given up; sign in again under the new one."""
 
 
 class Forbidden(ExpressoPersistError):

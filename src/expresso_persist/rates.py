@@ -59,7 +59,7 @@ class DatabaseCounters:
         Returns:
             0 when it fits, else the seconds after which one will.
         """
-        with self._database.write() as connection:
+        with self._database.of(tenant).write() as connection:
             key = (rate_counters.c.tenant_id == tenant, rate_counters.c.name == name)
             query = self._database.lock_rows(
                 sa.select(

@@ -23,10 +23,11 @@ from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
 from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
-from expresso_persist.jsontext import Json, find_unstorable
+from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
+from expresso_persist.renames import refuse_old_name
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
@@ -82,7 +83,7 @@ class InventoryRepository:
         """Look at ``tenant``'s data in ``database``; nothing is read or written yet."""
         if not tenant or len(tenant) > 256:
             raise InvalidInput("A tenant's name has 1 to 256 characters.")
-        self.database = database
+        self.database: Database = database.of(tenant)
         self.tenant = tenant
 
     # -- reading --------------------------------------------------------------------------
@@ -96,8 +97,6 @@ class InventoryRepository:
 
     def exists(self) -> bool:
         """Whether the tenant is there; unlike other reads this does not make it."""
-        if not self.tenant or len(self.tenant) > 256 or find_unstorable(self.tenant) is not None:
-            return False
         return self.database.look_up(HEAD, {"tenant": self.tenant}) is not None
 
     def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:
@@ -303,6 +302,7 @@ class InventoryRepository:
     def _ensure_tenant(self) -> Head:
         head = Head(secrets.token_hex(8), 0, GENESIS)
         with self.database.write() as connection:
+            refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,
@@ -323,6 +323,7 @@ class InventoryRepository:
         )
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
+            refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,

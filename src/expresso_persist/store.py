@@ -17,6 +17,7 @@ from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.inventory import Inventory
+from expresso_persist.tenancy import Tenants
 from expresso_persist.tokens import AccessTokens
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
@@ -98,6 +99,11 @@ class Store:
     def tokens(self) -> AccessTokens:
         """The bearer tokens that open this tenant's data over HTTP."""
         return AccessTokens(self.database, self.tenant)
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """All tenants of the database: create, list, rename, delete."""
+        return Tenants(self.database)
 
     @cached_property
     def feed(self) -> Feed:

@@ -62,7 +62,7 @@ class AccessTokens:
 
     def __init__(self, database: Database, tenant: str) -> None:
         """Keep them in ``database``."""
-        self._database = database
+        self._database = database.of(tenant)
         self._tenant = tenant
 
     def create(

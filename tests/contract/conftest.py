@@ -7,4 +7,5 @@ from mounted import client, mount
 __all__ = ["client", "mount"]
 
 # The generator of requests is not installed where nothing but the core is.
-collect_ignore = ["test_description.py"] if os.environ.get("EXPRESSO_TEST_BARE") else []
+_FRAMEWORKS = ["test_description.py", "test_other_frameworks.py"]
+collect_ignore = _FRAMEWORKS if os.environ.get("EXPRESSO_TEST_BARE") else []

@@ -37,7 +37,7 @@ def _flask(store: Store, **options: Any) -> Callable[..., Answer]:
 
     app = flask.Flask("test")
     adapter.register_routes(app, store, **options)
-    client = app.test_client()
+    client = app.test_client(use_cookies=False)  # a Cookie header is sent as it is
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         answer = client.open(path, method=method, headers=headers, data=body)

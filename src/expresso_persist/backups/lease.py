@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.database import Database
 from expresso_persist.tables import leases
 
-__all__ = ["RESTORE", "RUNNER", "DueMark", "Lease", "LeaseView", "lock_row"]
+__all__ = ["DUE", "RESTORE", "RUNNER", "DueMark", "Lease", "LeaseView", "lock_row"]
 
 RUNNER = "backup-runner"
 DUE = "backup-due"

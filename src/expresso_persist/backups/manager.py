@@ -94,7 +94,7 @@ class BackupManager:
             raise InvalidConfiguration("The interval between backups is at least 1 second.")
         self.rotation: Rotation = rotation or Rotation(keep_last=50)
         self.interval: float = float(interval)
-        self._database = database
+        self._database = database = database.of(repository.tenant)
         self._owned = contextlib.ExitStack()  # what is to be closed with this
         self._repository = repository
         self._catalog = Catalog(repository.tenant)
@@ -550,6 +550,10 @@ class BackupManager:
             return self._runner.run_once()
         finally:
             self._mirroring.sync_due()
+
+    def standby(self) -> builtins.list[float]:
+        """Intervals, in seconds, of the schedulers that stand by in other processes."""
+        return self._runner.standby()
 
     def start(self) -> None:
         """Make automatic backups in the background from now on; safe to call twice.

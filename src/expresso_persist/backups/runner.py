@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.lease import DueMark, Lease
 from expresso_persist.backups.scheduler import Scheduler, describe
+from expresso_persist.backups.standby import Standby
 from expresso_persist.database import Database
 from expresso_persist.errors import Busy, ExpressoPersistError
 
@@ -47,6 +49,7 @@ class Runner:
         self.lease: Lease = Lease(database, tenant, interval / 2)
         self.due: DueMark = DueMark(database, tenant, dt.timedelta(seconds=interval))
         self.last_error: str | None = None
+        self._standby = Standby(database, tenant, interval)
         self._database = database
         self._work = work
         self._scheduler = Scheduler(self._tick, interval=interval, on_error=self._failed)
@@ -82,6 +85,13 @@ class Runner:
         was_alive = self.alive
         if self._scheduler.stop(grace) and was_alive:
             self._release()
+            with contextlib.suppress(ExpressoPersistError):  # it expires by itself
+                self._standby.leave()
+
+    def standby(self) -> list[float]:
+        """The intervals of the schedulers that wait for their turn, in any process."""
+        with self._database.read() as connection:
+            return self._standby.intervals(connection)
 
     def _run_due(self) -> Backup | None:
         self._work.resume()
@@ -102,6 +112,7 @@ class Runner:
         ttl = self.lease.ttl.total_seconds()
         jitter = random.uniform(0, ttl / 10)  # noqa: S311 - spreads processes, no secret
         if seen.live and seen.holder != self.lease.holder:
+            self._standby.note()
             return seen.seconds_left + jitter
         if not self.lease.acquire():
             return ttl / 2 + jitter

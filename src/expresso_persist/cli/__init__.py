@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from expresso_persist.cli import archives, backups, data, past, serve, tokens
+from expresso_persist.cli import archives, backups, data, doctor, past, serve, tenants, tokens
 from expresso_persist.cli.base import HOST_STORE, Verbs
 from expresso_persist.store import Store
 
@@ -26,6 +26,9 @@ _VERBS: tuple[click.Command, ...] = (
     past.undo,
     backups.backup,
     tokens.token,
+    doctor.doctor,
+    tenants.tenant,
+    tenants.security,
 )
 for _archive in (archives.export, archives.import_):
     backups.backup.add_command(_archive)

@@ -382,7 +382,7 @@ def hub_of(database: Database) -> Hub:
     with _making:
         found = database.companions.get("feed")
         if not isinstance(found, Hub) or found.closed:
-            found = database.companions["feed"] = Hub(database)
+            found = database.companions["feed"] = Hub(database.of(None))
         return found
 
 

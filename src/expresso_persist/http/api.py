@@ -136,12 +136,29 @@ class Api:
         """The answer that tells of an error."""
         return self._failure(error)
 
-    def handle(self, endpoint: Endpoint, request: Request) -> Response:
+    def handle(
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        read: Callable[[int], bytes] | None = None,
+    ) -> Response:
         """Answer a request; errors become responses, never exceptions.
 
         It may take as long as the client is willing to wait; see :meth:`begin`.
+
+        Args:
+            endpoint: Which endpoint.
+            request: The request.
+            read: Gives so many bytes of the body; asked once it is clear who sends them. None
+                if the request has its body already.
         """
-        response = self.begin(endpoint, request)
+        call = self.receive(endpoint, request)
+        if isinstance(call, Response):
+            return call
+        if read is not None and endpoint.reads_body:
+            # One byte more than allowed is enough to know; the rest is never read.
+            call = call.with_body(read(self.body_limit(endpoint) + 1))
+        response = self.answer(call)
         while response.later is not None:
             with contextlib.closing(response.later) as later:
                 later.wait()

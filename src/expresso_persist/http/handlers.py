@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
@@ -13,6 +14,7 @@ import attrs
 import msgspec
 
 from expresso_persist.changelog import commit_to_json
+from expresso_persist.doctor import Patient, examine, worst
 from expresso_persist.errors import (
     InvalidInput,
     NotFound,
@@ -20,6 +22,7 @@ from expresso_persist.errors import (
     Problem,
     UpgradeRequired,
 )
+from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
 from expresso_persist.http.live import SSE, Listening, waiting
 from expresso_persist.http.messages import Response
@@ -56,6 +59,11 @@ __all__ = [
 ]
 
 MAX_WAIT = 55  # proxies end what is silent for a minute
+_TELLS_NOBODY = re.compile(
+    "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
+    "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
+    "x-request-id|traceparent|idempotency-key"
+)
 _IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
 
@@ -85,6 +93,7 @@ def success(
 
 def health(call: Call) -> Response:
     """Tell that the database answers, and whether backups are made; late ones are no 503."""
+    deep = _examined(call) if call.flag("deep") else {}
     call.store.inventory.head()
     return success(
         "Ready.",
@@ -93,8 +102,25 @@ def health(call: Call) -> Response:
             "version": importlib.metadata.version("expresso-persist"),
             "database": call.store.database.dialect,
             "backups": call.store.backups.health(),
+            **deep,
         },
     )
+
+
+def _examined(call: Call) -> dict[str, Any]:
+    """What the doctor finds; it tells more than strangers should know."""
+    request = call.request
+    known = call.api.admit(attrs.evolve(call.endpoint, permission=Permission.READ), request)
+    # Whoever sent nothing that could tell who they are should not have got here.
+    bare = all(_TELLS_NOBODY.fullmatch(name.lower()) for name in request.headers)
+    patient = Patient(known.store, open_to=known.actor.name if bare else None)
+    findings = [
+        finding
+        for finding in examine(patient)
+        # That a token can be guessed is for those to know who can change it.
+        if finding.check != "access" or bare or known.actor.permission >= Permission.ADMIN
+    ]
+    return {"state": worst(findings), "checks": [attrs.asdict(finding) for finding in findings]}
 
 
 def openapi(call: Call) -> Response:

@@ -87,7 +87,7 @@ class JwtTokens:
     def __call__(self, request: Request) -> Actor | None:
         """The actor of the request's token, or None."""
         token = bearer(request)
-        if token is None:
+        if token is None or not token.isascii():
             return None
         try:
             key = self._key(token) if callable(self._key) else self._key

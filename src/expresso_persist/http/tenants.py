@@ -10,6 +10,7 @@ from typing import TypeAlias
 from expresso_persist.errors import NotFound, Unauthorized
 from expresso_persist.http.auth import Actor
 from expresso_persist.http.messages import Request
+from expresso_persist.jsontext import find_unstorable
 from expresso_persist.store import Store
 
 __all__ = [
@@ -100,6 +101,9 @@ class KnownTenants:
         with self._lock:
             if self._seen.get(tenant, 0.0) > now:
                 return True
+        # A name that no database could hold, or no tenant may have, is none either.
+        if find_unstorable(tenant) is not None or not 0 < len(tenant) <= 256:
+            return False
         if not store.inventory.exists():
             return False
         with self._lock:

@@ -117,8 +117,9 @@ class Browsers(Extra):
     async def settle(self) -> None:
         """Everything is sent, and every tab's reads are those of the database."""
         await asyncio.gather(*self.working)
-        for browser in self.all:
-            status = await browser.settle()
+        # All of them first: what one of them has still to send, the others will read.
+        settled = [await browser.settle() for browser in self.all]
+        for browser, status in zip(self.all, settled, strict=True):
             parked = await browser.tabs[0].evaluate("() => window.service.parked()")
             refused = {entry["id"] for entry in parked}
             for tap in self._venue.history.taps:

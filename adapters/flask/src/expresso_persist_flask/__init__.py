@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import attrs
 import flask
@@ -13,13 +14,12 @@ from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import LiveSettings
-from expresso_persist.http.messages import Response
 from expresso_persist.http.pages import ASSETS, serve_asset
 from expresso_persist.http.tenants import TenantOf
 from expresso_persist_flask._requests import give, neutral, staying
 from expresso_persist_flask._socket import add_socket
 
-__all__ = ["CONNECTIONS", "register_routes"]
+__all__ = ["CONNECTIONS", "ExpressoPersist", "register_routes"]
 
 CONNECTIONS = 2
 """How many connections may stay open at a time: waitress has four threads by default."""
@@ -92,24 +92,43 @@ def register_routes(
     return api
 
 
+class ExpressoPersist:
+    """The same for application factories: made once, mounted by each ``init_app``."""
+
+    def __init__(self, app: flask.Flask | None = None, **options: Any) -> None:
+        """Keep the options of :func:`register_routes`, and mount into ``app`` if there is one."""
+        self._options = options
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask, **options: Any) -> Api:
+        """Mount into ``app``; options here go before those given at first."""
+        return register_routes(app, **{**self._options, **options})
+
+    @property
+    def store(self) -> Store:
+        """The store of the current application.
+
+        Raises:
+            RuntimeError: There is no current application, or it has several stores; those are
+                ``app.extensions["expresso-persist"][prefix].store``.
+        """
+        mounted: dict[str, Api] = flask.current_app.extensions.get("expresso-persist", {})
+        if len(mounted) != 1:
+            raise RuntimeError(f"This application has {len(mounted)} stores, not one.")
+        return next(iter(mounted.values())).store
+
+
 def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
     def view(**path_params: str) -> flask.Response:
         request = neutral(path_params)
         if endpoint.stays:
             request = staying(request)
-        if endpoint.body is None:
-            return give(api.handle(endpoint, request))
         # The endpoint's own limit, whatever the host allows for its other uploads.
         flask.request.max_content_length = None
         if endpoint.streams:
             request = attrs.evolve(request, stream=flask.request.stream)
-        call = api.receive(endpoint, request)
-        if isinstance(call, Response):
-            return give(call)
-        if endpoint.reads_body:
-            # One byte more than allowed is enough to know; the rest is never read.
-            call = call.with_body(flask.request.stream.read(api.body_limit(endpoint) + 1))
-        return give(api.answer(call))
+        return give(api.handle(endpoint, request, flask.request.stream.read))
 
     return view
 
