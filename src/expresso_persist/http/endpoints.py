@@ -89,7 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "health", "GET", "/api/migration/health", Permission.NONE, handlers.health,
         "Whether the server and its database answer, and backups are made.",
-        query={"deep": "true: what the doctor finds, for who may read"},
+        query={"deep": parameters.DEEP}, fails=(401, 403, 404),
     ),
     Endpoint(
         "openapi", "GET", "/api/migration/openapi.json", Permission.NONE, handlers.openapi,
