@@ -230,7 +230,7 @@ class Database:
             connection.commit()
 
     def look_up(
-        self, query: sa.Select[Any], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         """The one row of a query, read once for all threads that ask for it at a time.
 
@@ -242,7 +242,7 @@ class Database:
         return self._shared.calls.call(key, lambda: self._look_up(query, parameters))
 
     def _look_up(
-        self, query: sa.Select[Any], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         if self.row_security:  # needs a transaction that names the tenant
             with self.read() as connection:

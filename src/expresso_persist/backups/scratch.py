@@ -93,5 +93,5 @@ def _in_key_order(connection: Connection, tenant: str, kind: str) -> Iterator[Re
         .order_by(*keys)
     )
     for row in connection.execute(query):
-        *parts, text, position, raw = row
+        *parts, text, position, raw = tuple(row)
         yield record_type(tuple(parts), text, position, raw)

@@ -89,8 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "health", "GET", "/api/migration/health", Permission.NONE, handlers.health,
         "Whether the server and its database answer, and backups are made.",
-        query={"deep": parameters.DEEP},
-        fails=(401, 403, 404),
+        query={"deep": parameters.DEEP}, fails=(401, 403, 404),
     ),
     Endpoint(
         "openapi", "GET", "/api/migration/openapi.json", Permission.NONE, handlers.openapi,

@@ -25,7 +25,7 @@ class Query:
 
 FLAG: Schema = {"type": "string", "enum": ["true", "false", "1", "0"]}
 DRY_RUN = Query("true: only say what would be done", FLAG)
-DEEP = Query("true: also what the doctor finds, for whoever may read", FLAG)
+DEEP = Query("true: what the doctor finds, for who may read", FLAG)
 MODE = Query("merge (default) or replace", {"enum": ["merge", "replace"]})
 ON_CONFLICT = Query(
     "incoming (default), existing or fail", {"enum": ["incoming", "existing", "fail"]}
