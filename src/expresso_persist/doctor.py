@@ -382,4 +382,5 @@ def failed_to_open(error: SchemaMismatch | DatabaseUnavailable) -> list[Finding]
 
 def worst(findings: list[Finding]) -> State:
     """The worst state among them."""
-    return max((finding.state for finding in findings), key=_ORDER.index, default="ok")
+    found: set[State] = {finding.state for finding in findings}
+    return next((state for state in reversed(_ORDER) if state in found), "ok")

@@ -24,3 +24,8 @@ def test_verifying_takes_an_object_or_nothing(client: Client, body: Any) -> None
     assert client("POST", path).status == 200
     assert client("POST", path, {}).status == 200
     assert client("POST", path, body).json["code"] == "malformed_json"
+
+
+def test_the_deep_health_is_told_under_every_adapter(client: Client) -> None:
+    """Flask's headers iterate as pairs, not as names."""
+    assert client("GET", "/api/migration/health?deep=1").status == 200

@@ -30,7 +30,7 @@ MODE = Query("merge (default) or replace", {"enum": ["merge", "replace"]})
 ON_CONFLICT = Query(
     "incoming (default), existing or fail", {"enum": ["incoming", "existing", "fail"]}
 )
-INCLUDE = Query("caches: also take caches and interface state", {"enum": ["caches"]})
+INCLUDE = Query("caches: also take caches and interface state", {"enum": ["caches", ""]})
 DEVICE = Query("whose preferences to include")
 RECIPIENT = Query("public keys of age, separated by commas, to encrypt it for")
 FROM_TENANT = Query("the tenant it was written for, if that is another one")
