@@ -382,5 +382,9 @@ def failed_to_open(error: SchemaMismatch | DatabaseUnavailable) -> list[Finding]
 
 def worst(findings: list[Finding]) -> State:
     """The worst state among them."""
-    found: set[State] = {finding.state for finding in findings}
-    return next((state for state in reversed(_ORDER) if state in found), "ok")
+    found = {finding.state for finding in findings}
+    worst_yet: State = "ok"
+    for state in _ORDER:
+        if state in found:
+            worst_yet = state
+    return worst_yet
