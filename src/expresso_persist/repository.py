@@ -244,60 +244,102 @@ class InventoryRepository:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self.database.write() as connection:
-                    head = self._lock(connection)
-                    if idempotency_key is not None:
-                        earlier = self._replay(connection, actor, idempotency_key, fingerprint)
-                        if earlier is not None:
-                            return earlier
-                    if expected_revision is not None and expected_revision != head.revision:
-                        raise RevisionConflict(context={"revision": head.revision})
-                    state = State(connection, self.tenant)
-                    wanted = list(operations(state) if callable(operations) else operations)
-                    state.load(operation.key for operation in wanted)
-                    changes = apply(wanted, state.at)
-                    now = dt.datetime.now(dt.UTC)
-                    # A named request is remembered even if it changed nothing, so that its
-                    # repetition cannot undo a later change. An import that finds
-                    # everything stored is the same at any time.
-                    unnamed = idempotency_key is None or source == "import"
-                    if not changes and unnamed and not keep_empty:
-                        return Commit(
-                            head.revision, actor, source, note, now, head.hash, stored=False
-                        )
-                    revision = head.revision + 1
-                    rows = changelog.change_rows(changes)
-                    told = receipt(revision) if callable(receipt) else receipt
-                    commit = Commit(
-                        revision,
-                        actor,
-                        source,
-                        note,
-                        now,
-                        changelog.commit_hash(
-                            head.hash,
-                            tenant=self.tenant,
-                            revision=revision,
-                            actor=actor,
-                            source=source,
-                            note=note,
-                            created_at=now,
-                            idempotency_key=idempotency_key,
-                            fingerprint=fingerprint,
-                            receipt=told,
-                            rows=rows,
-                        ),
-                        tuple(changes),
-                        idempotency_key,
-                        told,
+                    commit = self.commit_within(
+                        connection,
+                        operations,
+                        actor=actor,
+                        source=source,
+                        note=note,
+                        idempotency_key=idempotency_key,
+                        fingerprint=fingerprint,
+                        expected_revision=expected_revision,
+                        receipt=receipt,
+                        keep_empty=keep_empty,
                     )
-                    self._write_records(connection, commit)
-                    self._write_log(connection, commit, fingerprint, rows)
-                self.database.committed(self.tenant, commit.revision)
+                if commit.stored and not commit.replayed:
+                    self.database.committed(self.tenant, commit.revision)
                 return commit
             except TransactionRetry:
                 if attempt == _ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
+
+    def commit_within(
+        self,
+        connection: Connection,
+        operations: Iterable[Operation] | Decide,
+        *,
+        actor: str,
+        source: str = "api",
+        note: str = "",
+        idempotency_key: str | None = None,
+        fingerprint: str | None = None,
+        expected_revision: int | None = None,
+        receipt: str | Callable[[int], str] | None = None,
+        keep_empty: bool = False,
+    ) -> Commit:
+        """Like :meth:`commit`, as a part of a write transaction that does more.
+
+        Args:
+            connection: The transaction; the caller commits it, and repeats it when the
+                database breaks it off.
+            operations: As of :meth:`commit`, like all that follow.
+            actor: Who does it.
+            source: What it comes from.
+            note: Free text for people.
+            idempotency_key: The client's name for the request.
+            fingerprint: Digest of the request, to tell a repetition from another one.
+            expected_revision: Refuse unless the tenant is at this revision.
+            receipt: JSON text to keep with the commit.
+            keep_empty: Make a commit even if nothing changed.
+        """
+        head = self._lock(connection)
+        if idempotency_key is not None:
+            earlier = self._replay(connection, actor, idempotency_key, fingerprint)
+            if earlier is not None:
+                return earlier
+        if expected_revision is not None and expected_revision != head.revision:
+            raise RevisionConflict(context={"revision": head.revision})
+        state = State(connection, self.tenant)
+        wanted = list(operations(state) if callable(operations) else operations)
+        state.load(operation.key for operation in wanted)
+        changes = apply(wanted, state.at)
+        now = dt.datetime.now(dt.UTC)
+        # A named request is remembered even if it changed nothing, so that its repetition
+        # cannot undo a later change. An import that finds everything stored is the same at
+        # any time.
+        unnamed = idempotency_key is None or source == "import"
+        if not changes and unnamed and not keep_empty:
+            return Commit(head.revision, actor, source, note, now, head.hash, stored=False)
+        revision = head.revision + 1
+        rows = changelog.change_rows(changes)
+        told = receipt(revision) if callable(receipt) else receipt
+        commit = Commit(
+            revision,
+            actor,
+            source,
+            note,
+            now,
+            changelog.commit_hash(
+                head.hash,
+                tenant=self.tenant,
+                revision=revision,
+                actor=actor,
+                source=source,
+                note=note,
+                created_at=now,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+                receipt=told,
+                rows=rows,
+            ),
+            tuple(changes),
+            idempotency_key,
+            told,
+        )
+        self._write_records(connection, commit)
+        self._write_log(connection, commit, fingerprint, rows)
+        return commit
 
     def _ensure_tenant(self) -> Head:
         head = Head(secrets.token_hex(8), 0, GENESIS)

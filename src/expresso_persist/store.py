@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from functools import cached_property
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Self
 
 from sqlalchemy.engine import Engine
 
-from expresso_persist import migrations
+from expresso_persist import adoption, migrations
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.mirrors import mirrors_from_environment
 from expresso_persist.database import Database
@@ -65,7 +66,11 @@ class Store:
         """
         if url is None and engine is None:
             url = default_url()
-        self.database: Database = migrations.ready(Database(url, engine=engine), migrate=migrate)
+        self.database: Database = migrations.ready(
+            Database(url, engine=engine),
+            migrate=migrate,
+            adopt=functools.partial(adoption.upgrade, tenant=tenant),
+        )
         self.tenant = tenant
 
     def for_tenant(self, tenant: str) -> Store:
@@ -112,7 +117,8 @@ class Store:
 
     def init(self, dry_run: bool = False) -> list[str]:
         """Create or update the tables; say what was (or would be) done, a sentence each."""
-        return migrations.upgrade(self.database, dry_run=dry_run)
+        report = adoption.upgrade(self.database, tenant=self.tenant, dry_run=dry_run)
+        return [*report.steps]
 
     def close(self) -> None:
         """Stop what runs in the background and close the connections."""

@@ -24,7 +24,7 @@ from expresso_persist.records import Head, Record
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.state import read_head
 
-__all__ = ["Draft", "Writer"]
+__all__ = ["Draft", "Writer", "draft_of"]
 
 
 @attrs.frozen
@@ -46,6 +46,17 @@ class Draft:
     def payload_sha256(self) -> str:
         """The checksum of the state."""
         return payload_sha256(self.sections)
+
+
+def draft_of(head: Head, parts: Iterable[SectionData]) -> Draft:
+    """Cut a state into chunks.
+
+    Args:
+        head: The revision it shows.
+        parts: Its sections.
+    """
+    found: dict[str, bytes] = {}
+    return Draft(head, _cut(parts, found), found)
 
 
 @attrs.frozen
@@ -107,10 +118,23 @@ class Writer:
         kind: str,
         notes: str,
         actor: str,
+        created_at: dt.datetime | None = None,
+        pinned: bool = False,
     ) -> Backup:
-        """Insert the row and the missing chunks, inside a write transaction."""
+        """Insert the row and the missing chunks, inside a write transaction.
+
+        Args:
+            connection: The transaction.
+            draft: The state.
+            packed: Chunks of it that are compressed already; the others are, here.
+            kind: The type of backup.
+            notes: Free text for people.
+            actor: Who asks for it.
+            created_at: When the state was read, if that was long ago.
+            pinned: Keep it out of the rotation.
+        """
         self.chunks.lock(connection)
-        now = self.repository.database.now(connection)
+        now = created_at or self.repository.database.now(connection)
         needed = {chunk for section in draft.sections for chunk in section.chunks}
         missing = needed - self.chunks.present(connection, needed)
         if not missing <= draft.chunks.keys():
@@ -125,7 +149,7 @@ class Writer:
             new[sha256] = chunk if chunk and usable else pack(draft.chunks[sha256])
         stored = self.chunks.put(connection, new)
         manifest = self._manifest(draft, now, kind, notes, actor)
-        backup = Backup.of(manifest, stored)
+        backup = attrs.evolve(Backup.of(manifest, stored), pinned=pinned)
         self.catalog.insert(connection, backup, manifest)
         return backup
 

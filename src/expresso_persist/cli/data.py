@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from expresso_persist import migrations
+from expresso_persist import adoption
 from expresso_persist.cli.base import NEEDS_A_LOOK, Target, Terminal, actor, plain, table, verb
 from expresso_persist.database import Database
 from expresso_persist.importing.receipt import Receipt
@@ -22,29 +22,58 @@ __all__ = ["export", "import_", "init", "status", "verify"]
 
 @click.command
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--undo",
+    is_flag=True,
+    help="Bring the replaced system's tables back, if nothing changed since.",
+)
 @verb
-def init(target: Target, terminal: Terminal, dry_run: bool) -> None:
-    """Create the tables, or bring older ones up to date."""
+def init(target: Target, terminal: Terminal, dry_run: bool, undo: bool) -> None:
+    """Create the tables, bring older ones up to date, or adopt those of the replaced system.
+
+    An adopted database keeps its old tables as legacy_…; --dry-run says what would become of
+    every row.
+    """
+    if undo:
+        _bring_back(target, terminal, dry_run=dry_run)
+        return
+    tenant, existed = target.tenant or "default", not target.is_missing_file
     if dry_run:
         # In memory, when there is no file yet: a dry run leaves nothing behind.
-        database = Database("sqlite://" if target.is_missing_file else target.url)
+        database = Database(target.url if existed else "sqlite://")
         try:
             with target.reached():
-                steps = migrations.upgrade(database, dry_run=True)
+                report = adoption.upgrade(database, tenant=tenant, dry_run=True)
         finally:
             database.close()
     else:
-        existed = not target.is_missing_file
         database = Database(target.url)
         try:
             with target.reached():
-                steps = migrations.upgrade(database)
+                report = adoption.upgrade(database, tenant=tenant)
         finally:
             database.close()
-        if not existed:
-            steps = [f"Created {database.url}.", *steps]
-    data = {"dry_run": dry_run, "steps": steps}
+    steps = [*report.steps]
+    if not dry_run and not existed:
+        steps = [f"Created {database.url}.", *steps]
+    data: dict[str, Any] = {"dry_run": dry_run, "steps": steps}
+    if report.adopted is not None:
+        data["adopted"] = report.adopted.to_json()
     terminal.result(data, *map(plain, steps or ["The database is up to date."]))
+    if report.adopted is not None and report.adopted.needs_a_look:
+        click.get_current_context().exit(NEEDS_A_LOOK)
+
+
+def _bring_back(target: Target, terminal: Terminal, *, dry_run: bool) -> None:
+    if dry_run:
+        raise click.UsageError("--undo has no dry run; it refuses when anything would be lost.")
+    database = Database(target.url)
+    try:
+        with target.reached():
+            steps = adoption.undo(database)
+    finally:
+        database.close()
+    terminal.result({"steps": steps}, *map(plain, steps))
 
 
 @click.command("import", short_help="Take in a localStorage dump from a file.")

@@ -7,6 +7,7 @@ A whole upgrade is one transaction on both databases: it happens, or it did not.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.database import Database
 from expresso_persist.errors import SchemaMismatch
 
-__all__ = ["VERSION_TABLE", "check", "ready", "upgrade"]
+__all__ = ["VERSION_TABLE", "check", "current", "lock", "ready", "upgrade"]
 
 VERSION_TABLE = "expresso_persist_version"
 _FOLDER = Path(__file__).parent
@@ -34,7 +35,8 @@ def _config() -> Config:
     return config
 
 
-def _current(connection: Connection) -> str | None:
+def current(connection: Connection) -> str | None:
+    """The revision of the tables; None where there are none of ours."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     return context.get_current_revision()
 
@@ -59,19 +61,22 @@ def _pending(script: ScriptDirectory, current: str | None) -> list[tuple[str, st
     return pending[::-1]
 
 
-def ready(database: Database, *, migrate: bool) -> Database:
+def ready(
+    database: Database, *, migrate: bool, adopt: Callable[[Database], object] | None = None
+) -> Database:
     """Give a database back that has the tables of this version; close it when it has not.
 
     Args:
         database: It was just opened.
         migrate: Create or update the tables instead of refusing others.
+        adopt: What creates or updates them, if it is more than :func:`upgrade`.
 
     Raises:
         SchemaMismatch: The tables are missing, older or newer.
     """
     try:
         if migrate:
-            upgrade(database)
+            (adopt or upgrade)(database)
         else:
             check(database)
     except BaseException:
@@ -87,20 +92,36 @@ def check(database: Database) -> None:
         SchemaMismatch: They are missing, older or newer.
     """
     with database.read() as connection:
-        current = _current(connection)
-    if _pending(ScriptDirectory.from_config(_config()), current):
+        revision = current(connection)
+    if _pending(ScriptDirectory.from_config(_config()), revision):
         raise SchemaMismatch(
             "The database has no expresso-persist tables yet, or older ones; run "
             "`expresso-persist init` or open it with migrate=True."
         )
 
 
-def upgrade(database: Database, *, dry_run: bool = False) -> list[str]:
+def lock(database: Database, connection: Connection) -> None:
+    """Let no other process change the schema until the transaction ends."""
+    if database.dialect == "postgresql":
+        # Several workers start at once; the lock ends with the transaction, which also holds
+        # behind PgBouncer.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def upgrade(
+    database: Database,
+    *,
+    dry_run: bool = False,
+    before: Callable[[Connection], None] | None = None,
+    after: Callable[[Connection], None] | None = None,
+) -> list[str]:
     """Bring the tables to this version, in one transaction.
 
     Args:
         database: Where they are.
         dry_run: Only say what would be done.
+        before: Called in the transaction if there is something to do, before it is done.
+        after: The same, after it.
 
     Returns:
         A sentence for each step; none when there is nothing to do.
@@ -111,15 +132,16 @@ def upgrade(database: Database, *, dry_run: bool = False) -> list[str]:
     config = _config()
     script = ScriptDirectory.from_config(config)
     with database.read() as connection:
-        pending = _pending(script, _current(connection))
+        pending = _pending(script, current(connection))
     if dry_run or not pending:
         return [f"Would run migration {name}: {text}" for name, text in pending]
     with database.write() as connection:
-        if database.dialect == "postgresql":
-            # Several workers start at once; the lock ends with the transaction, which
-            # also holds behind PgBouncer.
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        pending = _pending(script, _current(connection))
+        lock(database, connection)
+        pending = _pending(script, current(connection))
+        if not pending:
+            return []  # another process was faster
+        if before is not None:
+            before(connection)
         config.attributes["connection"] = connection
         logger = logging.getLogger("alembic")
         previous = logger.level
@@ -128,4 +150,6 @@ def upgrade(database: Database, *, dry_run: bool = False) -> list[str]:
             command.upgrade(config, "head")
         finally:
             logger.setLevel(previous)
+        if after is not None:
+            after(connection)
     return [f"Ran migration {name}: {text}" for name, text in pending]

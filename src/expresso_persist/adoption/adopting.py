@@ -1,0 +1,293 @@
+"""Adopts a database of the replaced system, in the transaction that makes our tables.
+
+The old tables are renamed and stay; their rows become one commit, their backups backups.
+A failure leaves everything as it was. See docs/adopting.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from expresso_persist import migrations
+from expresso_persist.adoption.conversion import (
+    DETAILS_KEY,
+    Carried,
+    Converter,
+    Outcome,
+    Quarantined,
+    Refused,
+    Row,
+)
+from expresso_persist.adoption.legacy import BACKUPS
+from expresso_persist.adoption.payload import OldState, PayloadReader, Unreadable
+from expresso_persist.adoption.reading import OldTable, find, find_kept, time_zone
+from expresso_persist.adoption.report import Adopted, Report, TableReport
+from expresso_persist.backups.catalog import Catalog
+from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.host import HostTables
+from expresso_persist.backups.manifest import IMPORTED
+from expresso_persist.backups.writer import Writer, draft_of
+from expresso_persist.changelog import GENESIS
+from expresso_persist.database import Database
+from expresso_persist.errors import ConflictRefused, SchemaMismatch
+from expresso_persist.records import Head, Put, Record, StoredDocument
+from expresso_persist.repository import InventoryRepository
+from expresso_persist.tables import access_tokens, commits, metadata, tenants
+
+__all__ = ["SOURCE", "undo", "upgrade"]
+
+SOURCE = "adoption"
+_COMPLETED = ("completed", "complete", "success", None)
+
+
+def upgrade(database: Database, *, tenant: str = "default", dry_run: bool = False) -> Report:
+    """Bring the tables to this version; adopt those of the replaced system if there are any.
+
+    Args:
+        database: Where they are.
+        tenant: Whose the adopted data will be.
+        dry_run: Only say what would be done.
+
+    Raises:
+        SchemaMismatch: The tables are newer than this version of the library, or those of an
+            earlier adoption are in the way.
+    """
+    if dry_run:
+        with database.read() as connection:
+            old = _adoptable(connection)
+            adopted = _converted(connection, old).report() if old else None
+        renames = [_renaming(table, dry_run=True) for table in old]
+        steps = migrations.upgrade(database, dry_run=True)
+        told = adopted.sentences(dry_run=True) if adopted else []
+        return Report((*renames, *steps, *told), adopted)
+    work = _Adoption(database, tenant)
+    steps = migrations.upgrade(database, before=work.rename, after=work.carry)
+    told = work.adopted.sentences(dry_run=False) if work.adopted else []
+    renames = [_renaming(table, dry_run=False) for table in work.old]
+    return Report((*renames, *steps, *told), work.adopted)
+
+
+def undo(database: Database) -> list[str]:
+    """Bring the old tables back, as long as nothing was written since the adoption.
+
+    Raises:
+        ConflictRefused: There is nothing to undo, or something was written.
+    """
+    with database.write() as connection:
+        migrations.lock(database, connection)
+        kept = find_kept(connection)
+        if not kept or migrations.current(connection) is None:
+            raise ConflictRefused("Nothing was adopted here, so there is nothing to undo.")
+        _refuse_if_written(connection)
+        metadata.drop_all(connection)
+        connection.execute(sa.text(f"DROP TABLE {migrations.VERSION_TABLE}"))
+        for table in kept:
+            _rename(connection, table.name, table.legacy.name)
+    return [f"Renamed {table.name} back to {table.legacy.name}." for table in kept] + [
+        "Removed the tables of expresso-persist."
+    ]
+
+
+def _refuse_if_written(connection: Connection) -> None:
+    rows = connection.execute(sa.select(tenants.c.tenant_id, tenants.c.revision)).all()
+    sources = connection.execute(sa.select(commits.c.source)).scalars().all()
+    if len(rows) != 1 or rows[0].revision != 1 or [*sources] != [SOURCE]:
+        raise ConflictRefused(
+            "There were changes since the adoption; undoing it would lose them. `history` shows "
+            "them. What is in the legacy tables stays there."
+        )
+    if connection.scalar(sa.select(sa.func.count()).select_from(access_tokens)):
+        raise ConflictRefused("There are access tokens that would be lost; revoke them first.")
+
+
+class _Adoption:
+    """What happens around the migrations, in their transaction."""
+
+    def __init__(self, database: Database, tenant: str) -> None:
+        self._repository = InventoryRepository(database, tenant)
+        self.old: list[OldTable] = []
+        self.adopted: Adopted | None = None
+
+    def rename(self, connection: Connection) -> None:
+        self.old = _adoptable(connection)
+        for table in self.old:
+            _rename(connection, table.name, table.legacy.kept_as)
+
+    def carry(self, connection: Connection) -> None:
+        if not self.old:
+            return
+        kept = [attrs.evolve(table, name=table.legacy.kept_as) for table in self.old]
+        found = _converted(connection, kept)
+        commit = self._repository.commit_within(
+            connection,
+            [Put(record) for record in found.records],
+            actor=SOURCE,
+            source=SOURCE,
+            note=f"{len(found.records)} records of the replaced system",
+            keep_empty=True,
+        )
+        stored = {change.key for change in commit.changes}
+        if stored != {record.key for record in found.records}:
+            raise SchemaMismatch("The old rows were not all stored; nothing was changed.")
+        for backup in found.backups:
+            self._store(connection, backup)
+        self.adopted = found.report()
+
+    def _store(self, connection: Connection, backup: _OldBackup) -> None:
+        repository = self._repository
+        chunks = ChunkStore(repository.database, repository.tenant)
+        writer = Writer(repository, Catalog(repository.tenant), chunks, HostTables())
+        # Of a time before the first commit.
+        draft = draft_of(Head("", 0, GENESIS), backup.state.sections)
+        writer.store(
+            connection,
+            draft,
+            {},
+            kind=IMPORTED,
+            notes=backup.notes,
+            actor=SOURCE,
+            created_at=backup.created_at,
+        )
+
+
+@attrs.frozen
+class _OldBackup:
+    state: OldState
+    notes: str
+    created_at: dt.datetime | None
+
+
+@attrs.define
+class _Converted:
+    """All that the old tables hold, converted."""
+
+    time_zone: str
+    records: list[Record] = attrs.field(factory=list)
+    backups: list[_OldBackup] = attrs.field(factory=list)
+    tables: list[TableReport] = attrs.field(factory=list)
+
+    def report(self) -> Adopted:
+        """What became of each table."""
+        return Adopted(tuple(self.tables), self.time_zone)
+
+
+def _adoptable(connection: Connection) -> list[OldTable]:
+    """The old tables of a database that is none of ours yet.
+
+    Raises:
+        SchemaMismatch: A table is in the way of keeping one of them.
+    """
+    if migrations.current(connection) is not None:
+        return []
+    found = find(connection)
+    present = {*sa.inspect(connection).get_table_names()}
+    in_the_way = (metadata.tables.keys() & present) - {table.name for table in found}
+    if in_the_way:
+        raise SchemaMismatch(
+            f"There are tables of other columns under names that expresso-persist needs: "
+            f"{', '.join(sorted(in_the_way))}. Nothing was changed; use a database or a schema "
+            "of its own."
+        )
+    for table in found:
+        if table.legacy.kept_as in present:
+            raise SchemaMismatch(
+                f"{table.name} cannot be kept as {table.legacy.kept_as}, because there is a table "
+                "of that name already; rename or drop that one first."
+            )
+    return found
+
+
+def _renaming(table: OldTable, *, dry_run: bool) -> str:
+    verb = "Would rename" if dry_run else "Renamed"
+    return f"{verb} the replaced system's {table.legacy.name} to {table.legacy.kept_as}."
+
+
+def _rename(connection: Connection, old: str, new: str) -> None:
+    quote = connection.dialect.identifier_preparer.quote
+    connection.execute(sa.text(f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}"))
+
+
+def _converted(connection: Connection, old: Iterable[OldTable]) -> _Converted:
+    """Read and convert the old tables; their backups last, which need the records."""
+    found = _Converted(time_zone(connection))
+    old = [*old]
+    for table in (each for each in old if each.legacy.name != BACKUPS):
+        converter = Converter(table.legacy, table.columns)
+        outcomes = [converter.convert(row) for row in table.rows(connection)]
+        records = [each.record for each in outcomes if isinstance(each, Carried)]
+        found.records += records
+        found.records += [each.record for each in outcomes if isinstance(each, Quarantined)]
+        if converter.details:
+            found.records.append(StoredDocument.of(DETAILS_KEY, "", data=converter.details))
+        found.tables.append(_table_report(table, converter, outcomes))
+    for table in (each for each in old if each.legacy.name == BACKUPS):
+        found.tables.append(_read_backups(connection, table, found))
+    return found
+
+
+def _table_report(
+    table: OldTable, converter: Converter, outcomes: Sequence[Outcome]
+) -> TableReport:
+    carried = [each for each in outcomes if isinstance(each, Carried)]
+    aside = [each for each in outcomes if isinstance(each, Quarantined)]
+    notes = []
+    if converter.extra:
+        notes.append(
+            f"{table.legacy.name} has further columns ({', '.join(converter.extra)}); what they "
+            "hold is kept with each record."
+        )
+    return TableReport(
+        table.legacy.name,
+        table.legacy.kept_as,
+        rows=len(outcomes),
+        carried=len(carried),
+        quarantined=tuple(f"{each.place}: {each.reason}" for each in aside),
+        refused=tuple(each.place for each in outcomes if isinstance(each, Refused)),
+        removed=(*(place for each in carried for place in each.removed), *converter.removed),
+        notes=tuple(notes),
+    )
+
+
+def _read_backups(connection: Connection, table: OldTable, found: _Converted) -> TableReport:
+    reader = PayloadReader(found.records)
+    rows = 0
+    unreadable: list[str] = []
+    removed: list[str] = []
+    for row in table.rows(connection):
+        rows += 1
+        try:
+            backup = _old_backup(reader, row)
+        except Unreadable as reason:
+            unreadable.append(f"{BACKUPS} row {row.label}: {reason}")
+            continue
+        found.backups.append(backup)
+        removed += backup.state.removed
+    return TableReport(
+        table.legacy.name,
+        table.legacy.kept_as,
+        rows=rows,
+        carried=rows - len(unreadable),
+        quarantined=tuple(unreadable),
+        removed=tuple(removed),
+        notes=("Prove the backups with `expresso-persist backup verify --all`.",) if rows else (),
+    )
+
+
+def _old_backup(reader: PayloadReader, row: Row) -> _OldBackup:
+    status = row.values.get("backup_status")
+    if status not in _COMPLETED:
+        raise Unreadable("it was never completed")
+    state = reader.read(row.values["backup_data"])
+    made = row.values.get("created_at")
+    kind, notes = row.values.get("backup_type"), row.values.get("notes")
+    told = f"{kind} backup of the replaced system, row {row.label}"
+    if state.empty:
+        told += ", which holds nothing"
+    if isinstance(notes, str) and notes and notes.isprintable():
+        told += f": {notes}"
+    return _OldBackup(state, told[:1_000], made if isinstance(made, dt.datetime) else None)
