@@ -141,7 +141,7 @@ class Database:
             return False
         known = self._shared.row_security
         if known is None:
-            with _translated(), self._single.connect() as connection:
+            with _translated(), self.engine.connect() as connection:
                 known = connection.scalar(
                     sa.text(
                         "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')"

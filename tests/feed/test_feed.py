@@ -154,7 +154,7 @@ def test_notify_wakes_and_a_lost_one_is_found(
         assert next(events).commit is not None
         assert store.feed.hub.notified
         # A server with an older version of the library does not announce what it commits.
-        monkeypatch.setattr(other.database, "announcing", lambda update, *_: update)
+        monkeypatch.setattr(other.inventory.database, "announcing", lambda update, *_: update)
         store.feed.hub.safety = 0.3
         store.feed.hub._dirty = None
         store.feed.hub.enter(store.tenant, object())
