@@ -114,6 +114,22 @@ def test_bodies_that_are_too_much_are_answered(client: Client, body: bytes) -> N
         json.loads(client("GET", "/api/inventory/settings").body)
 
 
+def test_an_answer_is_no_page(client: Client) -> None:
+    """Whatever is in it, no browser runs, frames or guesses anything."""
+    for path, token in (
+        ("/api/inventory/get-all", "admin-token"),
+        ("/api/inventory/get-all", None),
+        ("/api/migration/health", None),
+        ("/static/localStorage-to-database-migration.html", None),
+    ):
+        headers = client("GET", path, token=token).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+
+
 def test_minus_zero_is_zero(client: Client) -> None:
     client("POST", SETTING, b'{"key":"a","value":-0.0}')
     assert client("GET", "/api/inventory/settings").body.count(b'"a":0') == 1

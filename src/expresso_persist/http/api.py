@@ -347,6 +347,9 @@ def _headers() -> dict[str, str]:
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
+        # Opened by itself, an answer is no page; and no other page may embed it.
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "Vary": "Authorization, Cookie",
     }
 
