@@ -347,8 +347,8 @@ def _headers() -> dict[str, str]:
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
-        # Opened by itself, an answer is no page; and no other page may embed it.
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        # No other page may embed an answer. It is no page itself: JSON that nobody may sniff.
+        "Content-Security-Policy": "frame-ancestors 'none'",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Vary": "Authorization, Cookie",
     }
