@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -98,10 +99,13 @@ class Browser:
         """Wait until nothing is pending in any tab; what the status says in the end."""
         status: dict[str, Any] = {}
         for page in self.tabs:
-            for _ in range(600):
+            quiet, before = time.monotonic(), -1
+            while time.monotonic() - quiet < 60:  # a busy machine may take as long as it gets on
                 status = await page.evaluate("() => window.service.status()")
                 if status["pending"] == 0 and status["caughtUp"]:
                     break
+                if status["pending"] != before:
+                    quiet, before = time.monotonic(), status["pending"]
                 await asyncio.sleep(0.1)
         return status
 
