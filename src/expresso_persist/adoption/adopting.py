@@ -23,7 +23,7 @@ from expresso_persist.adoption.conversion import (
     Refused,
     Row,
 )
-from expresso_persist.adoption.legacy import BACKUPS
+from expresso_persist.adoption.legacy import BACKUPS, PREFIX
 from expresso_persist.adoption.payload import OldState, PayloadReader, Unreadable
 from expresso_persist.adoption.reading import OldTable, find, find_kept, time_zone
 from expresso_persist.adoption.report import Adopted, Report, TableReport
@@ -37,11 +37,13 @@ from expresso_persist.database import Database
 from expresso_persist.errors import ConflictRefused, SchemaMismatch
 from expresso_persist.records import Head, Put, Record, StoredDocument
 from expresso_persist.repository import InventoryRepository
-from expresso_persist.tables import access_tokens, commits, metadata, tenants
+from expresso_persist.tables import access_tokens, commits, data_backups, metadata, tenants
 
 __all__ = ["SOURCE", "undo", "upgrade"]
 
 SOURCE = "adoption"
+_OWN = ("automatic", "safety")  # made by the library itself, of the adopted state
+_LONGEST = 63  # characters of a name in PostgreSQL
 _COMPLETED = ("completed", "complete", "success", None)
 
 
@@ -80,6 +82,7 @@ def undo(database: Database) -> list[str]:
     """
     with database.write() as connection:
         migrations.lock(database, connection)
+        _lock_all(connection)
         kept = find_kept(connection)
         if not kept or migrations.current(connection) is None:
             raise ConflictRefused("Nothing was adopted here, so there is nothing to undo.")
@@ -87,19 +90,41 @@ def undo(database: Database) -> list[str]:
         metadata.drop_all(connection)
         connection.execute(sa.text(f"DROP TABLE {migrations.VERSION_TABLE}"))
         for table in kept:
-            _rename(connection, table.name, table.legacy.name)
+            _rename(connection, "TABLE", table.name, table.legacy.name)
+            for index in _indexes(connection, table.legacy.name):
+                if index.removeprefix(PREFIX) in _our_names() and index.startswith(PREFIX):
+                    _rename(connection, "INDEX", index, index.removeprefix(PREFIX))
     return [f"Renamed {table.name} back to {table.legacy.name}." for table in kept] + [
         "Removed the tables of expresso-persist."
     ]
 
 
+def _lock_all(connection: Connection) -> None:
+    """Let nobody write between the look and the deed; on SQLite nobody can."""
+    if connection.dialect.name == "postgresql" and migrations.current(connection) is not None:
+        quote = connection.dialect.identifier_preparer.quote
+        names = ", ".join(quote(table.name) for table in metadata.sorted_tables)
+        connection.execute(sa.text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
+
+
 def _refuse_if_written(connection: Connection) -> None:
-    rows = connection.execute(sa.select(tenants.c.tenant_id, tenants.c.revision)).all()
+    # Who only looks as another tenant leaves a row at revision 0.
+    revisions = connection.scalars(sa.select(tenants.c.revision).where(tenants.c.revision > 0))
     sources = connection.execute(sa.select(commits.c.source)).scalars().all()
-    if len(rows) != 1 or rows[0].revision != 1 or [*sources] != [SOURCE]:
+    if [*revisions] != [1] or [*sources] != [SOURCE]:
         raise ConflictRefused(
             "There were changes since the adoption; undoing it would lose them. `history` shows "
             "them. What is in the legacy tables stays there."
+        )
+    made = (
+        sa.select(sa.func.count())
+        .select_from(data_backups)
+        .where(data_backups.c.backup_type.not_in(_OWN), data_backups.c.actor != SOURCE)
+    )
+    if connection.scalar(made):
+        raise ConflictRefused(
+            "Somebody made or imported a backup since the adoption, which would be lost. "
+            "`backup export` writes it to a file; docs/adopting.md tells how to go back then."
         )
     if connection.scalar(sa.select(sa.func.count()).select_from(access_tokens)):
         raise ConflictRefused("There are access tokens that would be lost; revoke them first.")
@@ -116,7 +141,10 @@ class _Adoption:
     def rename(self, connection: Connection) -> None:
         self.old = _adoptable(connection)
         for table in self.old:
-            _rename(connection, table.name, table.legacy.kept_as)
+            _rename(connection, "TABLE", table.name, table.legacy.kept_as)
+            for index in _indexes(connection, table.legacy.kept_as):
+                if index in _our_names():
+                    _rename(connection, "INDEX", index, (PREFIX + index)[:_LONGEST])
 
     def carry(self, connection: Connection) -> None:
         if not self.old:
@@ -137,6 +165,7 @@ class _Adoption:
         for backup in found.backups:
             self._store(connection, backup)
         self.adopted = found.report()
+        _count(connection, kept, self.adopted)
 
     def _store(self, connection: Connection, backup: _OldBackup) -> None:
         repository = self._repository
@@ -202,14 +231,56 @@ def _adoptable(connection: Connection) -> list[OldTable]:
     return found
 
 
+def _count(connection: Connection, kept: Iterable[OldTable], adopted: Adopted) -> None:
+    """See that every row is in one class, by a count that the database makes.
+
+    Raises:
+        SchemaMismatch: It is not; nothing is kept of the adoption.
+    """
+    told = {table.name: table for table in adopted.tables}
+    for table in kept:
+        of = told[table.legacy.name]
+        if (
+            not table.count(connection)
+            == of.rows
+            == (of.carried + len(of.quarantined) + len(of.refused))
+        ):
+            raise SchemaMismatch(
+                f"The rows of {of.name} were not all accounted for; nothing was changed."
+            )
+
+
 def _renaming(table: OldTable, *, dry_run: bool) -> str:
     verb = "Would rename" if dry_run else "Renamed"
     return f"{verb} the replaced system's {table.legacy.name} to {table.legacy.kept_as}."
 
 
-def _rename(connection: Connection, old: str, new: str) -> None:
+def _rename(connection: Connection, what: str, old: str, new: str) -> None:
     quote = connection.dialect.identifier_preparer.quote
-    connection.execute(sa.text(f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}"))
+    connection.execute(sa.text(f"ALTER {what} {quote(old)} RENAME TO {quote(new)}"))
+
+
+def _indexes(connection: Connection, table: str) -> Sequence[str]:
+    """Names of a table's indexes, those of its constraints too, which share the tables' names.
+
+    SQLite has no such names that ours could meet.
+    """
+    if connection.dialect.name == "sqlite":
+        return []
+    query = sa.text(
+        "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+        "WHERE indrelid = CAST(:name AS regclass)"
+    )
+    name = connection.dialect.identifier_preparer.quote(table)
+    return connection.scalars(query, {"name": name}).all()
+
+
+def _our_names() -> set[str]:
+    names = {*metadata.tables}
+    for table in metadata.tables.values():
+        names.update(str(each.name)[:_LONGEST] for each in table.constraints)
+        names.update(str(each.name)[:_LONGEST] for each in table.indexes)
+    return names
 
 
 def _converted(connection: Connection, old: Iterable[OldTable]) -> _Converted:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import jsontext
 from expresso_persist.adoption.conversion import Row
 from expresso_persist.adoption.legacy import TABLES, LegacyTable, recognised
+from expresso_persist.errors import ExpressoPersistError
 
 __all__ = ["OldTable", "find", "find_kept", "time_zone"]
+
+_TIME = "YYYY-MM-DD HH24:MI:SS.US AD"
 
 
 @attrs.frozen
@@ -36,45 +41,57 @@ class OldTable:
         return connection.scalar(sa.select(sa.func.count()).select_from(self._table)) or 0
 
     def rows(self, connection: Connection) -> Iterator[Row]:
-        """Its rows in the order of their ids, one by one where there are ids."""
-        with _every_text(connection):
-            if "id" not in self.columns:
-                found = connection.execute(self._select()).mappings().all()
-                for place, values in enumerate(found, 1):
-                    yield self._row(str(place), values)
-                return
-            key: sa.ColumnClause[Any] = sa.column("id")
-            ids = connection.execute(sa.select(key).select_from(self._table).order_by(key))
-            for chunk in ids.scalars().partitions(1 if self._large else 1_000):
-                query = self._select().where(key.in_(chunk)).order_by(key)
-                for values in connection.execute(query).mappings().all():
-                    yield self._row(str(values["id"]), values)
+        """Its rows in the order of their ids, those without one too, whatever is in them."""
+        cell = _sqlite_cell if connection.dialect.name == "sqlite" else _postgresql_cell
+        query = (
+            sa.select(
+                # Names of their own: a column may be called as SQL functions are.
+                *(
+                    cell(sa.column(name), type_).label(f"cell_{place}")
+                    for place, (name, type_) in enumerate(self.columns.items())
+                )
+            )
+            .select_from(self._table)
+            .order_by(*(sa.column(name) for name in self._order))
+            # One old backup after the other: each can be large.
+            .execution_options(stream_results=True, max_row_buffer=100)
+        )
+        for place, cells in enumerate(connection.execute(query), start=1):
+            values = {
+                name: self._value(name, cell)
+                for name, cell in zip(self.columns, cells, strict=True)
+            }
+            label = values.get("id")
+            yield Row(str(place) if label is None else str(label), values)
 
     @property
-    def _large(self) -> bool:
-        return self.legacy.name == "data_backups"
+    def _order(self) -> list[str]:
+        documents = {name for name, type_ in self.columns.items() if isinstance(type_, sa.JSON)}
+        names = sorted(self.legacy.required - documents)
+        return ["id", *names] if "id" in self.columns else names
 
     @property
     def _table(self) -> sa.TableClause:
         return sa.table(self.name, *map(sa.column, self.columns))
 
-    def _select(self) -> sa.Select[Any]:
-        return sa.select(
-            *(_readable(name, type_) for name, type_ in self.columns.items())
-        ).select_from(self._table)
-
-    def _row(self, label: str, values: Mapping[Any, Any]) -> Row:
-        return Row(label, {name: self._value(name, values[name]) for name in self.columns})
-
-    def _value(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and isinstance(self.columns[name], sa.DateTime):
-            # SQLite keeps times as text, and its CURRENT_TIMESTAMP is UTC.
-            with contextlib.suppress(ValueError):
-                moment = dt.datetime.fromisoformat(value)
-                return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-        if value is None or isinstance(value, (str, int, float, dt.datetime, bytes)):
-            return value
-        return str(value) if isinstance(value, (dt.date, dt.time, dt.timedelta)) else value
+    def _value(self, name: str, cell: Any) -> Any:
+        type_ = self.columns[name]
+        if isinstance(cell, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                cell = cell.decode()
+        if not isinstance(cell, str):
+            return cell
+        if isinstance(type_, sa.DateTime):
+            return _time(cell)
+        if isinstance(type_, sa.Numeric):
+            with contextlib.suppress(ArithmeticError):
+                return Decimal(cell)
+        elif isinstance(type_, sa.JSON) and name in self.legacy.further(self.columns):
+            with contextlib.suppress(ExpressoPersistError):
+                # It will stand some levels below the surface of a record.
+                deepest = jsontext.MAX_DEPTH - 4
+                return jsontext.loads(cell, max_depth=deepest, reject_unstorable=True)
+        return cell
 
 
 def find(connection: Connection) -> list[OldTable]:
@@ -108,32 +125,32 @@ def _find(connection: Connection, prefix: str) -> list[OldTable]:
     ]
 
 
-def _readable(name: str, type_: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
-    """A column as it is read: text as text, and times with their zone."""
-    column: sa.ColumnClause[Any] = sa.column(name)
-    if isinstance(type_, sa.JSON):
-        return sa.cast(column, sa.Text).label(name)
-    if isinstance(type_, sa.TIMESTAMP) and not type_.timezone:
-        return sa.func.timezone(sa.func.current_setting("TimeZone"), column).label(name)
-    return column
+def _sqlite_cell(column: sa.ColumnClause[Any], _type: object) -> sa.ColumnElement[Any]:
+    """Text as bytes, because the driver refuses a row in which a text is none.
+
+    Everything else as it is: written as text, a real number has 15 digits.
+    """
+    text = sa.func.typeof(column) == "text"
+    cell = sa.case((text, sa.cast(column, sa.LargeBinary)), else_=column)
+    return sa.type_coerce(cell, sa.types.NullType())
 
 
-@contextlib.contextmanager
-def _every_text(connection: Connection) -> Iterator[None]:
-    """Let SQLite give bytes where a text is none, instead of failing."""
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    before, driver.text_factory = driver.text_factory, _text_or_bytes
+def _postgresql_cell(column: sa.ColumnClause[Any], type_: object) -> sa.ColumnElement[Any]:
+    """Almost everything as text: the driver refuses infinite times and years before Christ."""
+    if isinstance(type_, sa.DateTime):
+        # A time without zone is one of the session's zone, which was the old server's.
+        aware = sa.cast(column, sa.DateTime(timezone=True))
+        finite = sa.func.to_char(sa.func.timezone("UTC", aware), _TIME)
+        return sa.case((sa.func.isfinite(aware), finite), else_=sa.cast(column, sa.Text))
+    if isinstance(type_, (sa.Boolean, sa.Integer)):
+        return column
+    return sa.cast(column, sa.Text)
+
+
+def _time(text: str) -> dt.datetime | str:
+    """A time in UTC, as SQLite's CURRENT_TIMESTAMP is too; the text where it is none."""
     try:
-        yield
-    finally:
-        driver.text_factory = before
-
-
-def _text_or_bytes(data: bytes) -> str | bytes:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
+        moment = dt.datetime.fromisoformat(text.removesuffix(" AD"))
+    except ValueError:
+        return text
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -167,6 +167,24 @@ class Target:
             and not Path(str(url.database)).exists()
         )
 
+    def look(self) -> Database:
+        """The database for a dry run, which leaves no byte different.
+
+        In memory where there is no file yet; a SQLite file is opened for reading only,
+        because it would be turned to another kind of journal otherwise.
+        """
+        if self.is_missing_file:
+            return Database("sqlite://")
+        try:
+            url = make_url(self.url)
+        except ArgumentError:
+            return Database(self.url)  # says it better
+        name = url.database or ""
+        if url.get_backend_name() != "sqlite" or name in ("", ":memory:") or "file:" in name:
+            return Database(self.url)
+        file = Path(name).resolve().as_uri()
+        return Database(url.set(database=file, query={"mode": "ro", "uri": "true"}))
+
     @contextlib.contextmanager
     def open(self, *, migrate: bool = False) -> Iterator[Store]:
         """The host's store, or one that is opened here and closed afterwards.

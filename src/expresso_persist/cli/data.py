@@ -39,8 +39,7 @@ def init(target: Target, terminal: Terminal, dry_run: bool, undo: bool) -> None:
         return
     tenant, existed = target.tenant or "default", not target.is_missing_file
     if dry_run:
-        # In memory, when there is no file yet: a dry run leaves nothing behind.
-        database = Database(target.url if existed else "sqlite://")
+        database = target.look()
         try:
             with target.reached():
                 report = adoption.upgrade(database, tenant=tenant, dry_run=True)

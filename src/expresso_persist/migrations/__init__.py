@@ -103,6 +103,9 @@ def check(database: Database) -> None:
 def lock(database: Database, connection: Connection) -> None:
     """Let no other process change the schema until the transaction ends."""
     if database.dialect == "postgresql":
+        # A host's engine may have snapshots by default: what others committed while this
+        # waited for a lock would not be seen, and an old row be left behind.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # Several workers start at once; the lock ends with the transaction, which also holds
         # behind PgBouncer.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
