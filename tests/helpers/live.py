@@ -97,7 +97,8 @@ def running_waitress(app: Any, listener: socket.socket, *, threads: int) -> Iter
         yield
     finally:
         server.task_dispatcher.shutdown(cancel_pending=True, timeout=5)
-        server.trigger.pull_trigger(stop)
+        with contextlib.suppress(OSError):  # it has ended by itself
+            server.trigger.pull_trigger(stop)
         thread.join(WAIT)
 
 
