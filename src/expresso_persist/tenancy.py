@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist import audit, changelog, renames
-from expresso_persist.backups.lease import DUE, RESTORE, RUNNER, Lease, lock_row
+from expresso_persist.backups.due import DUE, RUNNER
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.database import Database
@@ -25,6 +25,7 @@ from expresso_persist.errors import (
     InvalidInput,
     NotFound,
 )
+from expresso_persist.leases import EXCLUSIVE, Lease, lock_row
 from expresso_persist.names import alike, check_tenant
 from expresso_persist.records import Head
 from expresso_persist.repository import InventoryRepository
@@ -241,10 +242,13 @@ def _lock(database: Database, connection: Connection, name: str) -> Head:
 
 
 def _require_idle(database: Database, connection: Connection, name: str) -> None:
-    for work, who in ((RUNNER, "The scheduler of its backups is"), (RESTORE, "A restore is")):
+    for work, who in (
+        (RUNNER, "The scheduler of its backups is"),
+        (EXCLUSIVE, "A restore or an import is"),
+    ):
         if Lease(database, name, 1, name=work).view(connection).live:
             raise Busy(
-                f"{who} at work for this tenant; stop the servers that look after it, and try "
+                f"{who} is at work for this tenant; stop the servers that look after it, and try "
                 "again."
             )
 

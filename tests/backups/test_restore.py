@@ -7,9 +7,9 @@ import json
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.backups.lease import RESTORE, Lease
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.errors import BackupCorrupted, Busy, InvalidInput
+from expresso_persist.leases import EXCLUSIVE, Lease
 from expresso_persist.records import (
     Delete,
     EventItem,
@@ -295,7 +295,7 @@ def test_a_restore_that_went_wrong_is_told(
 
 def test_two_restores_do_not_mix(store: Store, backup_id: str) -> None:
     """One wins, the other learns who holds it; a restore that died blocks a minute at most."""
-    other = Lease(store.database, "default", 60, name=RESTORE, label="Zoë")
+    other = Lease(store.database, "default", 60, name=EXCLUSIVE, label="Zoë is restoring a backup")
     assert other.acquire()
     before = contents(store)
     with pytest.raises(Busy, match="Zoë") as refusal:

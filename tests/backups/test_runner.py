@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
 from expresso_persist.backups.catalog import iso
-from expresso_persist.backups.lease import DueMark, Lease
+from expresso_persist.backups.due import RUNNER, DueMark
 from expresso_persist.backups.scheduler import Scheduler
 from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
 from expresso_persist.errors import DatabaseUnavailable
+from expresso_persist.leases import Lease
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import leases
 
@@ -31,7 +32,7 @@ def manager(store: Store, interval: float = 300) -> BackupManager:
 
 
 def lease(store: Store, ttl: float = 60) -> Lease:
-    return Lease(store.database, "default", ttl)
+    return Lease(store.database, "default", ttl, name=RUNNER)
 
 
 def write(store: Store, value: int) -> None:
@@ -89,7 +90,7 @@ def test_a_lease_from_the_future_is_free(store: Store) -> None:
 def test_tenants_have_leases_of_their_own(store: Store) -> None:
     """One shop's runner does not keep another's from its backups."""
     assert lease(store).acquire()
-    assert Lease(store.database, "other", 60).acquire()
+    assert Lease(store.database, "other", 60, name=RUNNER).acquire()
 
 
 @pytest.mark.parametrize("attempt", range(10))

@@ -173,9 +173,10 @@ def test_a_server_that_hangs_is_given_up(client: Any) -> None:
     assert len(ran["calls"]) == 2
 
 
-def test_retry_after_is_honoured_or_handed_on(client: Any) -> None:
+@pytest.mark.parametrize("status", [409, 503])
+def test_retry_after_is_honoured_or_handed_on(client: Any, status: int) -> None:
     """A short wait is waited; a long one is the caller's decision."""
-    busy = {"status": 503, "body": {"success": False, "error": "Busy.", "code": "busy"}}
+    busy = {"status": status, "body": {"success": False, "error": "Busy.", "code": "busy"}}
     ran = client(
         "return service.getAll()", {**busy, "headers": {"Retry-After": "1"}}, ok({}), retries=1
     )
@@ -186,7 +187,7 @@ def test_retry_after_is_honoured_or_handed_on(client: Any) -> None:
 
 
 def test_a_refusal_is_thrown_at_once_with_its_details(client: Any) -> None:
-    """4xx is not repeated; sentence, code, details and data arrive."""
+    """4xx but "busy" is not repeated; sentence, code, details and data arrive."""
     body = {
         "success": False,
         "error": "The quantity is not a number.",

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.backups.lease import Lease
+from expresso_persist.leases import Lease
 from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
 
 pytestmark = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.errors import Forbidden, Unauthorized
 from expresso_persist.http import Actor, BearerTokens, Permission
+from expresso_persist.leases import exclusive
 from expresso_persist.tables import tenants
 from expresso_persist.testing import TOKENS
 
@@ -155,6 +157,48 @@ def test_a_replay_is_the_actors_own(mount: Callable[..., Send], store: Store) ->
         assert (again.status, again.headers["idempotency-replayed"]) == (200, "true")
     assert store.inventory.settings() == {"write-token": 1, "admin-token": 1}
     assert store.for_tenant("south").inventory.settings() == {"south-token": 1}
+
+
+def test_one_import_or_restore_at_a_time(mount: Callable[..., Send], store: Store) -> None:
+    """The other is told who works, and stores nothing; looking and small writes go on."""
+    send = mount(store, authorize=BearerTokens(TOKENS))
+    headers = {"Authorization": "Bearer admin-token", "Content-Type": "application/json"}
+    path, dump = "/api/migration/export-localStorage", b'{"event_name":"\\"Expo\\""}'
+    backup = store.backups.create("manual", actor="test")
+    undo = f"/api/migration/backups/{backup.id}/restore"
+    assert send("POST", SETTING, headers, b'{"key":"b","value":2}').status == 200
+    revision = store.inventory.head().revision
+    with exclusive(store.database, store.tenant, actor="Zo\u00eb", work="importing", ttl=30):
+        refused = send("POST", path, headers, dump)
+        restore = send("POST", undo, headers, b"{}")
+        for answer in (refused, restore):
+            assert (answer.status, answer.json["code"]) == (409, "busy"), answer.json
+            assert "Zo\u00eb is importing" in answer.json["error"]
+            assert int(answer.headers["retry-after"]) > 0
+        assert store.inventory.head().revision == revision
+        assert send("POST", f"{path}?dry_run=true", headers, dump).status == 200
+        assert send("POST", SETTING, headers, b'{"key":"a","value":1}').status == 200
+    assert send("POST", path, headers, dump).status == 200
+    assert send("POST", undo, headers, b"{}").status == 200
+
+
+def test_imports_at_once_are_done_or_refused(mount: Callable[..., Send], store: Store) -> None:
+    """Of many at once one at least is done; who was refused is done by trying again."""
+    send = mount(store, authorize=BearerTokens(TOKENS))
+    headers = {"Authorization": "Bearer admin-token", "Content-Type": "application/json"}
+
+    def take(number: int) -> int:
+        body = json.dumps({f"key{number}": json.dumps({"n": number})}).encode()
+        answer = send("POST", "/api/migration/export-localStorage", headers, body)
+        return int(answer.status)
+
+    before = store.inventory.head().revision
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(take, range(4)))
+    assert set(statuses) <= {200, 409}
+    assert store.inventory.head().revision == before + statuses.count(200) > before
+    assert [take(n) for n, status in enumerate(statuses) if status == 409].count(409) == 0
+    assert store.inventory.head().revision == before + 4
 
 
 def test_what_belongs_to_others_is_not_there(mount: Callable[..., Send], store: Store) -> None:

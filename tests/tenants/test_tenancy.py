@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from expresso_persist import Store
-from expresso_persist.backups.lease import RUNNER, Lease
+from expresso_persist.backups.due import RUNNER
 from expresso_persist.cli import cli
 from expresso_persist.errors import (
     Busy,
@@ -21,6 +21,7 @@ from expresso_persist.errors import (
     TenantRenamed,
     Unauthorized,
 )
+from expresso_persist.leases import Lease
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import metadata
 

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups import raw
-from expresso_persist.backups.lease import lock_row
 from expresso_persist.backups.packing import Packed, pack, unpack
 from expresso_persist.backups.snapshot import Line
 from expresso_persist.database import Database
 from expresso_persist.errors import BackupCorrupted
+from expresso_persist.leases import lock_row
 from expresso_persist.tables import backup_chunks
 
 __all__ = ["MAX_DEPTH", "Chunk", "ChunkStore", "cut"]

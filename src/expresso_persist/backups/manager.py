@@ -21,7 +21,6 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.contents import check_host_rows, load, open_records
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
-from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.mirroring import Mirroring, Synced
 from expresso_persist.backups.mirrors import Mirror, mirrors_from_environment
@@ -42,6 +41,7 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
+from expresso_persist.leases import Lease
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Record
 from expresso_persist.repository import InventoryRepository
@@ -433,7 +433,7 @@ class BackupManager:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; nothing was written. Or the state afterwards is
                 not the backup's, which the message says.
-            Busy: Another restore is running.
+            Busy: Another restore or an import is running.
             InvalidInput: One of the kinds, stations or keys does not exist.
         """
         scope = Scope.of(kinds, stations, keys)

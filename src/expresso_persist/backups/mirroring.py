@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog, iso
-from expresso_persist.backups.lease import Lease
 from expresso_persist.backups.mirror_plan import plan_sync
 from expresso_persist.backups.mirrors import Copy, Folder, Mirror, copy_name
 from expresso_persist.backups.scheduler import Scheduler, describe
@@ -34,6 +33,7 @@ from expresso_persist.errors import (
     ExpressoPersistError,
     InvalidConfiguration,
 )
+from expresso_persist.leases import Lease
 from expresso_persist.tables import backup_mirrors
 
 __all__ = ["Mirroring", "Synced"]

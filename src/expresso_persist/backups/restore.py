@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.lease import RESTORE, Lease
 from expresso_persist.backups.restore_plan import RestorePlan
 from expresso_persist.backups.scope import Scope
-from expresso_persist.errors import BackupCorrupted, Busy
+from expresso_persist.errors import BackupCorrupted
 from expresso_persist.jsontext import dumps
+from expresso_persist.leases import exclusive
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Commit, Operation, Record
 from expresso_persist.repository import InventoryRepository
@@ -45,18 +45,13 @@ class Restorer:
         """Commit what makes the stored records inside ``scope`` equal to ``wanted``.
 
         Raises:
-            Busy: Another restore is running.
+            Busy: Another restore or an import is running.
             BackupCorrupted: The state afterwards is not the backup's.
         """
         database, tenant = self.repository.database, self.repository.tenant
-        lease = Lease(database, tenant, _TTL, name=RESTORE, label=actor)
-        if not lease.acquire():
-            raise self._busy(lease)
-        try:
+        with exclusive(database, tenant, actor=actor, work="restoring a backup", ttl=_TTL):
             safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor)
             result = self._commit(dry, scope, wanted, actor, safety.id)
-        finally:
-            lease.release()
         self._prove(result, scope, wanted)
         return result
 
@@ -114,14 +109,6 @@ class Restorer:
         while page := self.repository.commits(revision, _PAGE):
             yield from page
             revision = page[-1].revision
-
-    def _busy(self, lease: Lease) -> Busy:
-        with self.repository.database.read() as connection:
-            view = lease.view(connection)
-        return Busy(
-            f"{view.label or 'Somebody'} is restoring a backup at the moment; try again shortly.",
-            retry_after=max(1, round(view.seconds_left)),
-        )
 
 
 def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import attrs
 
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.lease import DueMark, Lease
+from expresso_persist.backups.due import RUNNER, DueMark
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.standby import Standby
 from expresso_persist.database import Database
 from expresso_persist.errors import Busy, ExpressoPersistError
+from expresso_persist.leases import Lease
 
 __all__ = ["Runner", "Work"]
 
@@ -46,7 +47,7 @@ class Runner:
     """
 
     def __init__(self, database: Database, tenant: str, interval: float, work: Work) -> None:
-        self.lease: Lease = Lease(database, tenant, interval / 2)
+        self.lease: Lease = Lease(database, tenant, interval / 2, name=RUNNER)
         self.due: DueMark = DueMark(database, tenant, dt.timedelta(seconds=interval))
         self.last_error: str | None = None
         self._standby = Standby(database, tenant, interval)

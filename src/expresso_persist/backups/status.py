@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.chunks import ChunkStore
-from expresso_persist.backups.lease import DueMark, Lease
+from expresso_persist.backups.due import DueMark
 from expresso_persist.backups.rotation import Rotation
+from expresso_persist.leases import Lease
 
 __all__ = ["health", "status"]
 

@@ -23,6 +23,7 @@ from expresso_persist.importing.dump import Dump, Item, read_dump
 from expresso_persist.importing.receipt import Conflict, KeyReceipt, Receipt, Removal
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import Codec, Decoded, UnknownLayout, codec_for
+from expresso_persist.leases import exclusive
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import (
     QuarantinedValue,
@@ -40,6 +41,7 @@ Mode: TypeAlias = Literal["merge", "replace"]
 OnConflict: TypeAlias = Literal["incoming", "existing", "fail"]
 
 # Kinds that a dump speaks for; what is quarantined is only ever added.
+_TTL = 15.0  # seconds for which an import whose process died keeps others out
 _BUSINESS_KINDS = (
     "event_inventory",
     "event_stock",
@@ -139,6 +141,7 @@ class LocalStorageImporter:
             MalformedJson: The dump is not a JSON object.
             InvalidInput: It is not a dump, or an option has no meaning.
             ConflictRefused: There are conflicts and ``on_conflict`` is ``fail``.
+            Busy: Another import or a restore is running.
         """
         request = _Request(dump, mode, on_conflict, include, device_id)
         outcome: list[_Outcome] = []
@@ -152,15 +155,17 @@ class LocalStorageImporter:
             # ASCII: a damaged key may hold half of a surrogate pair.
             return json.dumps(receipt.to_json(), separators=(",", ":"))
 
-        commit = self.repository.commit(
-            decide,
-            actor=actor,
-            source="import",
-            note=note,
-            idempotency_key=idempotency_key,
-            request=request.fingerprint,
-            receipt=text,
-        )
+        database, tenant = self.repository.database, self.repository.tenant
+        with exclusive(database, tenant, actor=actor, work="importing", ttl=_TTL):
+            commit = self.repository.commit(
+                decide,
+                actor=actor,
+                source="import",
+                note=note,
+                idempotency_key=idempotency_key,
+                request=request.fingerprint,
+                receipt=text,
+            )
         if not outcome:  # the repetition of an earlier request: tell what that one did
             with self.repository.database.read() as connection:
                 repeated = request.decide(State(connection, self.repository.tenant))

@@ -2861,7 +2861,8 @@ export class DatabaseInventoryService {
           continue;
         }
         const lost = error.code === 'network' || error.code === 'timeout';
-        if (attempt >= retries || !(lost || RETRIED_STATUSES.has(error.status))) throw error;
+        const passes = lost || error.code === 'busy' || RETRIED_STATUSES.has(error.status);
+        if (attempt >= retries || !passes) throw error;
         const backoff = this.#retryDelay * 2 ** attempt * (0.75 + Math.random() / 2);
         const wait = error.retryAfter === null ? backoff : error.retryAfter * 1000;
         if (wait > this.#maxRetryDelay) throw error; // its retryAfter tells the caller when

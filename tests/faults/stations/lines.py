@@ -21,7 +21,8 @@ class Line:
     Attributes:
         refuse: Answer every new request with this status instead of asking the server.
         deaf: Requests reach the server, and its answers get lost.
-        forgetful: Take ``Idempotency-Key`` out of the requests, as a check of the checker.
+        forgetful: Take ``Idempotency-Key`` out of the requests, as a check of the checker, and
+            lose an answer now and then, so that there is something to forget.
     """
 
     def __init__(self, target: int) -> None:
@@ -84,7 +85,7 @@ class Line:
     async def _answers(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await back.read(65536):
-                if self.deaf:
+                if self.deaf or (self.forgetful and random.random() < 0.1):
                     break
                 writer.write(data)
                 await writer.drain()

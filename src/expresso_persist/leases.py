@@ -1,22 +1,22 @@
-"""Exactly one process makes the automatic backups, and never two in one interval.
+"""Work of a kind that one process at a time may do for a tenant.
 
-Two rows of ``leases`` decide, by the database's clock alone:
-
-``backup-runner``
-    Who may work now. Taken and renewed in one short transaction that locks the row, so
-    nothing outlives it (PgBouncer may hand every transaction another session).
-``backup-due``
-    When the last automatic backup was made or confirmed. It moves in the transaction that
-    stores the backup, so of several processes that are all at it the first one stores it.
-
-A time in the future means that the clock went back; such a row counts as expired.
+A row of the table of leases says who does it, and until when, by the database's clock alone.
+It is taken and renewed in one short transaction that locks the row, so nothing outlives it
+(PgBouncer may hand every transaction another session). A process that died keeps nobody waiting
+for longer than it had left, and those on its own machine not at all. A time in the future means
+that the clock went back; such a row counts as expired.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
+import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import attrs
@@ -24,14 +24,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
+from expresso_persist.errors import Busy, DatabaseUnavailable
 from expresso_persist.tables import leases
 
-__all__ = ["DUE", "RESTORE", "RUNNER", "DueMark", "Lease", "LeaseView", "lock_row"]
+__all__ = ["EXCLUSIVE", "LONG_AGO", "Lease", "LeaseView", "exclusive", "lock_row"]
 
-RUNNER = "backup-runner"
-DUE = "backup-due"
-RESTORE = "restore"
-_LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+EXCLUSIVE = "exclusive"
+LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_SOON = 2  # seconds; most work of this kind takes less
 
 
 class LeaseRow(NamedTuple):
@@ -40,6 +40,40 @@ class LeaseRow(NamedTuple):
     holder: str
     acquired_at: dt.datetime
     expires_at: dt.datetime
+
+    def seconds_left(self, now: dt.datetime) -> float:
+        """Seconds for which it is still taken at ``now``; 0 when it is free."""
+        if self.acquired_at > now or _is_dead(self.holder):
+            return 0.0
+        return max(0.0, (self.expires_at - now).total_seconds())
+
+
+@functools.cache
+def _realm() -> str:
+    """Name of the boot and namespace in which this process's number means something.
+
+    Empty where the system does not tell (it takes Linux's ``/proc``).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot}{namespace}".encode()).hexdigest()[:16]
+
+
+def _is_dead(holder: str) -> bool:
+    """True when this process can tell that the one which took a lease has ended."""
+    realm, _, pid = holder.rpartition("@")[2].partition("-")
+    if not realm or realm != _realm():
+        return False
+    try:
+        os.kill(int(pid), 0)  # signal 0 only asks; the realm says that this is a Linux
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, as another user
+        return False
+    return False
 
 
 def lock_row(database: Database, connection: Connection, tenant: str, name: str) -> LeaseRow:
@@ -59,8 +93,8 @@ def _add_row(database: Database, connection: Connection, tenant: str, name: str)
             "tenant_id": tenant,
             "name": name,
             "holder": "",
-            "acquired_at": _LONG_AGO,
-            "expires_at": _LONG_AGO,
+            "acquired_at": LONG_AGO,
+            "expires_at": LONG_AGO,
         },
     )
 
@@ -85,14 +119,14 @@ class LeaseView:
     @property
     def label(self) -> str:
         """Who holds it, in words."""
-        return self.holder.partition("#")[0]
+        return self.holder.rpartition("#")[0]
 
 
 class Lease:
     """The right to do one kind of work for a tenant, for ``ttl`` seconds at a time."""
 
     def __init__(
-        self, database: Database, tenant: str, ttl: float, *, name: str = RUNNER, label: str = ""
+        self, database: Database, tenant: str, ttl: float, *, name: str, label: str = ""
     ) -> None:
         """Name a lease; nothing is taken yet.
 
@@ -113,7 +147,7 @@ class Lease:
     @property
     def holder(self) -> str:
         """Who this is. A forked child is somebody else."""
-        return f"{self._label}#{self._token}-{os.getpid()}"
+        return f"{self._label}#{self._token}@{_realm()}-{os.getpid()}"
 
     def acquire(self) -> bool:
         """Take the lease when it is free, or renew it; tell whether it is ours."""
@@ -123,7 +157,7 @@ class Lease:
             # row that another process wrote while this one waited, which would look as if
             # the clock had gone back.
             now = self._database.now(connection)
-            if row.holder != self.holder and row.acquired_at <= now < row.expires_at:
+            if row.holder != self.holder and row.seconds_left(now) > 0:
                 return False
             taken = connection.execute(
                 sa.update(leases)
@@ -146,62 +180,42 @@ class Lease:
         row = connection.execute(
             sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(*self._row)
         ).first()
-        now = self._database.now(connection)
-        if row is None or row.acquired_at > now:
+        if row is None:
             return LeaseView("", 0.0)
-        return LeaseView(row.holder, max(0.0, (row.expires_at - now).total_seconds()))
+        return LeaseView(row.holder, LeaseRow(*row).seconds_left(self._database.now(connection)))
 
     @property
     def _row(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
         return leases.c.tenant_id == self._tenant, leases.c.name == self._name
 
 
-@attrs.frozen
-class DueMark:
-    """When the automatic backup of a tenant was last made, and when the next one is due."""
+@contextlib.contextmanager
+def exclusive(
+    database: Database, tenant: str, *, actor: str, work: str, ttl: float
+) -> Iterator[None]:
+    """Keep every other import and restore of a tenant out while the block runs.
 
-    database: Database
-    tenant: str
-    interval: dt.timedelta
+    Args:
+        database: Where the tenant's data is.
+        tenant: Whose data is worked on.
+        actor: Who works, for those who are kept out.
+        work: What they do, as in "… is importing".
+        ttl: Seconds after which others may go on if this process hangs, or died elsewhere.
 
-    def last(self, connection: Connection) -> dt.datetime | None:
-        """Time of the last automatic backup or confirmation, by the database's clock."""
-        value = connection.scalar(
-            sa.select(leases.c.acquired_at).where(
-                leases.c.tenant_id == self.tenant, leases.c.name == DUE
-            )
+    Raises:
+        Busy: Another one runs; the message says whose.
+    """
+    lease = Lease(database, tenant, ttl, name=EXCLUSIVE, label=f"{actor or 'Somebody'} is {work}")
+    if not lease.acquire():
+        with database.read() as connection:
+            view = lease.view(connection)
+        raise Busy(
+            f"{view.label or 'Somebody else was faster'}; try again in a moment.",
+            retry_after=_SOON,
         )
-        return None if value is None or value == _LONG_AGO else value
-
-    def seconds_left(self, connection: Connection) -> float:
-        """Seconds until the next one is due; 0 when it is due now."""
-        return self._left(self.last(connection), self.database.now(connection))
-
-    def claim(self, connection: Connection, last: dt.datetime | None) -> bool:
-        """Lock the mark until the transaction ends; tell whether a backup is due.
-
-        Args:
-            connection: A write transaction.
-            last: What :meth:`last` said before the state was read. When the mark moved
-                since, somebody was faster, and that state may be older than theirs.
-        """
-        self.lock(connection)
-        # The clock is read after the lock: another backup may have been stored meanwhile.
-        return self.last(connection) == last and self.seconds_left(connection) == 0
-
-    def lock(self, connection: Connection) -> None:
-        """Keep others from storing an automatic backup until the transaction ends."""
-        lock_row(self.database, connection, self.tenant, DUE)
-
-    def move(self, connection: Connection, made: dt.datetime) -> None:
-        """Note, under the lock, that an automatic backup was made or confirmed at ``made``."""
-        connection.execute(
-            sa.update(leases)
-            .where(leases.c.tenant_id == self.tenant, leases.c.name == DUE)
-            .values(acquired_at=made, expires_at=made + self.interval)
-        )
-
-    def _left(self, last: dt.datetime | None, now: dt.datetime) -> float:
-        if last is None or last > now:
-            return 0.0
-        return max(0.0, (last + self.interval - now).total_seconds())
+    try:
+        yield
+    finally:
+        # What was done is done; a lease that could not be given back ends by itself.
+        with contextlib.suppress(DatabaseUnavailable):
+            lease.release()
