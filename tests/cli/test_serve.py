@@ -24,6 +24,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.demo import demo_dump
+from expresso_persist.leases import EXCLUSIVE
 from live import Stream
 from server import TOKEN, Server
 
@@ -92,7 +93,9 @@ def test_a_stop_that_was_asked_for_is_no_failure(serve, adapter: str, number: in
     assert "Traceback" not in server.errors
 
 
-def test_a_request_in_flight_is_finished_before_the_server_stops(serve, adapter: str) -> None:
+def test_a_request_in_flight_is_finished_before_the_server_stops(
+    serve, adapter: str, tmp_path: Path
+) -> None:
     """An import that was accepted is answered, although SIGTERM came in the middle."""
     server = serve("--adapter", adapter)
     dump = {f"key_{n}": {"rows": list(range(200))} for n in range(2000)}
@@ -101,7 +104,11 @@ def test_a_request_in_flight_is_finished_before_the_server_stops(serve, adapter:
         target=lambda: answers.append(server.request("/api/migration/export-localStorage", dump)[0])
     )
     thread.start()
-    time.sleep(0.3)
+    give_up = time.monotonic() + 30
+    with contextlib.closing(sqlite3.connect(tmp_path / "expresso.db")) as database:
+        while not database.execute("SELECT 1 FROM leases WHERE name = ?", [EXCLUSIVE]).fetchall():
+            assert time.monotonic() < give_up, "the import never began"
+            time.sleep(0.01)
     assert server.stop(signal.SIGTERM) == 0
     thread.join(30)
     assert answers == [200]
