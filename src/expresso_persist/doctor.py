@@ -108,9 +108,8 @@ def scheduler(patient: Patient) -> Finding:
         return Finding(
             "scheduler",
             "problem",
-            "Nobody makes automatic backups. Start the scheduler (the adapters do so unless "
-            "told not to; `store.backups.start()` in a script) or run `expresso-persist backup "
-            "run` from cron.",
+            "Nobody makes automatic backups. Mount with `register_routes(…, backups=True)`, call "
+            "`store.backups.start()` in a script, or run `expresso-persist backup run` from cron.",
         )
     return Finding("scheduler", "ok", "Somebody makes automatic backups.")
 

@@ -120,7 +120,7 @@ def _warnings(
     found = []
     if not running:
         found.append(
-            "Nobody makes automatic backups at the moment; start the scheduler or run "
+            "Nobody makes automatic backups at the moment; mount with `backups=True`, or run "
             "`expresso-persist backup run` from cron."
         )
     if latest is None:

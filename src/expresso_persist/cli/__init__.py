@@ -59,7 +59,7 @@ def host_group(store: Callable[[], Store], name: str = "expresso") -> click.Grou
     @click.group(name, cls=Verbs)
     @click.pass_context
     def group(ctx: click.Context) -> None:
-        """Look after the event's data: init, import, verify, history, undo, backup, token."""
+        """Look after the event's data in this application's database."""
         ctx.meta[HOST_STORE] = store
 
     for verb in _VERBS:  # no `serve`: the host is the server
