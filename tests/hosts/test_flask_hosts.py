@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import flask
@@ -80,6 +81,9 @@ def test_two_stores_in_one_application_and_two_applications(tmp_path: Path) -> N
             assert answer.json["data"] == {"hall": name}
             assert client.get(f"/{name}{PAGE}").status_code == 200
         assert client.get("/api/inventory/settings", headers=KNOWN).status_code == 404
+        for command, name in (("expresso", "north"), ("expresso-south", "south")):
+            told = app.test_cli_runner().invoke(args=[command, "status", "--json"])
+            assert json.loads(told.stdout)["database"].endswith(f"{name}.db")
     for store in stores.values():
         store.close()
 

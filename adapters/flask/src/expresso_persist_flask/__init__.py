@@ -83,13 +83,21 @@ def register_routes(
             methods=["GET"],
         )
     app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
-    if "expresso" not in app.cli.commands:
-        from expresso_persist.cli import host_group
-
-        app.cli.add_command(host_group(lambda: opened))
+    _add_command(app, api)
     if backups:
         opened.backups.start()
     return api
+
+
+def _add_command(app: flask.Flask, api: Api) -> None:
+    """``flask expresso`` for the first store, ``flask expresso-south`` for one at ``/south``."""
+    from expresso_persist.cli import host_group
+
+    name = "expresso"
+    if name in app.cli.commands:
+        name += api.prefix.replace("/", "-")
+    if name not in app.cli.commands:
+        app.cli.add_command(host_group(lambda: api.store, name))
 
 
 class ExpressoPersist:
