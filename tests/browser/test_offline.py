@@ -339,6 +339,7 @@ def test_a_refused_write_is_parked_and_holds_up_no_other(open_tab: Any, server: 
     assert parked["error"]["status"] == 404
     assert (tab.status()["parked"], tab.status()["pending"]) == (1, 0)
     tab.open()
+    tab.until("status.caughtUp")
     assert len(tab.run("return service.parked()")) == 1, "it survives a reload"
     again = tab.run("return service.retryParked(argument)", parked["id"])
     assert again["error"] == "not_found"

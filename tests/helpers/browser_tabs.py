@@ -15,7 +15,7 @@ START = """async ([module, options]) => {
   const exports = await import(module);
   window.onceUnauthorized = [];
   const service = new exports.DatabaseInventoryService(
-    {retryDelay: 20, maxRetryDelay: 200, pollInterval: 50, patience: 3000, ...options});
+    {retryDelay: 20, maxRetryDelay: 200, pollInterval: 50, patience: 20000, ...options});
   window.service = service;
   window.changes = [];
   window.until = async (met) => {
