@@ -242,6 +242,8 @@ def test_the_command_tells_it_all(database_url: str) -> None:
 
     foretold = init("--dry-run")
     assert "Would carry 10 of 11 rows of event_inventory over." in foretold.stdout
+    assert "Would quarantine 1 of 11 rows of event_inventory, which break a rule" in foretold.stdout
+    assert "row 11: enabled is empty.\n" in foretold.stdout
     assert "Would rename" in foretold.stdout
     assert "coffee_system_token" in foretold.stdout
     done = init("--json")

@@ -429,7 +429,7 @@ def _json(value: Value, column: str, max_depth: int = jsontext.MAX_DEPTH) -> Jso
             value, max_depth=max_depth, reject_duplicates=True, reject_unstorable=True
         )
     except ExpressoPersistError as error:
-        raise Unfit(f"{column} cannot be read: {error.message}") from None
+        raise Unfit(f"{column} cannot be read: {error.message.rstrip('.')}") from None
 
 
 def _plain(value: Value, column: str) -> Json:

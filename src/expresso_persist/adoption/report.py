@@ -46,14 +46,14 @@ class TableReport:
         what = "rows of data_backups over as backups" if backups else f"rows of {self.name} over"
         yield f"{verb} {self.carried} of {self.rows} {what}."
         if self.quarantined:
-            left = (
-                f"cannot be read as backups and stay in {self.kept_as} alone"
-                if backups
-                else "break a rule and go to quarantine"
-                if dry_run
-                else "broke a rule and are in quarantine"
-            )
-            yield f"{len(self.quarantined)} rows of {self.name} {left}: {_list(self.quarantined)}."
+            share = f"{len(self.quarantined)} of {self.rows} rows of {self.name}"
+            if backups:
+                verb = "Would leave" if dry_run else "Left"
+                done = f"{verb} {share} in {self.kept_as} alone, which cannot be read as backups"
+            else:
+                verb = "Would quarantine" if dry_run else "Quarantined"
+                done = f"{verb} {share}, which break a rule"
+            yield f"{done}: {_list(self.quarantined)}."
         for places in (self.refused, self.removed):
             if places:
                 verb = "are not carried" if dry_run else "were not carried"
