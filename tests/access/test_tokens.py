@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound
 from expresso_persist.http import Request, StoredTokens
+from expresso_persist.http.api import Api
 from expresso_persist.tables import access_tokens, metadata
 from expresso_persist.tokens import tenant_of
 
@@ -134,3 +135,17 @@ def test_names_are_taken_once(store: Store) -> None:
         store.tokens.create("bert", "root")
     with pytest.raises(InvalidInput, match="lifetime"):
         store.tokens.create("bert", "read", lifetime=dt.timedelta(0))
+
+
+def test_a_server_that_lets_nobody_in_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which of its stores, too; and nothing once there is a way in."""
+    monkeypatch.delenv("EXPRESSO_PERSIST_TOKEN", raising=False)
+    Api(store)
+    Api(store, prefix="/north")
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["expresso-persist is closed", "expresso-persist at /north is closed"]
+    store.tokens.create("desk", "read")
+    Api(store)
+    assert len(caplog.records) == 2

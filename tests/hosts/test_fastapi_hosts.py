@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import fastapi
+import fastapi.security
 import httpx
+import pydantic
 import pytest
 from fastapi.staticfiles import StaticFiles
 
 from expresso_persist import Store
 from expresso_persist.http import BearerTokens
+from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.records import Put, Setting
 from expresso_persist.testing import TOKENS
 from expresso_persist_fastapi import register_routes
@@ -117,6 +120,55 @@ def test_two_stores_in_one_application_and_two_applications(tmp_path: Path) -> N
         documented = ask(app, "/openapi.json").json()["paths"]
         assert "/north/api/inventory/get-all" in documented
         assert "/south/api/inventory/get-all" in documented
+
+
+def test_the_description_of_the_host_keeps_its_names(store: Store) -> None:
+    """Beside two stores, a host's model, scheme and operation of a name of ours are its own."""
+
+    class Success(pydantic.BaseModel):
+        cake: str
+
+    app = fastapi.FastAPI()
+    bearer = fastapi.security.HTTPBearer(scheme_name="bearer", description="the host's")
+
+    @app.get(
+        "/cake",
+        operation_id="health",
+        response_model=Success,
+        dependencies=[fastapi.Depends(bearer)],
+    )
+    def cake() -> Any:
+        return {"cake": "carrot"}
+
+    for prefix in ("/north", "/south/{event}"):
+        register_routes(
+            app, store, prefix=prefix, authorize=BearerTokens(TOKENS), tenant=lambda _: "default"
+        )
+    document = ask(app, "/openapi.json").json()
+    assert ask(app, "/openapi.json").json() == document
+    assert {*document["components"]["schemas"]["Success"]["properties"]} == {"cake"}
+    assert document["components"]["securitySchemes"]["bearer"]["description"] == "the host's"
+    operations = [o for path in document["paths"].values() for o in path.values()]
+    assert len(operations) == 1 + 2 * len(ENDPOINTS)
+    names = [o["operationId"] for o in operations]
+    assert len({*names}) == len(names)
+
+    def strings(node: Any, key: str) -> Iterator[Any]:
+        """What stands under ``key``, wherever it is."""
+        if isinstance(node, list):
+            node = dict(enumerate(node))
+        if isinstance(node, dict):
+            for name, value in node.items():
+                if name == key:
+                    yield value
+                yield from strings(value, key)
+
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert {*strings(document, "$ref")} <= schemas
+    assert {*strings(document, "operationId")} == {*names}  # those that links name are there
+    needs = [need for needed in strings(document, "security") for need in needed]
+    assert {name for need in needs for name in need} == {*document["components"]["securitySchemes"]}
+    assert app.url_path_for("expresso_north_health") == "/north/api/migration/health"
 
 
 def test_tenants_by_a_header_see_their_own(store: Store) -> None:

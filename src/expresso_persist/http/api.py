@@ -106,9 +106,10 @@ class Api:
             ways += [tokens] if tokens is not None else []
             if tokens is None and one_time_tokens is None and not store.tokens.list():
                 logger.warning(
-                    "expresso-persist is closed: set EXPRESSO_PERSIST_TOKEN, run "
+                    "expresso-persist%s is closed: set EXPRESSO_PERSIST_TOKEN, run "
                     "`expresso-persist token create`, or pass authorize= to register_routes() "
-                    "to let somebody in."
+                    "to let somebody in.",
+                    f" at {self.prefix}" if self.prefix else "",
                 )
             ways.append(StoredTokens(store))
         if one_time_tokens is not None:

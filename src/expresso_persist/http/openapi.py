@@ -12,7 +12,9 @@ from expresso_persist.http.auth import Permission
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.parameters import DATA, LINKS
 
-__all__ = ["openapi_document"]
+__all__ = ["add_to_host", "name_in_host", "openapi_document"]
+
+_SCHEMAS = "#/components/schemas/"
 
 
 def _schema(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +86,46 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def name_in_host(prefix: str, endpoint: str) -> str:
+    """What an endpoint is called in a host, which has other names and perhaps other stores."""
+    return re.sub(r"\W+", "_", f"expresso{prefix}_{endpoint}")
+
+
+def add_to_host(host: dict[str, Any], ours: dict[str, Any], prefix: str) -> None:
+    """Put our document into the host's, where nothing of the host's is called as ours is.
+
+    Args:
+        host: The host's OpenAPI document; changed in place, and the same when done twice.
+        ours: The document of the endpoints under ``prefix``; left as it is.
+        prefix: Path in front of the endpoints.
+    """
+    renamed = _renamed(ours, prefix)
+    for path, operations in renamed["paths"].items():
+        host.setdefault("paths", {}).setdefault(path, {}).update(operations)
+    for section, members in ours["components"].items():
+        of_host = host.setdefault("components", {}).setdefault(section, {})
+        of_host.update({_ours(n): _renamed(member, prefix) for n, member in members.items()})
+
+
+def _ours(name: str) -> str:
+    return f"Expresso{name[0].upper()}{name[1:]}"
+
+
+def _renamed(node: Any, prefix: str, key: str = "") -> Any:
+    """A part of the document with the names that it has in a host."""
+    if isinstance(node, dict):
+        return {k: _renamed(value, prefix, k) for k, value in node.items()}
+    if isinstance(node, list):
+        if key == "security":
+            return [{_ours(name): scopes for name, scopes in one.items()} for one in node]
+        return [_renamed(value, prefix) for value in node]
+    if isinstance(node, str) and key == "operationId":
+        return name_in_host(prefix, node)
+    if isinstance(node, str) and node.startswith(_SCHEMAS):
+        return _SCHEMAS + _ours(node.removeprefix(_SCHEMAS))
+    return node
 
 
 def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> dict[str, Any]:

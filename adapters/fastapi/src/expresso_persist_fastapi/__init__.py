@@ -28,6 +28,7 @@ from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import Listening, LiveSettings
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.openapi import add_to_host, name_in_host
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.pace import Pace
 from expresso_persist.http.pages import ASSETS, serve_asset
@@ -81,11 +82,18 @@ def register_routes(
         'pip install "expresso-persist-fastapi[ws]"; or use the stream.'
     )
     routes = [
-        Route(api.prefix + e.path, _view(api, e), methods=[e.method], name=f"expresso_{e.name}")
+        Route(
+            api.prefix + e.path,
+            _view(api, e),
+            methods=[e.method],
+            name=name_in_host(api.prefix, e.name),
+        )
         for e in ENDPOINTS
     ]
     sockets = [
-        WebSocketRoute(api.prefix + e.path, _socket(api, e), name=f"expresso_{e.name}_socket")
+        WebSocketRoute(
+            api.prefix + e.path, _socket(api, e), name=name_in_host(api.prefix, e.name + "_socket")
+        )
         for e in ENDPOINTS
         if e.name == "ws"
     ]
@@ -278,11 +286,7 @@ def _describe(app: fastapi.FastAPI, api: Api) -> None:
 
     def openapi() -> dict[str, Any]:
         document = original()
-        ours = api.openapi()
-        document.setdefault("paths", {}).update(ours["paths"])
-        components = document.setdefault("components", {})
-        for section, members in ours["components"].items():
-            components.setdefault(section, {}).update(members)
+        add_to_host(document, api.openapi(), api.prefix)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
