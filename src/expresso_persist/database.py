@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPo
 from sqlalchemy.sql.selectable import GenerativeSelect
 
 from expresso_persist.errors import (
+    DatabaseAccessDenied,
     DatabaseReadOnly,
     DatabaseUnavailable,
     ExpressoPersistError,
@@ -619,6 +620,9 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         return StorageFull()
     if state == "25006" or "readonly database" in text:
         return DatabaseReadOnly()
+    # A process that does not know yet of row level security is told so by the same number.
+    if state == "42501" and "row-level security" not in text:
+        return DatabaseAccessDenied()
     if state in ("42P01", "42703") or "no such table" in text or "no such column" in text:
         return SchemaMismatch()
     if "database is locked" in text or state == "55P03":

@@ -18,6 +18,7 @@ __all__ = [
     "BackupNotFound",
     "Busy",
     "ConflictRefused",
+    "DatabaseAccessDenied",
     "DatabaseReadOnly",
     "DatabaseUnavailable",
     "ExpressoPersistError",
@@ -266,6 +267,13 @@ class DatabaseReadOnly(ExpressoPersistError):
     """The database is read-only; give the server the right to write to it."""
 
     code = "database_read_only"
+    status = 500
+
+
+class DatabaseAccessDenied(ExpressoPersistError):
+    """The database role lacks rights on the tables; grant it SELECT, INSERT, UPDATE and DELETE."""
+
+    code = "database_access_denied"
     status = 500
 
 

@@ -14,6 +14,7 @@ from expresso_persist.tables import backup_chunks, data_backups, leases
 
 Contents = list[tuple[RecordKey, str, int, str | None]]
 ITEMS = 40
+STATIONS = "CREATE TABLE stations (id INTEGER PRIMARY KEY, name TEXT)"  # the host's
 
 
 def give_a_past(store: Store, count: int = 4) -> None:
@@ -24,7 +25,8 @@ def give_a_past(store: Store, count: int = 4) -> None:
     """
     chance = random.Random(1)
     with store.database.write() as connection:
-        connection.execute(sa.text("CREATE TABLE stations (id INTEGER PRIMARY KEY, name TEXT)"))
+        if not sa.inspect(connection).has_table("stations"):
+            connection.execute(sa.text(STATIONS))
         connection.execute(sa.text("INSERT INTO stations VALUES (1, 'Bar'), (2, 'Garden')"))
     store.inventory.commit(
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from expresso_persist.http.limits import DatabaseCounters
 from expresso_persist.records import EventItem, Put, Setting
 from expresso_persist.tables import metadata
 from pgbouncer import pooled
+from roles import plain_role
 from surface import everything
 
 pytestmark = pytest.mark.postgresql
@@ -30,19 +30,14 @@ TABLES = [table for table in metadata.sorted_tables if "tenant_id" in table.c]
 @pytest.fixture
 def plain_role_url(postgresql_url: str) -> Iterator[str]:
     """The database as a role that owns the tables and is no superuser."""
-    role, url = f"plain_{uuid.uuid4().hex[:12]}", make_url(postgresql_url)
-    name = sql.Identifier(role)
-    with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'plain'").format(name))
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(url.database), name)
-        )
-        connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(name))
-    yield url.set(username=role, password="plain").render_as_string(hide_password=False)
-    with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        for statement in ("REASSIGN OWNED BY {} TO CURRENT_USER", "DROP OWNED BY {}"):
-            connection.execute(sql.SQL(statement).format(name))
-        connection.execute(sql.SQL("DROP ROLE {}").format(name))
+    with plain_role(postgresql_url) as url:
+        role = sql.Identifier(make_url(url).username or "")
+        database = sql.Identifier(make_url(url).database or "")
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            owns = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+            connection.execute(owns.format(database, role))
+            connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(role))
+        yield url
 
 
 @pytest.fixture(params=["straight", "pgbouncer"])

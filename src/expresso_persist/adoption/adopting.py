@@ -58,6 +58,7 @@ def upgrade(database: Database, *, tenant: str = "default", dry_run: bool = Fals
     Raises:
         SchemaMismatch: The tables are newer than this version of the library, or those of an
             earlier adoption are in the way.
+        DatabaseAccessDenied: The database role may not change the tables.
     """
     if dry_run:
         with database.read() as connection:
@@ -210,6 +211,7 @@ def _adoptable(connection: Connection) -> list[OldTable]:
 
     Raises:
         SchemaMismatch: A table is in the way of keeping one of them.
+        DatabaseAccessDenied: The database role may not rename them.
     """
     if migrations.current(connection) is not None:
         return []
@@ -228,6 +230,7 @@ def _adoptable(connection: Connection) -> list[OldTable]:
                 f"{table.name} cannot be kept as {table.legacy.kept_as}, because there is a table "
                 "of that name already; rename or drop that one first."
             )
+    migrations.permitted(connection, [table.name for table in found])
     return found
 
 

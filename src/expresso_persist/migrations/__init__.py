@@ -7,7 +7,7 @@ A whole upgrade is one transaction on both databases: it happens, or it did not.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,9 +18,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
-from expresso_persist.errors import SchemaMismatch
+from expresso_persist.errors import DatabaseAccessDenied, SchemaMismatch
+from expresso_persist.tables import metadata
 
-__all__ = ["VERSION_TABLE", "check", "current", "lock", "ready", "upgrade"]
+__all__ = ["VERSION_TABLE", "check", "current", "lock", "permitted", "ready", "upgrade"]
 
 VERSION_TABLE = "expresso_persist_version"
 _FOLDER = Path(__file__).parent
@@ -100,6 +101,45 @@ def check(database: Database) -> None:
         )
 
 
+def permitted(connection: Connection, tables: Iterable[str]) -> None:
+    """See whether the role may make tables here and change these; SQLite knows no roles.
+
+    Raises:
+        DatabaseAccessDenied: It may not.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    role, schema, may_create = connection.execute(
+        sa.text(
+            "SELECT current_user, current_schema(), "
+            "has_schema_privilege(current_schema(), 'CREATE')"
+        )
+    ).one()
+    if not may_create:
+        raise DatabaseAccessDenied(
+            f"The database role {role!r} may not create tables in the schema {schema!r}; nothing "
+            "was changed. Let the owner of the database grant it CREATE on the schema, or run "
+            "`expresso-persist init` once as a role that may."
+        )
+    foreign = connection.execute(
+        sa.text(
+            "SELECT relname, pg_get_userbyid(relowner) FROM pg_class "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE nspname = current_schema() AND relname = ANY(:names) "
+            "AND NOT pg_has_role(relowner, 'USAGE') ORDER BY relname"
+        ),
+        {"names": [*tables]},
+    ).all()
+    if foreign:
+        names = ", ".join(name for name, _ in foreign)
+        owners = " and ".join(sorted({repr(owner) for _, owner in foreign}))
+        raise DatabaseAccessDenied(
+            f"The database role {role!r} may not change these tables, which belong to {owners}: "
+            f"{names}. Nothing was changed. Run `expresso-persist init` once as their owner, and "
+            f"let it grant {role!r} SELECT, INSERT, UPDATE and DELETE on the tables it makes."
+        )
+
+
 def lock(database: Database, connection: Connection) -> None:
     """Let no other process change the schema until the transaction ends."""
     if database.dialect == "postgresql":
@@ -131,11 +171,14 @@ def upgrade(
 
     Raises:
         SchemaMismatch: The tables are newer than this version of the library.
+        DatabaseAccessDenied: The database role may not change the tables.
     """
     config = _config()
     script = ScriptDirectory.from_config(config)
     with database.read() as connection:
         pending = _pending(script, current(connection))
+        if pending:
+            permitted(connection, [*metadata.tables, VERSION_TABLE])
     if dry_run or not pending:
         return [f"Would run migration {name}: {text}" for name, text in pending]
     with database.write() as connection:
