@@ -15,10 +15,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
+import sqlalchemy as sa
 
 from expresso_persist import audit, migrations, row_security
-from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, SchemaMismatch
+from expresso_persist.errors import (
+    DatabaseAccessDenied,
+    DatabaseUnavailable,
+    ExpressoPersistError,
+    SchemaMismatch,
+)
 from expresso_persist.store import Store
+from expresso_persist.tables import metadata
 
 __all__ = [
     "CHECKS",
@@ -44,6 +51,7 @@ STALE = dt.timedelta(hours=1)
 TOKEN_LENGTH = 16
 _ORDER: tuple[State, ...] = ("ok", "warning", "problem")
 _TOKENS = ("EXPRESSO_PERSIST_TOKEN", "EXPRESSO_PERSIST_WRITE_TOKEN", "EXPRESSO_PERSIST_READ_TOKEN")
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 # File systems on which SQLite's locks cannot be relied upon.
 _SHARES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "9p", "fuse.sshfs", "davfs")
 
@@ -100,6 +108,31 @@ def schema(patient: Patient) -> Finding:
     except SchemaMismatch as error:
         return Finding("schema", "problem", error.message)
     return Finding("schema", "ok", "The tables are those of this version.")
+
+
+def rights(patient: Patient) -> Finding:
+    """May the database role read and write the rows of every table?"""
+    database = patient.store.database
+    if database.dialect != "postgresql":
+        return Finding("rights", "ok", "SQLite knows no roles.")
+    # Without a column's own grants: a right on some columns is none on the rows.
+    whole = (
+        sa.and_(
+            *(sa.func.has_table_privilege(sa.func.quote_ident(name), right) for right in _RIGHTS)
+        ).label(name)
+        for name in metadata.tables
+    )
+    with database.read() as connection:
+        granted = connection.execute(sa.select(*whole)).mappings().one()
+    lacking = sorted(name for name, every in granted.items() if not every)
+    if lacking:
+        return Finding(
+            "rights",
+            "problem",
+            f"This database role may not read and write the rows of {', '.join(lacking)}. As "
+            f"their owner: GRANT {', '.join(_RIGHTS)} ON … TO the role.",
+        )
+    return Finding("rights", "ok", "The database role may read and write the rows of every table.")
 
 
 def scheduler(patient: Patient) -> Finding:
@@ -348,6 +381,7 @@ def access(patient: Patient) -> Finding:
 
 CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
     "schema": schema,
+    "rights": rights,
     "scheduler": scheduler,
     "schedulers": schedulers,
     "backup": backup,
@@ -373,9 +407,11 @@ def examine(patient: Patient) -> list[Finding]:
     return found
 
 
-def failed_to_open(error: SchemaMismatch | DatabaseUnavailable) -> list[Finding]:
+def failed_to_open(
+    error: SchemaMismatch | DatabaseAccessDenied | DatabaseUnavailable,
+) -> list[Finding]:
     """The one finding where there is no store to look at."""
-    name = "schema" if isinstance(error, SchemaMismatch) else "database"
+    name = {SchemaMismatch: "schema", DatabaseAccessDenied: "rights"}.get(type(error), "database")
     return [Finding(name, "problem", error.message)]
 
 

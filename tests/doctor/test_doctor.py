@@ -9,16 +9,13 @@ import shutil
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from expresso_persist import Store, doctor, row_security
@@ -31,6 +28,7 @@ from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.http.messages import Request
 from expresso_persist.records import Put, Setting
 from expresso_persist.tables import data_backups, leases
+from roles import grant, plain_role
 
 
 def look(store: Store, check: str, **options: Any) -> Finding:
@@ -211,25 +209,33 @@ def test_a_role_that_walks_through_row_level_security(postgresql_url: str) -> No
         row_security.enable(store.database)
         found = look(store, "row_security")
         assert (found.state, "BYPASSRLS" in found.text) == ("problem", True)
-        role = f"plain_{uuid.uuid4().hex[:12]}"
-        names = (sql.Identifier(role), sql.Identifier(make_url(postgresql_url).database))
-        with psycopg.connect(postgresql_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(names[0]))
-            connection.execute(
-                sql.SQL("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}").format(names[0])
-            )
-        try:
-            plain = make_url(postgresql_url).set(username=role, password="p")
-            with Store(plain.render_as_string(hide_password=False)) as held:
+        with plain_role(postgresql_url) as plain:
+            grant(postgresql_url, plain, "ALL ON ALL TABLES IN SCHEMA public")
+            with Store(plain) as held:
                 assert look(held, "row_security").state == "ok"
                 with store.database.write() as connection:
                     connection.exec_driver_sql("ALTER TABLE leases DISABLE ROW LEVEL SECURITY")
                 found = look(held, "row_security")
                 assert (found.state, "leases" in found.text) == ("problem", True)
-        finally:
-            with psycopg.connect(postgresql_url, autocommit=True) as connection:
-                connection.execute(sql.SQL("DROP OWNED BY {}").format(names[0]))
-                connection.execute(sql.SQL("DROP ROLE {}").format(names[0]))
+
+
+@pytest.mark.postgresql
+def test_a_role_that_lacks_rights(postgresql_url: str) -> None:
+    """On everything, on one table, and on none."""
+    with Store(postgresql_url, migrate=True) as store, plain_role(postgresql_url) as plain:
+        told = CliRunner().invoke(cli, ["doctor", "--database", plain])
+        assert (told.exit_code, "PROBLEM  rights" in told.output) == (1, True)
+        grant(
+            postgresql_url, plain, "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+        )
+        with Store(plain) as held:
+            assert look(held, "rights").state == "ok"
+            with store.database.write() as connection:
+                role = make_url(plain).username
+                connection.exec_driver_sql(f"REVOKE DELETE ON leases FROM {role}")
+            found = look(held, "rights")
+            assert found.state == "problem"
+            assert "the rows of leases. As their owner: GRANT SELECT" in found.text
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-__all__ = ["plain_role"]
+__all__ = ["grant", "plain_role"]
 
 
 @contextlib.contextmanager
@@ -25,3 +26,10 @@ def plain_role(url: str) -> Iterator[str]:
         for statement in ("REASSIGN OWNED BY {} TO CURRENT_USER", "DROP OWNED BY {}"):
             connection.execute(sql.SQL(statement).format(name))
         connection.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def grant(url: str, plain_url: str, rights: LiteralString) -> None:
+    """Give the plain role rights on what is there."""
+    role = sql.Identifier(make_url(plain_url).username or "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(rights), role))

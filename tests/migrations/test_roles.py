@@ -8,15 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
-from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from backed_up import STATIONS
 from expresso_persist import Store, adoption
 from expresso_persist.database import Database
 from expresso_persist.errors import DatabaseAccessDenied
 from legacy_database import LegacyDatabase
-from roles import plain_role
+from roles import grant, plain_role
 from surface import everything
 
 pytestmark = pytest.mark.postgresql
@@ -29,13 +27,6 @@ def plain_url(postgresql_url: str) -> Iterator[str]:
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     with plain_role(postgresql_url) as url:
         yield url
-
-
-def grant(url: str, plain_url: str, rights: str) -> None:
-    """Give the plain role rights on what is there."""
-    role = sql.Identifier(make_url(plain_url).username or "")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(rights), role))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

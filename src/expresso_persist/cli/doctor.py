@@ -7,7 +7,7 @@ import click
 
 from expresso_persist.cli.base import Target, Terminal, plain, verb
 from expresso_persist.doctor import Patient, examine, failed_to_open, worst
-from expresso_persist.errors import DatabaseUnavailable, SchemaMismatch
+from expresso_persist.errors import DatabaseAccessDenied, DatabaseUnavailable, SchemaMismatch
 
 __all__ = ["doctor"]
 
@@ -24,7 +24,7 @@ def doctor(target: Target, terminal: Terminal) -> None:
     try:
         with target.open() as store, terminal.working("Looking"):
             findings = examine(Patient(store))
-    except (SchemaMismatch, DatabaseUnavailable) as error:
+    except (SchemaMismatch, DatabaseAccessDenied, DatabaseUnavailable) as error:
         findings = failed_to_open(error)
     state = worst(findings)
     terminal.result(
