@@ -638,8 +638,8 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         )
     if state == "42P07" or "already exists" in text:
         return SchemaMismatch(
-            "The database has tables of another program under the names that expresso-persist "
-            "uses; give it a database of its own."
+            "There are tables of other columns under names that expresso-persist needs. "
+            "`expresso-persist init` adopts those of the replaced system, and names the others."
         )
     connection_lost = error.connection_invalidated or (
         not isinstance(original, sqlite3.Error)

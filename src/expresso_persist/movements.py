@@ -13,6 +13,7 @@ late count must not vanish; the answer says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -49,6 +50,9 @@ __all__ = [
     "read_movement",
 ]
 
+# Blank in Python or in ECMA-262, whose regular expressions are those of JSON Schema: the two
+# differ in the separators U+001C to U+001F, U+0085 and U+FEFF.
+_NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
 Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
 Amount: TypeAlias = (
     Annotated[int, Meta(gt=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(gt=0, le=MAX_QUANTITY)]
@@ -129,7 +133,9 @@ class WasteMovement(Movement):
 
     station_id: StationId | None = None
     quantity: Amount
-    reason: Annotated[str, Meta(min_length=1, max_length=2000)]
+    reason: Annotated[
+        str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": _NOT_BLANK})
+    ]
 
 
 MOVEMENT_TYPES: Mapping[str, type[Movement]] = {
@@ -160,7 +166,7 @@ def read_movement(kind: str, data: Any) -> Movement:
             "from_station and to_station are the same place.",
             problems=[Problem("to_station", "another place than from_station")],
         )
-    if isinstance(movement, WasteMovement) and not movement.reason.strip():
+    if isinstance(movement, WasteMovement) and not re.search(_NOT_BLANK, movement.reason):
         raise InvalidInput(
             "reason says why it is gone.", problems=[Problem("reason", "must not be empty")]
         )

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from psycopg import sql
+from sqlalchemy.engine import make_url
 
+from backed_up import STATIONS
 from expresso_persist import Store, migrations
 from expresso_persist.database import Database
 from expresso_persist.errors import SchemaMismatch
 from expresso_persist.migrations import VERSION_TABLE
 from expresso_persist.tables import metadata
+from roles import plain_role
+from surface import everything
 
 
 def table_names(database: Database) -> set[str]:
@@ -38,7 +46,7 @@ def test_a_failed_migration_leaves_nothing(database_url: str) -> None:
     try:
         with database.write() as connection:
             connection.execute(sa.text("CREATE TABLE tenants (unrelated TEXT)"))
-        with pytest.raises(SchemaMismatch, match="another program"):
+        with pytest.raises(SchemaMismatch, match="names the others"):
             migrations.upgrade(database)
         assert table_names(database) == {"tenants"}
     finally:
@@ -84,3 +92,38 @@ def test_workers_that_start_at_once_migrate_once(database_url: str) -> None:
         assert process.returncode == 0, errors.decode()
     with Store(database_url) as store:
         assert store.inventory.stats()["revision"] == 0
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("said_by", ["the URL", "the role"])
+def test_a_schema_of_its_own(postgresql_url: str, tmp_path: Path, said_by: str) -> None:
+    """Where a host has tables of our names: theirs stay, ours are beside them."""
+    plain = contextlib.nullcontext(postgresql_url)
+    with plain_role(postgresql_url) if said_by == "the role" else plain as url:
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE public.tenants (name TEXT)")
+            connection.execute("CREATE TABLE public.event_inventory (id INT, price MONEY)")
+            with pytest.raises(SchemaMismatch, match=r"event_inventory, tenants\. .* schema"):
+                Store(postgresql_url, migrate=True)
+            role = sql.Identifier(make_url(url).username or "")
+            ours = sql.SQL("CREATE SCHEMA expresso AUTHORIZATION {}").format(role)
+            connection.execute(ours)
+            if said_by == "the role":
+                path = sql.SQL("ALTER ROLE {} SET search_path = expresso").format(role)
+                connection.execute(path)
+            else:
+                options = {"options": "-csearch_path=expresso"}
+                named = make_url(url).update_query_dict(options)
+                url = named.render_as_string(hide_password=False)
+        with Store(url, migrate=True) as store:
+            with store.database.write() as connection_:
+                connection_.execute(sa.text(STATIONS))
+            everything(store, tmp_path / "work")
+            assert store.inventory.verify().ok
+        with Store(url):
+            pass
+        with psycopg.connect(postgresql_url) as connection:
+            found = connection.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+            ).fetchall()
+        assert {*found} == {("tenants",), ("event_inventory",)}

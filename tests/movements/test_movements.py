@@ -124,6 +124,8 @@ def test_the_same_key_is_one_movement(stocked: Store) -> None:
         ("transfer", {"quantity": float("nan"), "to_station": "1"}, InvalidInput),
         ("transfer", {"quantity": 1, "from_station": "2", "to_station": "1"}, NotFound),
         ("waste", {"quantity": 1, "reason": " "}, InvalidInput),
+        ("waste", {"quantity": 1, "reason": "\x1f\x85"}, InvalidInput),  # blank in Python
+        ("waste", {"quantity": 1, "reason": "\ufeff"}, InvalidInput),  # blank in ECMA-262
         ("waste", {"quantity": -1, "reason": "spilt"}, InvalidInput),
         ("adjust", {"delta": True}, InvalidInput),
         ("adjust", {"delta": 1e15}, InvalidInput),

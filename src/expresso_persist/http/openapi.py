@@ -37,8 +37,6 @@ def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, 
                 {"required": [name], "properties": {name: {"type": "string"}}}
                 for name in ("item_name", "item_id")
             ]
-        if "reason" in properties:
-            properties["reason"]["pattern"] = r"\S"
     components.update(found)
     if len(schemas) == 1:
         return schemas[0]
