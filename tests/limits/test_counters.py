@@ -1,19 +1,25 @@
-"""Counting requests in the database: never more than allowed, over however many processes."""
+"""Counting requests for all processes together, in the database and in Redis."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from fractions import Fraction
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from expresso_persist import Store
+from expresso_persist.errors import TooManyRequests
+from expresso_persist.http import limits
 from expresso_persist.rates import DatabaseCounters, next_free, rolled
 from expresso_persist.tables import rate_counters
+from redis_server import PASSWORD, RedisServer
 
 
 @given(
@@ -62,22 +68,95 @@ def test_ten_are_ten(store: Store) -> None:
 WORKER = """
 import sys
 from expresso_persist import Store
-from expresso_persist.rates import DatabaseCounters
+from expresso_persist.errors import TooManyRequests
+from expresso_persist.http.limits import Limits, Rate, RateLimiter
 with Store(sys.argv[1]) as store:
-    counters = DatabaseCounters(store.database)
-    print(sum(counters.hit("default", "anna", 10, 3600) == 0 for _ in range(10)))
+    limiter = RateLimiter(Limits(heavy="10/hour", storage=sys.argv[2]), store)
+    let_in = 0
+    for _ in range(10):
+        try:
+            limiter.count(Rate.HEAVY, "default", "anna")
+            let_in += 1
+        except TooManyRequests:
+            pass
+    print(let_in)
 """
 
 
-def test_ten_are_ten_over_eight_processes(store: Store, database_url: str) -> None:
+def over_eight_processes(database_url: str, storage: str) -> int:
+    """How many of eighty requests are let in."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, database_url],
+            [sys.executable, "-c", WORKER, database_url, storage],
             stdout=subprocess.PIPE,
             text=True,
             env=dict(os.environ),
         )
         for _ in range(8)
     ]
-    assert sum(int(worker.communicate()[0]) for worker in workers) == 10
+    let_in = sum(int(worker.communicate()[0]) for worker in workers)
     assert {worker.returncode for worker in workers} == {0}
+    return let_in
+
+
+@pytest.mark.usefixtures("store")
+def test_ten_are_ten_over_eight_processes(database_url: str) -> None:
+    assert over_eight_processes(database_url, "database") == 10
+
+
+def test_ten_are_ten_over_eight_processes_in_redis(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    url = f"sqlite:///{tmp_path / 'event.db'}"
+    Store(url, migrate=True).close()
+    assert over_eight_processes(url, redis_server.url) == 10
+    assert not [key for key in redis_server.names() if "anna" in key], "nobody is named there"
+
+
+@pytest.mark.parametrize("fault", ["kill", "hang"])
+def test_redis_does_not_answer(
+    redis_server: RedisServer,
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each process counts by itself, asks again after a pause, and says so once."""
+    monkeypatch.setattr(limits._Elsewhere, "_PAUSE", 0.2)
+    counters = limits._Elsewhere(redis_server.url)
+
+    def let_in() -> int:
+        return [counters.hit("default", "anna", 3, 3600) for _ in range(5)].count(0.0)
+
+    assert let_in() == 3
+    getattr(redis_server, fault)()
+    started = time.monotonic()
+    assert let_in() == 3, "of its own count"
+    assert time.monotonic() - started < 5, "without waiting for each"
+    time.sleep(0.3)
+    assert let_in() == 0, "asked again, in vain"
+    assert len(caplog.messages) == 1
+    assert "cannot be counted in redis now" in caplog.text
+    assert PASSWORD not in caplog.text
+    if fault == "kill":
+        redis_server.start()
+        expected = 3  # it forgot, and has room again
+    else:
+        redis_server.go_on()
+        expected = 0  # it still knows
+    time.sleep(0.3)
+    assert let_in() == expected
+    assert len(redis_server.names()) == 1
+    redis_server.kill()
+    let_in()
+    assert len(caplog.messages) == 2, "the next time it is told again"
+
+
+def test_redis_is_not_there_at_the_start(
+    store: Store, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.kill()
+    limiter = limits.RateLimiter(limits.Limits(read="1/hour", storage=redis_server.url), store)
+    limiter.count(limits.Rate.READ, "default", "anna")
+    with pytest.raises(TooManyRequests):
+        limiter.count(limits.Rate.READ, "default", "anna")
+    assert "ConnectionError" in caplog.text

@@ -27,7 +27,14 @@ def ask(send: Send, path: str, token: str | None = "admin-token", body: bytes = 
     return send("POST" if body else "GET", path, headers, body)
 
 
-@pytest.mark.parametrize("storage", ["memory://", "database"])
+@pytest.fixture(params=["memory://", "database", "redis"])
+def storage(request: pytest.FixtureRequest) -> str:
+    """Where is counted."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_server").url)
+    return str(request.param)
+
+
 def test_beyond_the_rate_it_is_429(mount: Callable[..., Send], store: Store, storage: str) -> None:
     """Per kind of request, actor and tenant; what is refused does nothing."""
     store.for_tenant("south").inventory.head()
@@ -48,7 +55,7 @@ def test_beyond_the_rate_it_is_429(mount: Callable[..., Send], store: Store, sto
     assert ask(send, READ, "read-token").status == 200, "another actor"
     assert ask(send, READ, "south-token").status == 200, "the same name in another tenant"
     again = mount(store, authorize=BearerTokens(ACTORS), limits=limits)  # another process
-    assert ask(again, READ).status == (429 if storage == "database" else 200)
+    assert ask(again, READ).status == (200 if storage == "memory://" else 429)
 
 
 def test_nobody_known_is_counted_by_address(mount: Callable[..., Send], store: Store) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import logging
 import math
 import threading
 import time
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from expresso_persist.store import Store
 
 __all__ = ["Limits", "NO_RATES", "Rate", "RateLimiter"]
+
+logger: logging.Logger = logging.getLogger("expresso_persist.http")
 
 MIB = 1024 * 1024
 MEMORY = "memory://"
@@ -95,7 +99,7 @@ class RateLimiter:
         elif settings.storage == MEMORY:
             self._known = self._strangers
         else:
-            self._known = _InLibrary(settings.storage)
+            self._known = _Elsewhere(settings.storage)
 
     def count(self, rate: Rate, tenant: str, actor: str) -> None:
         """Count a request of somebody known.
@@ -143,29 +147,74 @@ def _parsed(text: str) -> Any:
 
 
 class _InLibrary:
-    """Counted by the package ``limits``: a sliding window over two fixed ones."""
+    """Counted by the package ``limits``: a sliding window over two fixed ones.
+
+    Attributes:
+        failures: What a storage raises that does not answer.
+    """
+
+    failures: type[Exception] | tuple[type[Exception], ...]
 
     def __init__(self, uri: str) -> None:
         import limits
         from limits.errors import ConfigurationError
         from limits.storage import storage_from_string
 
+        scheme = uri.partition(":")[0]
+        # Those of Redis would wait for ever, or try again for seconds.
+        patience = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
+        options: dict[str, Any] = patience if scheme.startswith(("redis", "valkey")) else {}
         try:
-            storage = storage_from_string(uri)
+            storage = storage_from_string(uri, **options)
         except ConfigurationError as error:
-            scheme = uri.partition(":")[0]
             raise InvalidConfiguration(
                 f"Requests cannot be counted in {scheme!r}: use memory://, database, or a storage "
                 f"of the package limits with its own package installed ({type(error).__name__})."
             ) from None
+        self.failures = storage.base_exceptions
         self._item = limits.RateLimitItemPerSecond
         self._window = limits.strategies.SlidingWindowCounterRateLimiter(storage)
 
     def hit(self, tenant: str, name: str, amount: int, period: int) -> float:
+        # Others see the names of keys, and not every storage takes every character in them.
+        key = hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()
         item = self._item(amount, period)
-        if self._window.hit(item, tenant, name):
+        if self._window.hit(item, key):
             return 0.0
-        return max(1.0, self._window.get_window_stats(item, tenant, name).reset_time - time.time())
+        return max(1.0, self._window.get_window_stats(item, key).reset_time - time.time())
+
+
+class _Elsewhere:
+    """Counted in a server of its own; by each process while that does not answer."""
+
+    _PAUSE = 5.0  # seconds between two attempts to reach it
+
+    def __init__(self, uri: str) -> None:
+        self._scheme = uri.partition(":")[0]
+        self._there = _InLibrary(uri)
+        self._here = _InLibrary(MEMORY)
+        self._again = 0.0
+        self._answers = True
+
+    def hit(self, tenant: str, name: str, amount: int, period: int) -> float:
+        if time.monotonic() < self._again:
+            return self._here.hit(tenant, name, amount, period)
+        try:
+            wait = self._there.hit(tenant, name, amount, period)
+        except self._there.failures as error:
+            self._again = time.monotonic() + self._PAUSE
+            if self._answers:
+                self._answers = False
+                # Not the error's own words, in which there may be an address with a password.
+                logger.warning(
+                    "Requests cannot be counted in %s now (%s); each process counts them by itself "
+                    "until it answers again.",
+                    self._scheme,
+                    type(error).__name__,
+                )
+            return self._here.hit(tenant, name, amount, period)
+        self._answers = True
+        return wait
 
 
 class _Refusals:
