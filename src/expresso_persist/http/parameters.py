@@ -23,7 +23,11 @@ class Query:
     schema: Schema = attrs.field(factory=lambda: {"type": "string"})
 
 
-FLAG: Schema = {"type": "string", "enum": ["true", "false", "1", "0"]}
+# In any case of letters: str(True) of Python is one too.
+FLAG: Schema = {
+    "type": "string",
+    "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|1|0)$",
+}
 DRY_RUN = Query("true: only say what would be done", FLAG)
 DEEP = Query("true: what the doctor finds, for who may read", FLAG)
 MODE = Query("merge (default) or replace", {"enum": ["merge", "replace"]})
