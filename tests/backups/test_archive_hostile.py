@@ -163,6 +163,15 @@ HEADERS: dict[str, tuple[Forge, str]] = {
         first(lambda text: text.replace(b'"version":1,', b'"version":1,"version":1,')),
         "no archive",
     ),
+    "a member that nobody knows": (header(more=1), "other members"),
+    "a member of the backup that nobody knows": (backup(more=1), "other members"),
+    "a member of a section that nobody knows": (listed(0, more=1), "other members"),
+    "a member of the backup too few": (
+        lambda archive: archive.header["backup"].pop("library"), "other members"
+    ),
+    "a member of a section too few": (
+        lambda archive: archive.listed[0].pop("note"), "other members"
+    ),
     "not a number": (first(lambda text: text.replace(b":1,", b":NaN,")), "no archive"),
     "nested too deeply": (
         first(lambda text: b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"," + text[1:]),
@@ -194,6 +203,26 @@ def test_a_kind_cannot_be_absent(store: Store, witness: archives.Witness, model:
     section.update(state="unreadable", records=0, size=0)
     archive.header["payload_sha256"] = archives.payload(archive.listed)
     refuse(store, witness, archive.write(), "cannot be unreadable")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"section":"setting"}', b'{"section":"setting","more":1}'),
+        (b'{"section":"setting"}', b'{"section": "setting"}'),
+        (b'{"section":"setting"}', b'{"section":"document"}'),
+        (b'{"end":true,', b'{"end":true,"more":1,'),
+        (b'{"end":true,', b'{"end":false,'),
+        (b'{"end":true,', b'{"end": true,'),
+    ],
+)
+def test_lines_between_the_records_are_as_written(
+    store: Store, witness: archives.Witness, model: bytes, old: bytes, new: bytes
+) -> None:
+    text = zstandard.ZstdDecompressor().decompressobj().decompress(model)
+    assert text.count(old) == 1
+    forged = zstandard.ZstdCompressor(write_checksum=True).compress(text.replace(old, new))
+    refuse(store, witness, archives.sealed(forged), "not where it should be", str(new))
 
 
 # -- the records ----------------------------------------------------------------------------
@@ -311,7 +340,7 @@ def test_what_is_wrong_at_the_very_end_comes_too_late_for_nothing(
     refuse(store, witness, archive.describe().write(), "'station_stock'")
     archive.sections["station_stock"] = []
     archive.end = {"end": True, "lines": 1}
-    refuse(store, witness, archive.describe().write(), "ends too early")
+    refuse(store, witness, archive.describe().write(), "last line is not where")
     archive.end = None
     whole = archive.write()
     refuse(store, witness, whole[:-1] + bytes([whole[-1] ^ 1]), "seal")

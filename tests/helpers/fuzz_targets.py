@@ -101,13 +101,12 @@ def layouts(data: bytes) -> None:
             decoded = codec.decode(document)
         except UnknownLayout:
             continue
-        root = type(decoded.root).from_json(json.loads(json.dumps(decoded.root.to_json())))
-        again = codec.encode(reversed(decoded.records), root)
-        assert again == codec.encode(decoded.records, decoded.root), key
-        # The importer compares, and stores whole what does not come back. That may only be
-        # a list and a map that are empty alike, never a value.
-        if again != text:
-            assert len({record.key for record in decoded.records}) == len(decoded.records), key
+        assert len({record.key for record in decoded.records}) == len(decoded.records), key
+        # The importer compares, and stores whole what does not come back. What does come back
+        # has to in any order of the records, and with a skeleton that was stored.
+        if codec.encode(decoded.records, decoded.root) == text:
+            root = type(decoded.root).from_json(json.loads(json.dumps(decoded.root.to_json())))
+            assert codec.encode(reversed(decoded.records), root) == text, key
 
 
 def archive(data: bytes) -> None:

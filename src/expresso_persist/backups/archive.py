@@ -19,6 +19,7 @@ import zstandard
 from expresso_persist import jsontext
 from expresso_persist.backups.manifest import Manifest, Section
 from expresso_persist.errors import ArchiveRefused, InvalidInput, PayloadTooLarge
+from expresso_persist.jsontext import Json
 
 __all__ = ["VERSION", "ArchiveLimits", "ArchiveReader", "Header", "as_file", "write_archive"]
 
@@ -90,8 +91,22 @@ class _Version:
 
 _version = msgspec.json.Decoder(_Version)
 _header = msgspec.json.Decoder(Header)
-_section = msgspec.json.Decoder(_Section)
-_end = msgspec.json.Decoder(_End)
+
+
+def _written(value: object) -> bytes:
+    """A line of the file."""
+    return msgspec.json.encode(value) + b"\n"
+
+
+def _named_alike(given: Json, known: Any) -> bool:
+    """Whether all members of two values have the same names, at any depth."""
+    if isinstance(given, dict) and isinstance(known, dict):
+        return given.keys() == known.keys() and all(
+            _named_alike(given[name], known[name]) for name in known
+        )
+    if isinstance(given, list) and isinstance(known, (list, tuple)):
+        return all(map(_named_alike, given, known))
+    return True
 
 
 def write_archive(
@@ -122,16 +137,16 @@ def write_archive(
         "payload_sha256": manifest.payload_sha256,
         "backup": attrs.evolve(manifest, sections=bare),
     }
-    yield packed(msgspec.json.encode(header) + b"\n")
+    yield packed(_written(header))
     lines = 0
     for section in manifest.sections:
         if section.state != "stored":
             continue
-        yield packed(msgspec.json.encode(_Section(section.name)) + b"\n")
+        yield packed(_written(_Section(section.name)))
         for piece in contents(section):
             yield packed(piece)
         lines += section.records
-    yield packed(msgspec.json.encode(_End(True, lines)) + b"\n")
+    yield packed(_written(_End(True, lines)))
     rest = compressor.flush()
     digest.update(rest)
     yield rest + _SEAL + digest.digest()
@@ -161,7 +176,7 @@ class ArchiveReader:
             raise ArchiveRefused("The archive's first line is longer than any that is written.")
         try:
             # Readers that took different ones of two members would read different archives.
-            jsontext.loads(first, reject_duplicates=True)
+            members = jsontext.loads(first, reject_duplicates=True)
             version = _version.decode(first).version
             if version < 1:
                 raise ArchiveRefused(f"The archive has version {version}, which never was.")
@@ -173,6 +188,11 @@ class ArchiveReader:
             self.header: Header = _header.decode(first)
         except _UNREADABLE as error:
             raise ArchiveRefused("The file is no archive of expresso-persist.") from error
+        if not _named_alike(members, msgspec.to_builtins(self.header)):
+            # What is not known here would be lost on the way in.
+            raise ArchiveRefused(
+                "The archive's first line has other members than version 1 of the format."
+            )
         self._check_header()
 
     def lines(self) -> Iterator[tuple[Section, Iterator[bytes]]]:
@@ -188,9 +208,8 @@ class ArchiveReader:
             self._expect_section(section.name)
             yield section, self._lines_of(section)
             count += section.records
-        end = self._decoded(_end, "its last line")
-        if not end.end or end.lines != count:
-            raise _damaged("it ends too early")
+        if self._next() != _written(_End(True, count)):
+            raise _damaged("its last line is not where it should be")
         if next(self._lines, None) is not None:
             raise _damaged("something follows its last line")
         self._unsealed.finish()
@@ -222,7 +241,7 @@ class ArchiveReader:
             raise _too_large(self._limits)
 
     def _expect_section(self, name: str) -> None:
-        if self._decoded(_section, f"section {name}").section != name:
+        if self._next() != _written(_Section(name)):
             raise _damaged(f"section {name} is not where it should be")
 
     def _lines_of(self, section: Section) -> Iterator[bytes]:
@@ -235,12 +254,6 @@ class ArchiveReader:
             yield line
         if size != section.size or digest.hexdigest() != section.sha256:
             raise _damaged(f"section {section.name} does not match its checksum")
-
-    def _decoded(self, decoder: msgspec.json.Decoder[Any], what: str) -> Any:
-        try:
-            return decoder.decode(self._next())
-        except _UNREADABLE as error:
-            raise _damaged(f"{what} is not where it should be") from error
 
     def _next(self) -> bytes:
         line = next(self._lines, None)
