@@ -136,8 +136,8 @@ class Converter:
 
     def __init__(self, table: LegacyTable, columns: Mapping[str, object]) -> None:
         """Convert rows of ``table``, which has these ``columns``."""
-        self.table = table
-        self.extra = table.further([*columns])
+        self.table: LegacyTable = table
+        self.extra: list[str] = table.further([*columns])
         self.details: dict[str, Json] = {}
         self.removed: list[str] = []
         self._seen: set[tuple[str, ...]] = set()
