@@ -15,7 +15,6 @@ from postgres_server import PrivateServer
 
 LONG = bool(os.environ.get("EXPRESSO_STATIONS_LONG"))
 pytestmark = pytest.mark.timeout(7200 if LONG else 300)
-pytest.importorskip("playwright", reason="the bare run has no browser and no server")
 
 
 def test_nothing_is_lost_on_postgresql(
