@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.errors import InvalidConfiguration, TooManyRequests
 from expresso_persist.http import Actor, BearerTokens, Limits, Permission
+from expresso_persist.http.limits import Rate, RateLimiter
 from expresso_persist.testing import TOKENS
 
 Send = Callable[[str, str, dict[str, str], bytes], Any]
@@ -67,10 +68,18 @@ def test_nobody_known_is_counted_by_address(mount: Callable[..., Send], store: S
     assert ask(send, READ, "read-token").status == 200
 
 
-def test_a_refused_flood_makes_no_database_work(store: Store) -> None:
-    from expresso_persist.errors import TooManyRequests
-    from expresso_persist.http.limits import Rate, RateLimiter
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 100_000, "a/b c\r\n", ""])
+def test_whatever_somebody_is_called(store: Store, storage: str, name: str) -> None:
+    """A login elsewhere decides on names, and signs what it likes."""
+    limiter = RateLimiter(Limits(read="2/hour", storage=storage), store)
+    for _ in range(2):
+        limiter.count(Rate.READ, "default", name)
+    with pytest.raises(TooManyRequests):
+        limiter.count(Rate.READ, "default", name)
+    limiter.count(Rate.READ, "default", f"{name}2")
 
+
+def test_a_refused_flood_makes_no_database_work(store: Store) -> None:
     limiter = RateLimiter(Limits(**TWO, storage="database"), store)
     for _ in range(3):
         limiter.count(Rate.WRITE, "default", "anna")

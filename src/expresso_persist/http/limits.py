@@ -121,7 +121,10 @@ class RateLimiter:
         item = self._rates.get(rate)
         if item is None or counters is None:
             return
-        wait = counters.hit(tenant, name, item.amount, item.get_expiry())
+        # Names are of any length and hold any character, which no storage takes; and others
+        # see what is in it.
+        key = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        wait = counters.hit(tenant, key, item.amount, item.get_expiry())
         if wait > 0:
             raise TooManyRequests(
                 f"Too many requests: at most {item.amount} in {item.get_expiry()} seconds here; "
@@ -176,12 +179,10 @@ class _InLibrary:
         self._window = limits.strategies.SlidingWindowCounterRateLimiter(storage)
 
     def hit(self, tenant: str, name: str, amount: int, period: int) -> float:
-        # Others see the names of keys, and not every storage takes every character in them.
-        key = hashlib.sha256(f"{tenant}\0{name}".encode()).hexdigest()
         item = self._item(amount, period)
-        if self._window.hit(item, key):
+        if self._window.hit(item, tenant, name):
             return 0.0
-        return max(1.0, self._window.get_window_stats(item, key).reset_time - time.time())
+        return max(1.0, self._window.get_window_stats(item, tenant, name).reset_time - time.time())
 
 
 class _Elsewhere:
