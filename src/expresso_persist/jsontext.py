@@ -16,7 +16,16 @@ import msgspec
 
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
 
-__all__ = ["Json", "MAX_DEPTH", "canonical_number", "dumps", "find_unstorable", "loads", "peek"]
+__all__ = [
+    "Json",
+    "MAX_DEPTH",
+    "canonical_number",
+    "check_storable",
+    "dumps",
+    "find_unstorable",
+    "loads",
+    "peek",
+]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -193,6 +202,24 @@ def find_unstorable(value: Json, text: str | None = None) -> str | None:
         elif isinstance(item, list):
             stack.extend((f"{path}[{index}]", member) for index, member in enumerate(item))
     return None
+
+
+def check_storable(**texts: str | None) -> None:
+    """See whether every database can hold these texts.
+
+    Args:
+        texts: What they are called, and what they are.
+
+    Raises:
+        InvalidInput: One has a NUL or a lone surrogate; it is named.
+    """
+    for name, text in texts.items():
+        if text is not None and find_unstorable(text) is not None:
+            problem = "a NUL character or half of a surrogate pair"
+            raise InvalidInput(
+                f"The text of {name} has {problem}, which no database stores.",
+                problems=[Problem(name, f"must not have {problem}")],
+            )
 
 
 def _encodable(text: str) -> bool:

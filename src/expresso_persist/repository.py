@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import audit, changelog, documents
+from expresso_persist import audit, changelog, documents, jsontext
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
@@ -237,7 +237,8 @@ class InventoryRepository:
         Raises:
             RevisionConflict: The tenant or a record moved on.
             IdempotencyMismatch: The key was used for another request.
-            InvalidInput: An operation does not fit the value it is for.
+            InvalidInput: An operation does not fit the value it is for, or a text cannot be
+                stored.
             DatabaseUnavailable: The database does not answer.
         """
         fingerprint = _fingerprint(request)
@@ -293,6 +294,7 @@ class InventoryRepository:
             receipt: JSON text to keep with the commit.
             keep_empty: Make a commit even if nothing changed.
         """
+        jsontext.check_storable(actor=actor, note=note, idempotency_key=idempotency_key)
         head = self._lock(connection)
         if idempotency_key is not None:
             earlier = self._replay(connection, actor, idempotency_key, fingerprint)

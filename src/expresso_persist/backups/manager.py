@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 import attrs
 from sqlalchemy.engine import Connection
 
-from expresso_persist import migrations
+from expresso_persist import jsontext, migrations
 from expresso_persist.backups.archive import ArchiveLimits
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
@@ -258,13 +258,14 @@ class BackupManager:
             actor: Who asks for it.
 
         Raises:
-            InvalidInput: The kind is unknown or the notes are too long.
+            InvalidInput: The kind is unknown, or the notes are too long or cannot be stored.
             BackupCorrupted: It was stored but does not restore; it is marked as failed.
         """
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
         if len(notes) > _MAX_NOTES:
             raise InvalidInput(f"The notes of a backup have at most {_MAX_NOTES} characters.")
+        jsontext.check_storable(notes=notes, actor=actor)
         try:
             backup = self._create(kind, notes, actor)
         except ExpressoPersistError as error:

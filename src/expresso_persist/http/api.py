@@ -41,6 +41,7 @@ from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.tenants import KnownTenants, TenantOf
+from expresso_persist.jsontext import find_unstorable
 from expresso_persist.store import Store
 
 __all__ = ["Api"]
@@ -254,7 +255,8 @@ class Api:
 
     def _actor(self, endpoint: Endpoint, request: Request) -> Actor:
         actor = self._authorize(request)
-        if actor is None:
+        # Nobody can be called what no audit trail can hold.
+        if actor is None or find_unstorable(actor.name) is not None:
             raise Unauthorized
         if endpoint.method != "GET" and not same_origin(request, self.origins):
             raise Forbidden(
