@@ -15,27 +15,30 @@ __all__ = ["Chaos"]
 
 
 class Chaos:
-    """Breaks things until it is cancelled, and mends them in the end.
+    """Breaks things until it is over, and mends them in the end.
 
     Attributes:
         done: How often each thing was done.
+        over: Set, it ends with what it is doing. Cancelled it would leave behind whatever
+            its threads still do, such as stopping the database.
     """
 
     def __init__(
         self, servers: Sequence[Server], lines: Sequence[Line], database: PrivateServer | None
     ) -> None:
         self.done: collections.Counter[str] = collections.Counter()
+        self.over = False
         self._servers = servers
         self._lines = lines
         self._database = database
 
     async def reign(self) -> None:
-        """Go on until cancelled."""
+        """Go on until it is over."""
         deeds = [self._cut] * 6 + [self._burst] * 3 + [self._deafen] * 3 + [self._jump] * 2
         deeds += [self._kill] * min(2, len(self._servers) - 1) or [self._kill]
         if self._database is not None:
             deeds.append(self._restart)
-        while True:
+        while not self.over:
             await asyncio.sleep(random.uniform(0.05, 0.4))
             deed = random.choice(deeds)
             self.done[deed.__name__.strip("_")] += 1

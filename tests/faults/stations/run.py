@@ -177,11 +177,8 @@ async def run(
         working = [asyncio.create_task(work(tapper)) for tapper in tappers]
         while work_left():  # noqa: ASYNC110 - it counts what many do
             await asyncio.sleep(0.2)
-        reign.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reign
-        if database is not None:
-            await asyncio.to_thread(database.start)
+        chaos.over = True
+        await reign
         await chaos.mend()
         for follower in followers:
             follower.careless = False
