@@ -213,13 +213,13 @@ def check_storable(**texts: str | None) -> None:
     Raises:
         InvalidInput: One has a NUL or a lone surrogate; it is named.
     """
-    for name, text in texts.items():
-        if text is not None and find_unstorable(text) is not None:
-            problem = "a NUL character or half of a surrogate pair"
-            raise InvalidInput(
-                f"The text of {name} has {problem}, which no database stores.",
-                problems=[Problem(name, f"must not have {problem}")],
-            )
+    name = find_unstorable({**texts})
+    if name is not None:
+        problem = "a NUL character or half of a surrogate pair"
+        raise InvalidInput(
+            f"The text of {name} has {problem}, which no database stores.",
+            problems=[Problem(name, f"must not have {problem}")],
+        )
 
 
 def _encodable(text: str) -> bool:

@@ -122,7 +122,7 @@ def test_redis_does_not_answer(
 ) -> None:
     """Each process counts by itself, asks again after a pause, and says so once."""
     monkeypatch.setattr(limits._Elsewhere, "_PAUSE", 0.2)
-    counters = limits._Elsewhere(redis_server.url)
+    counters = limits._Elsewhere(redis_server.url, limits._InLibrary(limits.MEMORY))
 
     def let_in() -> int:
         return [counters.hit("default", "anna", 3, 3600) for _ in range(5)].count(0.0)

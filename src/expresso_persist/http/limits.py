@@ -99,7 +99,7 @@ class RateLimiter:
         elif settings.storage == MEMORY:
             self._known = self._strangers
         else:
-            self._known = _Elsewhere(settings.storage)
+            self._known = _Elsewhere(settings.storage, self._strangers)
 
     def count(self, rate: Rate, tenant: str, actor: str) -> None:
         """Count a request of somebody known.
@@ -190,12 +190,11 @@ class _Elsewhere:
 
     _PAUSE = 5.0  # seconds between two attempts to reach it
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, here: _Counters) -> None:
         self._scheme = uri.partition(":")[0]
         self._there = _InLibrary(uri)
-        self._here = _InLibrary(MEMORY)
-        self._again = 0.0
-        self._answers = True
+        self._here = here
+        self._again = 0.0  # when it is asked again; 0 while it answers
 
     def hit(self, tenant: str, name: str, amount: int, period: int) -> float:
         if time.monotonic() < self._again:
@@ -203,9 +202,7 @@ class _Elsewhere:
         try:
             wait = self._there.hit(tenant, name, amount, period)
         except self._there.failures as error:
-            self._again = time.monotonic() + self._PAUSE
-            if self._answers:
-                self._answers = False
+            if not self._again:
                 # Not the error's own words, in which there may be an address with a password.
                 logger.warning(
                     "Requests cannot be counted in %s now (%s); each process counts them by itself "
@@ -213,8 +210,9 @@ class _Elsewhere:
                     self._scheme,
                     type(error).__name__,
                 )
+            self._again = time.monotonic() + self._PAUSE
             return self._here.hit(tenant, name, amount, period)
-        self._answers = True
+        self._again = 0.0
         return wait
 
 
