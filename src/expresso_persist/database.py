@@ -1,6 +1,5 @@
-"""From a URL to transactions; the one room for what differs between SQLite and PostgreSQL.
+"""Transactions, and the one room for what differs between SQLite and PostgreSQL in them.
 
-SQLite is opened in WAL mode with ``synchronous=FULL``; PostgreSQL through psycopg 3.
 Transactions are begun by explicit statements on SQLite, because Python's driver does not
 begin one before DDL or a read, which would leave half a migration behind after a failure.
 """
@@ -13,42 +12,30 @@ import datetime as dt
 import itertools
 import json
 import os
+import random
 import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPool
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.selectable import GenerativeSelect
 
-from expresso_persist.errors import (
-    DatabaseAccessDenied,
-    DatabaseReadOnly,
-    DatabaseUnavailable,
-    ExpressoPersistError,
-    InvalidConfiguration,
-    SchemaMismatch,
-    StorageFull,
-)
+from expresso_persist import engine as engines
+from expresso_persist.driver_errors import TransactionRetry, driver_errors, translated
+from expresso_persist.engine import create_engine, watch_file
+from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.sharing import SharedCalls
 from expresso_persist.sqlite_file import SqliteFile
 
-__all__ = ["Database", "TransactionRetry"]
-
-BUSY_TIMEOUT = 10.0
-"""Seconds that a writer waits for another one before it gives up."""
+__all__ = ["Database"]
 
 NOTIFY_CHANNEL = "expresso_persist"
 """The channel on which PostgreSQL tells that a tenant has a new commit."""
-
-IDLE_BEFORE_PING = 2.0
-"""Seconds without use after which a connection is tried out before it is used again."""
 
 _NAME_TENANT = sa.text(
     "SELECT set_config('expresso.tenant', :tenant, true), "
@@ -57,11 +44,11 @@ _NAME_TENANT = sa.text(
 _FEW = 8  # rows below which statements of their own are quicker than one for all
 _MANY = 5_000  # rows per statement; each takes a copy of its parameters
 
+_ATTEMPTS = 8  # of a transaction that the database breaks off
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5  # seconds before the next one, at most
+
 S = TypeVar("S", bound=GenerativeSelect)
-
-
-class TransactionRetry(DatabaseUnavailable):
-    """The database broke off this transaction in favour of another one; repeat it."""
+T = TypeVar("T")
 
 
 class _Shared:
@@ -93,7 +80,7 @@ class Database:
         if (url is None) == (engine is None):
             raise InvalidConfiguration("Give a database URL or an engine, not both or none.")
         self._owned = engine is None
-        self.engine: Engine = engine or _create_engine(url)  # type: ignore[arg-type]
+        self.engine: Engine = engine or create_engine(url)  # type: ignore[arg-type]
         name = self.engine.dialect.name
         if name not in ("sqlite", "postgresql"):
             raise InvalidConfiguration(
@@ -106,11 +93,11 @@ class Database:
         # more than the statement; a host's engine and a database in memory have one pool.
         self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         if self._owned and not isinstance(self.engine.pool, StaticPool):
-            self._single = _create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
+            self._single = create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
         if self._owned and self.dialect == "sqlite":
             file = SqliteFile()
             for own in {self.engine, self._single}:
-                _watch_file(own, file)
+                watch_file(own, file)
         self.on_commit: list[Callable[[str, int], None]] = []
         self.companions: dict[str, object] = {}
         self.tenant: str | None = None
@@ -142,7 +129,7 @@ class Database:
             return False
         known = self._shared.row_security
         if known is None:
-            with _translated(), self.engine.connect() as connection:
+            with translated(), self.engine.connect() as connection:
                 known = connection.scalar(
                     sa.text(
                         "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')"
@@ -188,7 +175,7 @@ class Database:
         """One consistent, read-only view of the database, while writers go on."""
         secured = self.row_security
         with (
-            _translated(),
+            translated(),
             self._noticing_row_security(),
             self.engine.connect() as connection,
         ):
@@ -207,12 +194,38 @@ class Database:
                 if not connection.invalidated:
                     connection.rollback()
 
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do ``work`` in a transaction, and once more when the database breaks it off.
+
+        Two transactions that wait for each other, or that a distributed database cannot put
+        into an order, are no reason to fail: one of them is repeated, after a pause of random
+        length, so that the two do not meet again. ``work`` must be able to begin again: what
+        it leaves outside of the transaction comes with its result.
+
+        Raises:
+            TransactionRetry: It was broken off too often; a DatabaseUnavailable.
+        """
+        pause = _FIRST_PAUSE
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except TransactionRetry:
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads tries, no secret
+                pause = min(_LONGEST_PAUSE, 2 * pause)
+        with self.write() as connection:
+            return work(connection)
+
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction: committed when the block ends, rolled back when it raises."""
+        """One try of :meth:`transact`: committed when the block ends, rolled back when it raises.
+
+        Each statement sees what was committed before it (READ COMMITTED) whatever the
+        database's or the host's default is: what has to stay as it was read is locked.
+        """
         secured = self.row_security
         with (
-            _translated(),
+            translated(),
             self._noticing_row_security(),
             self.engine.connect() as connection,
         ):
@@ -220,10 +233,13 @@ class Database:
                 # IMMEDIATE takes the write lock now: a transaction that reads first and
                 # upgrades later fails at once when another one wrote in between.
                 _begin_sqlite(connection, "BEGIN IMMEDIATE")
+            else:
+                # Sets it on this connection, for this use only.
+                connection.execution_options(isolation_level="READ COMMITTED")
             with _rolled_back(connection):
                 if self.dialect == "postgresql":
                     connection.exec_driver_sql(
-                        f"SET LOCAL lock_timeout = {round(BUSY_TIMEOUT * 1000)}"
+                        f"SET LOCAL lock_timeout = {round(engines.BUSY_TIMEOUT * 1000)}"
                     )
                     if secured:
                         self._name_tenant(connection)
@@ -252,13 +268,13 @@ class Database:
         compiled = self._compiled.get(query)
         if compiled is None:
             compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
-        with _translated(), self._single.connect() as connection:
+        with translated(), self._single.connect() as connection:
             if compiled.dialect.driver not in ("pysqlite", "psycopg"):
                 row = connection.execute(query, parameters).first()
                 return None if row is None else tuple(row)
             names = getattr(compiled, "positiontup", None)
             values = parameters if names is None else [parameters[name] for name in names]
-            with _driver_errors(connection) as raw:
+            with driver_errors(connection) as raw:
                 # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
                 found = raw.execute(str(compiled), values).fetchall()
             return tuple(found[0]) if found else None
@@ -268,12 +284,12 @@ class Database:
         if self.row_security:
             with self.read() as connection:
                 return connection.execute(query).all()
-        with _translated(), self._single.connect() as connection:
+        with translated(), self._single.connect() as connection:
             return connection.execute(query).all()
 
     def dedicated(self) -> Connection:
         """A connection outside the pool, without transactions; the caller closes it."""
-        with _translated():
+        with translated():
             connection = self._single.connect()
             connection.detach()
             return connection
@@ -358,7 +374,7 @@ class Database:
         names = ", ".join(dialect.identifier_preparer.quote(column.name) for column in columns)
         target = dialect.identifier_preparer.format_table(table)
         with (
-            _driver_errors(connection) as raw,
+            driver_errors(connection) as raw,
             raw.cursor() as cursor,
             cursor.copy(f"COPY {target} ({names}) FROM STDIN") as copy,
         ):
@@ -448,125 +464,6 @@ def _batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str
         yield rows[start : start + _MANY]
 
 
-@contextlib.contextmanager
-def _driver_errors(connection: Connection) -> Iterator[Any]:
-    """The driver's own connection; its errors are raised as SQLAlchemy would raise them."""
-    dialect, raw = connection.dialect, connection.connection.driver_connection
-    try:
-        yield raw
-    except dialect.loaded_dbapi.Error as error:
-        lost = dialect.is_disconnect(error, cast("Any", raw), None)
-        if lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            "a statement of the driver",
-            None,
-            error,
-            dialect.loaded_dbapi.Error,
-            connection_invalidated=lost,
-            dialect=dialect,
-        ) from error
-
-
-def _create_engine(url: str | URL, **options: Any) -> Engine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidConfiguration(
-            "The database URL cannot be read; write sqlite:///file.db or "
-            "postgresql://user:password@host/database."
-        ) from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    # Parameters stay out of error messages: they are the users' data.
-    options["hide_parameters"] = True
-    if parsed.get_backend_name() == "postgresql":
-        # PgBouncer in transaction mode cannot keep server-side prepared statements.
-        # A server that is cut off must be noticed in seconds, not after TCP's two hours.
-        defaults = {
-            "prepare_threshold": None,
-            "connect_timeout": 10,
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
-        }
-        options["connect_args"] = {
-            name: value for name, value in defaults.items() if name not in parsed.query
-        }
-        options["pool_timeout"] = 10
-    elif parsed.get_backend_name() == "sqlite":
-        options["connect_args"] = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
-        if parsed.database in (None, "", ":memory:"):
-            options["poolclass"] = StaticPool
-    try:
-        engine = sa.create_engine(parsed, **options)
-    except (NoSuchModuleError, ModuleNotFoundError):
-        raise InvalidConfiguration(
-            f"{parsed.drivername} is not supported; use SQLite or PostgreSQL 14 or newer."
-        ) from None
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-    else:
-        event.listen(engine, "checkin", _note_use)
-        event.listen(engine, "checkout", _ping_after_idling)
-    return engine
-
-
-def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.info["used"] = time.monotonic()
-
-
-def _ping_after_idling(
-    connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
-) -> None:
-    """Replace a connection that died while nobody used it.
-
-    Unlike ``pool_pre_ping`` this asks only after a pause, because the question costs as
-    much as a look-up. A connection that dies in between fails one request.
-    """
-    used = record.info.get("used")
-    if used is None or time.monotonic() - used < IDLE_BEFORE_PING:
-        return
-    try:
-        connection.execute("SELECT 1")
-        connection.rollback()
-    except Exception as error:
-        raise DisconnectionError from error
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing; we do, see Database
-    cursor = connection.cursor()
-    try:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if "readonly" not in str(error):  # such a file can be read as it is
-                raise
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-    finally:
-        cursor.close()
-
-
-def _watch_file(engine: Engine, file: SqliteFile) -> None:
-    """Use no connection to a file that is gone, and do not create another one in its place."""
-
-    def connecting(*_: object) -> None:
-        file.check()
-
-    def connected(connection: sqlite3.Connection, _record: object) -> None:
-        file.opened(connection)
-
-    def checked_out(_connection: object, _record: object, _proxy: object) -> None:
-        file.check()
-
-    event.listen(engine, "do_connect", connecting)
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "checkout", checked_out)
-
-
 def _begin_sqlite(connection: Connection, statement: str) -> None:
     raw: object = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and raw.in_transaction:
@@ -595,57 +492,3 @@ def _rolled_back(connection: Connection) -> Iterator[None]:
             with contextlib.suppress(DBAPIError):
                 connection.rollback()
         raise
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what drivers raise into the library's errors, without SQL or parameters."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _translate(error) from error
-    except PoolTimeout as error:
-        raise DatabaseUnavailable(
-            "All database connections are in use; try again shortly.", retry_after=1
-        ) from error
-
-
-def _translate(error: DBAPIError) -> ExpressoPersistError:
-    original = error.orig
-    state = getattr(original, "sqlstate", None) or ""
-    text = str(original).lower()
-    if state in ("40001", "40P01"):
-        return TransactionRetry(retry_after=1)
-    if state == "53100" or "disk is full" in text:
-        return StorageFull()
-    if state == "25006" or "readonly database" in text:
-        return DatabaseReadOnly()
-    # A process that does not know yet of row level security is told so by the same number.
-    if state == "42501" and "row-level security" not in text:
-        return DatabaseAccessDenied()
-    if state in ("42P01", "42703") or "no such table" in text or "no such column" in text:
-        return SchemaMismatch()
-    if "database is locked" in text or state == "55P03":
-        return DatabaseUnavailable(
-            "The database is locked by another process; try again shortly.", retry_after=1
-        )
-    if "not a database" in text or "malformed" in text:
-        return ExpressoPersistError("The database file is damaged; restore it from a backup.")
-    if "unable to open" in text:
-        return DatabaseUnavailable(
-            "The database file cannot be opened; check that its folder exists and can be "
-            "written to.",
-        )
-    if state == "42P07" or "already exists" in text:
-        return SchemaMismatch(
-            "There are tables of other columns under names that expresso-persist needs. "
-            "`expresso-persist init` adopts those of the replaced system, and names the others."
-        )
-    connection_lost = error.connection_invalidated or (
-        not isinstance(original, sqlite3.Error)
-        and type(original).__name__ in ("OperationalError", "InterfaceError")
-        and (not state or state[:2] in ("08", "57", "53", "3D", "28"))
-    )
-    if connection_lost:
-        return DatabaseUnavailable(retry_after=2)
-    return ExpressoPersistError("The database refused the operation.")

@@ -151,7 +151,8 @@ class Lease:
 
     def acquire(self) -> bool:
         """Take the lease when it is free, or renew it; tell whether it is ours."""
-        with self._database.write() as connection:
+
+        def take(connection: Connection) -> bool:
             row = lock_row(self._database, connection, self._tenant, self._name)
             # The clock is read after the row is locked. Read before, it may be behind the
             # row that another process wrote while this one waited, which would look as if
@@ -166,14 +167,16 @@ class Lease:
             )
             return taken.rowcount == 1
 
+        return self._database.transact(take)
+
     def release(self) -> None:
         """Let others take it at once; nothing happens when it is not ours."""
-        with self._database.write() as connection:
-            connection.execute(
-                sa.update(leases)
-                .where(*self._row, leases.c.holder == self.holder)
-                .values(holder="", expires_at=leases.c.acquired_at)
-            )
+        given_up = (
+            sa.update(leases)
+            .where(*self._row, leases.c.holder == self.holder)
+            .values(holder="", expires_at=leases.c.acquired_at)
+        )
+        self._database.transact(lambda connection: connection.execute(given_up))
 
     def view(self, connection: Connection) -> LeaseView:
         """Look at the row without changing it."""

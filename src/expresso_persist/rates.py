@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
 from expresso_persist.tables import rate_counters
@@ -59,7 +60,8 @@ class DatabaseCounters:
         Returns:
             0 when it fits, else the seconds after which one will.
         """
-        with self._database.of(tenant).write() as connection:
+
+        def count(connection: Connection) -> float:
             key = (rate_counters.c.tenant_id == tenant, rate_counters.c.name == name)
             query = self._database.lock_rows(
                 sa.select(
@@ -96,4 +98,6 @@ class DatabaseCounters:
                     previous=previous,
                 )
             )
-        return 0.0
+            return 0.0
+
+        return self._database.of(tenant).transact(count)

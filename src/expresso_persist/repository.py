@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist import audit, changelog, documents, jsontext
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
-from expresso_persist.database import Database, TransactionRetry
+from expresso_persist.database import Database
 from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
 from expresso_persist.jsontext import Json
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 Decide: TypeAlias = Callable[[State], Iterable[Operation]]
-_ATTEMPTS = 4
 
 
 @attrs.frozen
@@ -242,28 +241,27 @@ class InventoryRepository:
             DatabaseUnavailable: The database does not answer.
         """
         fingerprint = _fingerprint(request)
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with self.database.write() as connection:
-                    commit = self.commit_within(
-                        connection,
-                        operations,
-                        actor=actor,
-                        source=source,
-                        note=note,
-                        idempotency_key=idempotency_key,
-                        fingerprint=fingerprint,
-                        expected_revision=expected_revision,
-                        receipt=receipt,
-                        keep_empty=keep_empty,
-                    )
-                if commit.stored and not commit.replayed:
-                    self.database.committed(self.tenant, commit.revision)
-                return commit
-            except TransactionRetry:
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        # A repetition of the transaction needs them all again; an iterator gives them once.
+        wanted = operations if callable(operations) else tuple(operations)
+
+        def work(connection: Connection) -> Commit:
+            return self.commit_within(
+                connection,
+                wanted,
+                actor=actor,
+                source=source,
+                note=note,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+                expected_revision=expected_revision,
+                receipt=receipt,
+                keep_empty=keep_empty,
+            )
+
+        commit = self.database.transact(work)
+        if commit.stored and not commit.replayed:
+            self.database.committed(self.tenant, commit.revision)
+        return commit
 
     def commit_within(
         self,
@@ -282,8 +280,7 @@ class InventoryRepository:
         """Like :meth:`commit`, as a part of a write transaction that does more.
 
         Args:
-            connection: The transaction; the caller commits it, and repeats it when the
-                database breaks it off.
+            connection: The transaction, of :meth:`Database.transact`.
             operations: As of :meth:`commit`, like all that follow.
             actor: Who does it.
             source: What it comes from.
@@ -345,7 +342,8 @@ class InventoryRepository:
 
     def _ensure_tenant(self) -> Head:
         head = Head(secrets.token_hex(8), 0, GENESIS)
-        with self.database.write() as connection:
+
+        def add(connection: Connection) -> Head:
             refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
@@ -359,6 +357,8 @@ class InventoryRepository:
                 },
             )
             return read_head(connection, self.tenant) or head
+
+        return self.database.transact(add)
 
     def _lock(self, connection: Connection) -> Head:
         """Take the tenant's lock: one commit at a time, in the order of revisions."""

@@ -97,10 +97,13 @@ def _each(database: Database, make: Callable[[str], list[str]]) -> list[str]:
             "Row level security is PostgreSQL's; SQLite has one file, and no roles."
         )
     names = _tables()
-    with database.write() as connection:
+
+    def change(connection: Connection) -> None:
         for name in names:
             for statement in make(name):
                 connection.exec_driver_sql(statement)
+
+    database.transact(change)
     database.row_security_changed()
     return names
 

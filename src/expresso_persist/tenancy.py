@@ -100,9 +100,12 @@ class Tenants:
         check_tenant(name)
         self._require_free(name)
         database = self._database.of(name)
-        with database.write() as connection:
+
+        def add(connection: Connection) -> None:
             renames.clear_mark(connection, name)
             _add(database, connection, name, secrets.token_hex(8), database.now(connection))
+
+        database.transact(add)
         return self._get(name)
 
     def rename(self, old: str, new: str, *, actor: str) -> Tenant:
@@ -130,7 +133,8 @@ class Tenants:
         self._get(old)
         self._require_free(new, but=old)
         database = self._database.of(old)
-        with database.write() as connection:
+
+        def move(connection: Connection) -> int:
             if database.row_security:
                 connection.execute(
                     sa.text("SELECT set_config('expresso.renamed_to', :new, true)"), {"new": new}
@@ -144,7 +148,9 @@ class Tenants:
                 )
             _move(database, connection, old, new)
             _tell(connection, old, new, head, actor, dt.datetime.now(dt.UTC))
-        database.committed(new, head.revision + 1)
+            return head.revision + 1
+
+        database.committed(new, database.transact(move))
         return self._get(new)
 
     def delete(
@@ -183,19 +189,22 @@ class Tenants:
                     f"The archive cannot be written ({error.strerror}); nothing was deleted."
                 ) from error
         _prove(path, name, passphrase)
-        with database.write() as connection:
+
+        def remove(connection: Connection) -> dict[str, int]:
             head = _lock(database, connection, name)
             if head.revision != made.revision:
                 raise Busy(
                     "Somebody wrote to the tenant while its archive was made; nothing was "
                     "deleted. Take away the access of those who use it, and try again."
                 )
-            rows = {
+            return {
                 table.name: connection.execute(
                     sa.delete(table).where(table.c.tenant_id == name)
                 ).rowcount
                 for table in reversed(_TABLES)
             }
+
+        rows = database.transact(remove)
         return Deleted(name, path, path.stat().st_size, rows)
 
     def _get(self, name: str) -> Tenant:

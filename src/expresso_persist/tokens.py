@@ -15,6 +15,7 @@ import secrets
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
@@ -84,7 +85,8 @@ class AccessTokens:
         """
         _check(name, permission, lifetime)
         secret, id_ = secrets.token_urlsafe(32), secrets.token_hex(6)
-        with self._database.write() as connection:
+
+        def insert(connection: Connection) -> AccessToken:
             taken = connection.scalar(
                 sa.select(access_tokens.c.id).where(
                     access_tokens.c.tenant_id == self._tenant, access_tokens.c.name == name
@@ -107,6 +109,9 @@ class AccessTokens:
                     expires_at=made.expires_at,
                 )
             )
+            return made
+
+        made = self._database.transact(insert)
         tenant = base64.urlsafe_b64encode(self._tenant.encode()).decode().rstrip("=")
         return f"{_MARK}.{tenant}.{id_}.{secret}", made
 
@@ -126,7 +131,8 @@ class AccessTokens:
         Raises:
             NotFound: There is none of this name.
         """
-        with self._database.write() as connection:
+
+        def delete(connection: Connection) -> None:
             gone = connection.execute(
                 sa.delete(access_tokens).where(
                     access_tokens.c.tenant_id == self._tenant, access_tokens.c.name == name
@@ -134,6 +140,8 @@ class AccessTokens:
             )
             if not gone.rowcount:
                 raise NotFound(f"There is no token named {name!r}.")
+
+        self._database.transact(delete)
 
     def recognise(self, token: str) -> AccessToken | None:
         """What is known of a token of this tenant; None when it opens nothing."""

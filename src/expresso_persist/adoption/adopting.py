@@ -70,6 +70,8 @@ def upgrade(database: Database, *, tenant: str = "default", dry_run: bool = Fals
         return Report((*renames, *steps, *told), adopted)
     work = _Adoption(database, tenant)
     steps = migrations.upgrade(database, before=work.rename, after=work.carry)
+    if not steps:  # nothing to do; or it began, was broken off, and another process did it
+        return Report((), None)
     told = work.adopted.sentences(dry_run=False) if work.adopted else []
     renames = [_renaming(table, dry_run=False) for table in work.old]
     return Report((*renames, *steps, *told), work.adopted)
@@ -81,7 +83,8 @@ def undo(database: Database) -> list[str]:
     Raises:
         ConflictRefused: There is nothing to undo, or something was written.
     """
-    with database.write() as connection:
+
+    def bring_back(connection: Connection) -> list[OldTable]:
         migrations.lock(database, connection)
         _lock_all(connection)
         kept = find_kept(connection)
@@ -95,6 +98,9 @@ def undo(database: Database) -> list[str]:
             for index in _indexes(connection, table.legacy.name):
                 if index.removeprefix(PREFIX) in _our_names() and index.startswith(PREFIX):
                     _rename(connection, "INDEX", index, index.removeprefix(PREFIX))
+        return kept
+
+    kept = database.transact(bring_back)
     return [f"Renamed {table.name} back to {table.legacy.name}." for table in kept] + [
         "Removed the tables of expresso-persist."
     ]

@@ -277,9 +277,12 @@ class BackupManager:
 
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
         """Keep a backup out of the rotation, or let it rotate again."""
-        with self._database.write() as connection:
+
+        def mark(connection: Connection) -> Backup:
             self._catalog.update(connection, backup_id, pinned=pinned)
             return self._catalog.get(connection, backup_id)
+
+        return self._database.transact(mark)
 
     def _create(
         self, kind: str, notes: str, actor: str, *, lease: Lease | None = None
@@ -292,7 +295,8 @@ class BackupManager:
         _renew(lease)
         packed = self._writer.pack(draft)
         _renew(lease)
-        with self._database.write() as connection:
+
+        def store(connection: Connection) -> tuple[Backup, bool] | None:
             # Who is so slow that the lease was lost goes on: the first to get here stores it.
             # If all gave up instead, a state too large for one lease would have no backups.
             if lease is not None and not self._runner.due.claim(connection, last):
@@ -307,8 +311,14 @@ class BackupManager:
             if automatic:
                 # The very time that the row shows, so that rows are an interval apart.
                 self._runner.due.move(connection, backup.confirmed_at or backup.created_at)
-        if confirmed is not None:
-            return confirmed
+            return backup, confirmed is not None
+
+        stored = self._database.transact(store)
+        if stored is None:
+            return None
+        backup, unchanged = stored
+        if unchanged:
+            return backup
         result = self._verifier.verify(backup.id, draft.chunks)
         if not result.ok:
             raise BackupCorrupted(
@@ -355,14 +365,17 @@ class BackupManager:
         if dry_run:
             with self._database.read() as connection:
                 return self._decide(connection)
-        with self._database.write() as connection:
+
+        def drop(connection: Connection) -> builtins.list[Decision]:
             self._chunks.lock(connection)
             decisions = self._decide(connection)
             dropped = [decision.backup_id for decision in decisions if not decision.keep]
             if dropped:
                 self._catalog.delete(connection, dropped)
                 self._collect(connection)
-        return decisions
+            return decisions
+
+        return self._database.transact(drop)
 
     def _decide(self, connection: Connection) -> builtins.list[Decision]:
         backups = self._catalog.all(connection)
@@ -605,8 +618,11 @@ class BackupManager:
             self._verifier.verify(newest.id)
 
     def _leave_trace(self, error: str) -> None:
-        with self._database.write() as connection:
-            self._catalog.note_failure(connection, self._database.now(connection), error)
+        self._database.transact(
+            lambda connection: self._catalog.note_failure(
+                connection, self._database.now(connection), error
+            )
+        )
 
 
 def _renew(lease: Lease | None) -> None:

@@ -218,7 +218,7 @@ class Mirroring:
         return select if name is None else select.where(backup_mirrors.c.mirror == name)
 
     def _note_success(self, mirror: Mirror, newest: Backup | None, there: list[Copy]) -> None:
-        with self._database.write() as connection:
+        def note(connection: Connection) -> None:
             now = self._database.now(connection)
             self._note(
                 connection,
@@ -233,14 +233,19 @@ class Mirroring:
                 next_at=now + _LOOK_AGAIN,
             )
 
+        self._database.transact(note)
+
     def _note_failure(self, mirror: Mirror, error: str) -> None:
-        with self._database.write() as connection:
+        def note(connection: Connection) -> dt.timedelta:
             now = self._database.now(connection)
             row = connection.execute(self._select(mirror.name)).first()
             failures = (0 if row is None else row.failures) + 1
-            delay = min(_LOOK_AGAIN, _FIRST_RETRY * 2 ** min(failures - 1, 16))
+            delay: dt.timedelta = min(_LOOK_AGAIN, _FIRST_RETRY * 2 ** min(failures - 1, 16))
             delay *= random.uniform(0.8, 1.0)  # noqa: S311 - spreads tries, no secret
             self._note(connection, mirror, failures=failures, error=error, next_at=now + delay)
+            return delay
+
+        delay = self._database.transact(note)
         logger.warning("%s Next try in %.0f s.", error, delay.total_seconds())
 
     def _note(self, connection: Connection, mirror: Mirror, **values: Any) -> None:

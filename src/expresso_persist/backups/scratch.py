@@ -62,13 +62,15 @@ def _scratch(size: int) -> Iterator[Database]:
 def _fill(
     scratch: Database, connection: Connection, chunks: ChunkStore, manifest: Manifest
 ) -> None:
-    with scratch.write() as target:
+    def insert(target: Connection) -> None:
         for section in manifest.sections:
             if section.from_host:
                 continue
             for batch in decode_records(section, pieces(connection, chunks, section)):
                 rows = (record_row(item, manifest.tenant, 1, _NOW, "verify") for item in batch)
                 scratch.bulk_insert(target, RECORD_TABLES[section.name], rows, len(batch))
+
+    scratch.transact(insert)
 
 
 def _compare(scratch: Database, manifest: Manifest) -> None:

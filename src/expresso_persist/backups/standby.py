@@ -48,7 +48,8 @@ class Standby:
             "acquired_at": now,
             "expires_at": now + self._ttl,
         }
-        with self._database.write() as connection:
+
+        def replace(connection: Connection) -> None:
             connection.execute(
                 sa.delete(leases).where(
                     leases.c.tenant_id == self._tenant,
@@ -57,16 +58,16 @@ class Standby:
                 )
             )
             connection.execute(sa.insert(leases), row)
+
+        self._database.transact(replace)
         self._until = now + self._ttl / 2
 
     def leave(self) -> None:
         """Remove the row."""
-        with self._database.write() as connection:
-            connection.execute(
-                sa.delete(leases).where(
-                    leases.c.tenant_id == self._tenant, leases.c.name == self._name
-                )
-            )
+        gone = sa.delete(leases).where(
+            leases.c.tenant_id == self._tenant, leases.c.name == self._name
+        )
+        self._database.transact(lambda connection: connection.execute(gone))
 
     def intervals(self, connection: Connection) -> list[float]:
         """The intervals of those that wait, in seconds."""

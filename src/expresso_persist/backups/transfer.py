@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
 import attrs
+from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.admission import admitted, check_manifest
 from expresso_persist.backups.archive import (
@@ -197,21 +198,25 @@ class Transfer:
             backup_type=IMPORTED,
             sections=tuple(sections.values()),
         )
-        with self._database.write() as connection:
+
+        def insert(connection: Connection) -> str:
             self.chunks.lock(connection)
             if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
                 raise Busy("A rotation ran at the same time; import the archive again.")
-            if self._taken(connection, manifest.id):
-                manifest = attrs.evolve(manifest, id=new_id())
-            self.catalog.insert(connection, Backup.of(manifest, stored), manifest)
-        return manifest.id
+            taken = self._taken(connection, manifest.id)
+            named = attrs.evolve(manifest, id=new_id()) if taken else manifest
+            self.catalog.insert(connection, Backup.of(named, stored), named)
+            return named.id
+
+        return self._database.transact(insert)
 
     def _taken(self, connection: Any, backup_id: str) -> bool:
         return any(backup.id == backup_id for backup in self.catalog.all(connection))
 
     def _put(self, contents: dict[str, bytes]) -> int:
         packed: dict[str, Packed] = {name: pack(data) for name, data in contents.items()}
-        with self._database.write() as connection:
+
+        def put(connection: Connection) -> int:
             self.chunks.lock(connection)
             present = self.chunks.present(connection, packed.keys())
             # An archive may be all that is left of a chunk that has rotted here.
@@ -220,6 +225,8 @@ class Transfer:
             return self.chunks.put(
                 connection, {name: item for name, item in packed.items() if name not in present}
             )
+
+        return self._database.transact(put)
 
 
 def _check(reader: ArchiveReader) -> None:

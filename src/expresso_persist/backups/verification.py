@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Catalog
 from expresso_persist.backups.chunks import ChunkStore
@@ -57,10 +58,14 @@ class Verifier:
         result = self._check(backup_id)
         damaged = result.damaged_chunks
         if damaged and contents is not None and set(damaged) <= contents.keys():
-            with self.database.write() as connection:
+            known = contents
+
+            def mend(connection: Connection) -> None:
                 self.chunks.lock(connection)
                 for sha256 in damaged:
-                    self.chunks.replace(connection, sha256, contents[sha256])
+                    self.chunks.replace(connection, sha256, known[sha256])
+
+            self.database.transact(mend)
             result = attrs.evolve(self._check(backup_id), repaired=len(damaged))
             self._note(result)
             self._verify_failed_ones()
@@ -93,7 +98,7 @@ class Verifier:
         return Verification(backup_id, ok=True)
 
     def _note(self, result: Verification) -> None:
-        with self.database.write() as connection:
+        def note(connection: Connection) -> None:
             if result.ok:
                 mended = f"; {result.repaired} damaged chunks written anew" * bool(result.repaired)
                 self.catalog.update(
@@ -115,3 +120,5 @@ class Verifier:
                     backup_status="failed",
                     error=found,
                 )
+
+        self.database.transact(note)

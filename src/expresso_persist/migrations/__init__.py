@@ -181,7 +181,8 @@ def upgrade(
             permitted(connection, [*metadata.tables, VERSION_TABLE])
     if dry_run or not pending:
         return [f"Would run migration {name}: {text}" for name, text in pending]
-    with database.write() as connection:
+
+    def run(connection: Connection) -> list[tuple[str, str]]:
         lock(database, connection)
         pending = _pending(script, current(connection))
         if not pending:
@@ -198,4 +199,6 @@ def upgrade(
             logger.setLevel(previous)
         if after is not None:
             after(connection)
-    return [f"Ran migration {name}: {text}" for name, text in pending]
+        return pending
+
+    return [f"Ran migration {name}: {text}" for name, text in database.transact(run)]
