@@ -109,6 +109,7 @@ def commit_to_json(commit: Commit) -> Mapping[str, Any]:
         "source": commit.source,
         "note": commit.note,
         "created_at": commit.created_at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"),
+        "hash": commit.hash,
         "changes": [change_to_json(change) for change in commit.changes],
     }
 

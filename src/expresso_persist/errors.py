@@ -30,12 +30,14 @@ __all__ = [
     "MalformedJson",
     "MirrorUnavailable",
     "NotFound",
+    "OfferConflict",
     "PayloadTooLarge",
     "Problem",
     "RequestTimeout",
     "RevisionConflict",
     "SchemaMismatch",
     "StorageFull",
+    "TimelineLost",
     "TooManyRequests",
     "TooManyStreams",
     "TenantRenamed",
@@ -189,6 +191,19 @@ class UndoConflict(ConflictRefused):
     """Later commits touched the same records; undo those first, or force it."""
 
     code = "undo_conflict"
+
+
+class OfferConflict(ConflictRefused):
+    """The database lost this write, and what it sets was changed since."""
+
+    code = "offer_conflict"
+
+
+class TimelineLost(ExpressoPersistError):
+    """The database lost the commit that this builds on; offer again what it lost, then this."""
+
+    code = "timeline_lost"
+    status = 409
 
 
 class HistoryForgotten(ExpressoPersistError):

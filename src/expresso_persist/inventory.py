@@ -15,6 +15,7 @@ from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem, 
 from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history
 from expresso_persist.jsontext import Json
 from expresso_persist.movements import Decision, Movement, decide, read_movement
+from expresso_persist.offers import Standing
 from expresso_persist.records import RECORD_TYPES, Commit, Operation, RecordKey
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.retention import Forgotten, forget, horizon, receipt
@@ -195,6 +196,7 @@ class Inventory(InventoryRepository):
         actor: str,
         idempotency_key: str | None = None,
         request: str | bytes | None = None,
+        standing: Standing | None = None,
     ) -> Moved:
         """Carry a movement out as one commit, decided under the tenant's lock.
 
@@ -203,6 +205,7 @@ class Inventory(InventoryRepository):
             actor: Who does it.
             idempotency_key: A name for it; the same again gives the first answer.
             request: What was asked, to tell a repetition from another request.
+            standing: What the client knows of the timeline.
 
         Raises:
             NotFound: There is no stock of the item where the movement takes from.
@@ -231,6 +234,7 @@ class Inventory(InventoryRepository):
             request=request,
             receipt=tell,
             keep_empty=True,
+            standing=standing,
         )
         content: Any = jsontext.loads(commit.receipt or "null")
         if not isinstance(content, dict) or "movement" not in content:

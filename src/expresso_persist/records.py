@@ -406,6 +406,7 @@ class Commit:
         replayed: True when an earlier commit with the same idempotency key is returned.
         stored: False when nothing changed, so that no commit was made; ``revision`` is
             then the revision that already was.
+        epoch: The epoch of the database that answered.
     """
 
     revision: int
@@ -419,3 +420,9 @@ class Commit:
     receipt: str | None = None
     replayed: bool = False
     stored: bool = True
+    epoch: str = ""
+
+    @property
+    def cursor(self) -> str:
+        """The commit's place on the timeline, as a client keeps it."""
+        return Head(self.epoch, self.revision, self.hash).cursor

@@ -17,13 +17,14 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import audit, changelog, documents, jsontext
+from expresso_persist import audit, changelog, documents, jsontext, offers
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database
 from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
 from expresso_persist.jsontext import Json
+from expresso_persist.offers import Standing
 from expresso_persist.operations import apply
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
@@ -215,6 +216,7 @@ class InventoryRepository:
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
+        standing: Standing | None = None,
     ) -> Commit:
         """Apply operations in one transaction: all of them or none.
 
@@ -232,9 +234,13 @@ class InventoryRepository:
                 the new revision.
             keep_empty: Make a commit even if nothing changed, because that it happened is
                 news: a count that found what was stored.
+            standing: What the client knows of the timeline; see
+                :class:`~expresso_persist.offers.Standing`.
 
         Raises:
             RevisionConflict: The tenant or a record moved on.
+            TimelineLost: The database lost what the client builds on.
+            OfferConflict: A write is offered again, and what it sets was changed since.
             IdempotencyMismatch: The key was used for another request.
             InvalidInput: An operation does not fit the value it is for, or a text cannot be
                 stored.
@@ -256,6 +262,7 @@ class InventoryRepository:
                 expected_revision=expected_revision,
                 receipt=receipt,
                 keep_empty=keep_empty,
+                standing=standing,
             )
 
         commit = self.database.transact(work)
@@ -276,6 +283,7 @@ class InventoryRepository:
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
+        standing: Standing | None = None,
     ) -> Commit:
         """Like :meth:`commit`, as a part of a write transaction that does more.
 
@@ -290,29 +298,41 @@ class InventoryRepository:
             expected_revision: Refuse unless the tenant is at this revision.
             receipt: JSON text to keep with the commit.
             keep_empty: Make a commit even if nothing changed.
+            standing: What the client knows of the timeline.
         """
         jsontext.check_storable(actor=actor, note=note, idempotency_key=idempotency_key)
         head = self._lock(connection)
-        if idempotency_key is not None:
-            earlier = self._replay(connection, actor, idempotency_key, fingerprint)
-            if earlier is not None:
-                return earlier
+        earlier = self._earlier(connection, head, actor, idempotency_key, standing)
+        if earlier is not None:
+            if earlier.request_fingerprint != fingerprint:
+                raise IdempotencyMismatch
+            first = self._with_changes(connection, [earlier])[0]
+            return attrs.evolve(first, replayed=True, epoch=head.epoch)
         if expected_revision is not None and expected_revision != head.revision:
             raise RevisionConflict(context={"revision": head.revision})
         state = State(connection, self.tenant)
         wanted = list(operations(state) if callable(operations) else operations)
         state.load(operation.key for operation in wanted)
-        changes = apply(wanted, state.at)
+        offered = standing is not None and standing.acknowledged is not None
+        # The revisions that an offered write expects are those of the lost timeline.
+        now_wanted = [attrs.evolve(op, expected_revision=None) for op in wanted]
+        changes = apply(now_wanted if offered else wanted, state.at)
+        if standing is not None and offered:
+            changes = offers.rebased(
+                connection, self.tenant, standing, wanted, changes, counts=source == "movement"
+            )
         now = dt.datetime.now(dt.UTC)
         # A named request is remembered even if it changed nothing, so that its repetition
         # cannot undo a later change. An import that finds everything stored is the same at
         # any time.
         unnamed = idempotency_key is None or source == "import"
         if not changes and unnamed and not keep_empty:
-            return Commit(head.revision, actor, source, note, now, head.hash, stored=False)
+            return Commit(
+                head.revision, actor, source, note, now, head.hash, stored=False, epoch=head.epoch
+            )
         revision = head.revision + 1
         rows = changelog.change_rows(changes)
-        told = receipt(revision) if callable(receipt) else receipt
+        told = offers.with_standing(receipt(revision) if callable(receipt) else receipt, standing)
         commit = Commit(
             revision,
             actor,
@@ -335,6 +355,7 @@ class InventoryRepository:
             tuple(changes),
             idempotency_key,
             told,
+            epoch=head.epoch,
         )
         self._write_records(connection, commit)
         self._write_log(connection, commit, fingerprint, rows)
@@ -382,21 +403,32 @@ class InventoryRepository:
             row = connection.execute(self.database.lock_rows(query)).one()
         return Head(row.epoch, row.revision, row.head_hash)
 
-    def _replay(
-        self, connection: Connection, actor: str, key: str, fingerprint: str | None
-    ) -> Commit | None:
-        row = connection.execute(
-            sa.select(commits).where(
-                commits.c.tenant_id == self.tenant,
-                commits.c.actor == actor,
-                commits.c.idempotency_key == key,
-            )
-        ).one_or_none()
-        if row is None:
-            return None
-        if row.request_fingerprint != fingerprint:
+    def _earlier(
+        self,
+        connection: Connection,
+        head: Head,
+        actor: str,
+        key: str | None,
+        standing: Standing | None,
+    ) -> sa.Row[Any] | None:
+        """The commit that did this request before, by its key or by its position."""
+        row = None
+        if key is not None:
+            row = connection.execute(
+                sa.select(commits).where(
+                    commits.c.tenant_id == self.tenant,
+                    commits.c.actor == actor,
+                    commits.c.idempotency_key == key,
+                )
+            ).one_or_none()
+        if row is not None or standing is None:
+            return row
+        row = offers.survivor(connection, self.tenant, head, standing)
+        if row is not None and row.idempotency_key != key:
             raise IdempotencyMismatch
-        return attrs.evolve(self._with_changes(connection, [row])[0], replayed=True)
+        if key is None and standing.acknowledged is not None:
+            raise InvalidInput("A write that is offered again carries its Idempotency-Key.")
+        return row
 
     def _write_records(self, connection: Connection, commit: Commit) -> None:
         by_kind: dict[str, tuple[list[Change], list[Change], list[Change]]] = {}

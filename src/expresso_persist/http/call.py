@@ -10,6 +10,7 @@ from expresso_persist import jsontext
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
 from expresso_persist.http.auth import Actor
 from expresso_persist.http.messages import Request
+from expresso_persist.offers import Position, Standing
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
@@ -86,6 +87,19 @@ class Call:
                 problems=[Problem("If-Match", "a revision in quotes")],
             )
         return int(number)
+
+    def standing(self, *, adds: bool) -> Standing:
+        """What the client says about the timeline with a write.
+
+        Args:
+            adds: The write adds to numbers and sets nothing.
+        """
+        since, acknowledged = map(self._position, ("Expresso-Since", "Expresso-Acknowledged"))
+        return Standing(since, acknowledged, adds)
+
+    def _position(self, name: str) -> Position | None:
+        text = self.request.headers.get(name.lower())
+        return None if text is None else Position.read(text, name)
 
     @property
     def fingerprint(self) -> bytes:

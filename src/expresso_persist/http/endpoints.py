@@ -34,6 +34,7 @@ class Endpoint:
         handler: What answers.
         summary: A sentence for people.
         query: Query parameters and what they mean.
+        headers: Headers of its own and what they mean.
         body: JSON Schema of the request's body, an attrs class, or a tuple of the classes it
             may be; None without a body.
         size: Which of :class:`Limits` its body has, unless it streams.
@@ -57,6 +58,7 @@ class Endpoint:
     handler: Handler
     summary: str
     query: Mapping[str, Query] = attrs.field(factory=dict)
+    headers: Mapping[str, Query] = attrs.field(factory=dict)
     body: Any = None
     size: str = "update_bytes"
     heavy: bool = False
@@ -214,6 +216,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Endpoint(
             f"update_{kind}", "POST", path, _WRITE, handlers.updater(kind), summary,
             body=UPDATE_TYPES[kind], links=parameters.OF_WRITE, fails=(412,),
+            headers=parameters.STANDING,
         )
         for kind, path, summary in (
             ("event_inventory", "/api/inventory/event-inventory/update", "Update an item."),
@@ -226,19 +229,19 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "batch_update", "POST", "/api/inventory/batch-update", _WRITE, handlers.batch_update,
         "Several updates as one commit: all or none.",
-        body=parameters.BATCH,
+        body=parameters.BATCH, headers=parameters.STANDING,
         links=parameters.OF_WRITE, fails=(412,),
     ),
     Endpoint(
         "update_adjust", "POST", "/api/inventory/adjust", _WRITE, stock.adjust,
         "Add to a stock or to any other number, whatever it is by then.",
-        body=(AdjustMovement, AdjustRequest),
+        body=(AdjustMovement, AdjustRequest), headers=parameters.STANDING,
         links=parameters.OF_WRITE, fails=(412,),
     ),
     *(
         Endpoint(
             kind, "POST", f"/api/inventory/{kind}", _WRITE, stock.mover(kind), summary,
-            body=MOVEMENT_TYPES[kind], links=parameters.OF_WRITE,
+            body=MOVEMENT_TYPES[kind], links=parameters.OF_WRITE, headers=parameters.STANDING,
         )
         for kind, summary in (
             ("count", "Set a stock to what was counted; the difference is kept."),

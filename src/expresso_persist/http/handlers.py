@@ -30,7 +30,7 @@ from expresso_persist.http.streams import FIRST, EventStream
 from expresso_persist.past import AsOf, read_as_of
 from expresso_persist.records import Commit, Operation
 from expresso_persist.state import State
-from expresso_persist.updates import Update, read_update, update_operations
+from expresso_persist.updates import AdjustRequest, Update, read_update, update_operations
 
 __all__ = [
     "backup_status",
@@ -76,14 +76,20 @@ def encode(content: Any) -> bytes:
 
 
 def success(
-    message: str, data: Any = None, revision: int | None = None, **headers: str
+    message: str,
+    data: Any = None,
+    revision: int | None = None,
+    cursor: str | None = None,
+    **headers: str,
 ) -> Response:
-    """The seed's envelope for an answer."""
+    """The seed's envelope for an answer; a write's also says where it stands (``cursor``)."""
     content: dict[str, Any] = {"success": True, "message": message}
     if data is not None:
         content["data"] = data
     if revision is not None:
         content["revision"] = revision
+    if cursor is not None:
+        content["cursor"] = cursor
     return Response(
         200,
         encode(content),
@@ -448,11 +454,12 @@ def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> R
         actor=call.actor.name,
         idempotency_key=call.idempotency_key,
         request=call.fingerprint,
+        standing=call.standing(adds=all(isinstance(update, AdjustRequest) for update in updates)),
     )
     data = _adjusted(call, commit, touched, updates[0]) if adjust else None
     headers = {"Idempotency_Replayed": "true"} if commit.replayed else {}
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, data, commit.revision, **headers)
+    return success(message, data, commit.revision, commit.cursor, **headers)
 
 
 def _adjusted(

@@ -55,6 +55,7 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
                 "message": {"type": "string"},
                 "data": {},
                 "revision": {"type": "integer"},
+                "cursor": {"type": "string"},
             },
             "required": ["success", "message"],
         },
@@ -136,8 +137,9 @@ def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> d
             for n in re.findall(r"{(\w+)}", prefix + endpoint.path)
         ]
         + [
-            {"name": n, "in": "query", "description": query.text, "schema": query.schema}
-            for n, query in endpoint.query.items()
+            {"name": n, "in": place, "description": query.text, "schema": query.schema}
+            for place, queries in (("query", endpoint.query), ("header", endpoint.headers))
+            for n, query in queries.items()
         ],
         "responses": {
             "200": _success(endpoint),

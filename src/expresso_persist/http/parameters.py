@@ -47,6 +47,17 @@ STREAM_SINCE = Query(
     "a revision, a cursor, or now; Last-Event-ID goes before it",
     {"type": "string", "pattern": _CURSOR},
 )
+_POSITION: Schema = {"type": "string", "pattern": r"^[^.\s]{1,256}\.[0-9]{1,18}\.[0-9a-f]{1,64}$"}
+STANDING = {
+    "Expresso-Since": Query(
+        "a cursor that the client knows; 409 timeline_lost from a database that does not have it",
+        _POSITION,
+    ),
+    "Expresso-Acknowledged": Query(
+        "the cursor of this write's first answer, when it is offered again after a loss",
+        _POSITION,
+    ),
+}
 AS_OF = Query(
     "a revision, or an ISO 8601 time with its offset: as it was then",
     {

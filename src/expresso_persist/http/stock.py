@@ -31,6 +31,7 @@ def mover(kind: str) -> Callable[[Call], Response]:
             actor=call.actor.name,
             idempotency_key=call.idempotency_key,
             request=call.fingerprint,
+            standing=call.standing(adds=kind != "count"),
         )
         return _answer(moved)
 
@@ -50,7 +51,8 @@ _adjust_number = handlers.updater("adjust")
 
 def _answer(moved: Moved) -> Response:
     headers = {"Idempotency_Replayed": "true"} if moved.replayed else {}
-    return handlers.success("Stored.", moved.to_json(), moved.commit.revision, **headers)
+    commit = moved.commit
+    return handlers.success("Stored.", moved.to_json(), commit.revision, commit.cursor, **headers)
 
 
 def history(call: Call) -> Response:
