@@ -94,10 +94,10 @@ class Database:
         self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         if self._owned and not isinstance(self.engine.pool, StaticPool):
             self._single = create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
+        self._file = SqliteFile()
         if self._owned and self.dialect == "sqlite":
-            file = SqliteFile()
             for own in {self.engine, self._single}:
-                watch_file(own, file)
+                watch_file(own, self._file)
         self.on_commit: list[Callable[[str, int], None]] = []
         self.companions: dict[str, object] = {}
         self.tenant: str | None = None
@@ -162,6 +162,7 @@ class Database:
         if self._owned:
             self.engine.dispose()
             self._single.dispose()
+            self._file.closed()
 
     def forget_connections(self) -> None:
         """After a fork: do not talk over the parent's sockets (gunicorn's preload)."""
@@ -169,6 +170,7 @@ class Database:
         if self._owned:
             self.engine.dispose(close=False)
             self._single.dispose(close=False)
+            self._file.forked()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
