@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
-import itertools
 import json
 import os
 import random
@@ -21,14 +20,16 @@ from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.selectable import GenerativeSelect
 
+from expresso_persist import bulk
 from expresso_persist import engine as engines
 from expresso_persist.driver_errors import TransactionRetry, driver_errors, translated
 from expresso_persist.engine import create_engine, watch_file
-from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.errors import DatabaseUnavailable, InvalidConfiguration
+from expresso_persist.fair_lock import FairLock
 from expresso_persist.sharing import SharedCalls
 from expresso_persist.sqlite_file import SqliteFile
 
@@ -41,9 +42,8 @@ _NAME_TENANT = sa.text(
     "SELECT set_config('expresso.tenant', :tenant, true), "
     "set_config('expresso.list_tenants', :listing, true)"
 )
-_FEW = 8  # rows below which statements of their own are quicker than one for all
-_MANY = 5_000  # rows per statement; each takes a copy of its parameters
 
+_ASK_AGAIN = (0.0005, 0.003)  # seconds between two questions whether SQLite has a writer
 _ATTEMPTS = 8  # of a transaction that the database breaks off
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5  # seconds before the next one, at most
 
@@ -54,8 +54,9 @@ T = TypeVar("T")
 class _Shared:
     """What a database and its views of single tenants have in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: FairLock) -> None:
         self.calls = SharedCalls()
+        self.queue = queue
         self.row_security: bool | None = None  # None: not known yet
 
 
@@ -94,14 +95,14 @@ class Database:
         self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         if self._owned and not isinstance(self.engine.pool, StaticPool):
             self._single = create_engine(url, isolation_level="AUTOCOMMIT")  # type: ignore[arg-type]
+        self._file = SqliteFile()
         if self._owned and self.dialect == "sqlite":
-            file = SqliteFile()
             for own in {self.engine, self._single}:
-                watch_file(own, file)
+                watch_file(own, self._file)
         self.on_commit: list[Callable[[str, int], None]] = []
         self.companions: dict[str, object] = {}
         self.tenant: str | None = None
-        self._shared = _Shared()
+        self._shared = _Shared(_queue_of(self.engine))
         self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
         _databases.add(self)
 
@@ -162,13 +163,16 @@ class Database:
         if self._owned:
             self.engine.dispose()
             self._single.dispose()
+            self._file.closed()
 
     def forget_connections(self) -> None:
         """After a fork: do not talk over the parent's sockets (gunicorn's preload)."""
         self._shared.calls = SharedCalls()
+        self._shared.queue = _queue_of(self.engine)
         if self._owned:
             self.engine.dispose(close=False)
             self._single.dispose(close=False)
+            self._file.forked()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -224,15 +228,15 @@ class Database:
         database's or the host's default is: what has to stay as it was read is locked.
         """
         secured = self.row_security
+        deadline = time.monotonic() + engines.BUSY_TIMEOUT
         with (
             translated(),
+            self._in_turn(),
             self._noticing_row_security(),
             self.engine.connect() as connection,
         ):
             if self.dialect == "sqlite":
-                # IMMEDIATE takes the write lock now: a transaction that reads first and
-                # upgrades later fails at once when another one wrote in between.
-                _begin_sqlite(connection, "BEGIN IMMEDIATE")
+                _begin_writing(connection, deadline)
             else:
                 # Sets it on this connection, for this use only.
                 connection.execution_options(isolation_level="READ COMMITTED")
@@ -245,6 +249,26 @@ class Database:
                         self._name_tenant(connection)
                 yield connection
             connection.commit()
+
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """SQLite has one writer at a time: the threads of this process stand in a queue for it.
+
+        Without one each tries again and again, after pauses that get longer, so who has
+        waited longest has the least chance.
+        """
+        if self.dialect != "sqlite":
+            yield
+            return
+        queue = self._shared.queue
+        if not queue.acquire(engines.BUSY_TIMEOUT):
+            raise DatabaseUnavailable(
+                "The database is locked by other writes; try again shortly.", retry_after=1
+            )
+        try:
+            yield
+        finally:
+            queue.release()
 
     def look_up(
         self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
@@ -352,40 +376,9 @@ class Database:
         rows: Iterable[Mapping[str, Any]],
         count: int,
     ) -> None:
-        """Insert ``count`` rows; every row has the same columns.
-
-        PostgreSQL gets a COPY, which takes rows about ten times as fast as statements do,
-        and works on those it has while ``rows`` makes more.
-        """
-        dialect = connection.dialect
-        if not count:
-            return
+        """Insert ``count`` rows; every row has the same columns."""
         # COPY does not work where row level security is on.
-        copies = dialect.driver == "psycopg" and not self._shared.row_security
-        if self.dialect == "sqlite" or not copies or count < _FEW:
-            connection.execute(sa.insert(table), list(rows))
-            return
-        rest = iter(rows)
-        first = next(rest)
-        columns = [table.c[name] for name in first]
-        # Times are alike in all rows of a commit; the driver would write out each.
-        times = [i for i, column in enumerate(columns) if column.type.python_type is dt.datetime]
-        written: dict[dt.datetime | None, str | None] = {None: None}
-        names = ", ".join(dialect.identifier_preparer.quote(column.name) for column in columns)
-        target = dialect.identifier_preparer.format_table(table)
-        with (
-            driver_errors(connection) as raw,
-            raw.cursor() as cursor,
-            cursor.copy(f"COPY {target} ({names}) FROM STDIN") as copy,
-        ):
-            for row in itertools.chain([first], rest):
-                values = list(row.values())
-                for index in times:
-                    moment = values[index]
-                    if moment not in written:
-                        written[moment] = moment.isoformat()
-                    values[index] = written[moment]
-                copy.write_row(values)
+        bulk.insert(connection, table, rows, count, copies=not self._shared.row_security)
 
     def bulk_update(
         self,
@@ -395,21 +388,8 @@ class Database:
         rows: Sequence[Mapping[str, Any]],
         keep: Collection[str] = (),
     ) -> None:
-        """Write rows over those with the same primary key; every row has the same columns.
-
-        Args:
-            connection: A write transaction.
-            table: A table whose primary key begins with ``tenant_id``.
-            tenant: Whose rows they are.
-            rows: All columns of the primary key, and those to write.
-            keep: Columns to leave as they are.
-        """
-        keys = table.primary_key.columns.keys()
-        changed = [name for name in (rows[0] if rows else ()) if name not in (*keys, *keep)]
-        for batch in _batches(rows):
-            match, values, parameters = self._given(table, tenant, keys, changed, batch)
-            statement = sa.update(table).where(*match).values(values)
-            connection.execute(statement, parameters)
+        """Write rows over those with the same primary key, see :func:`bulk.update`."""
+        bulk.update(connection, table, tenant, rows, keep)
 
     def bulk_delete(
         self,
@@ -419,49 +399,7 @@ class Database:
         rows: Sequence[Mapping[str, Any]],
     ) -> None:
         """Remove rows by their primary key, of which ``rows`` have every column."""
-        keys = table.primary_key.columns.keys()
-        for batch in _batches(rows):
-            match, _, parameters = self._given(table, tenant, keys, (), batch)
-            connection.execute(sa.delete(table).where(*match), parameters)
-
-    def _given(
-        self,
-        table: sa.Table,
-        tenant: str,
-        keys: Sequence[str],
-        changed: Sequence[str],
-        rows: Sequence[Mapping[str, Any]],
-    ) -> tuple[list[sa.ColumnElement[bool]], dict[str, Any], Any]:
-        """How a statement finds the rows it is about, what it writes, and its parameters.
-
-        PostgreSQL gets one statement for all rows, with an array per column; a statement
-        per row takes several times as long.
-        """
-        names = [*keys[1:], *changed]
-        columns: dict[str, sa.ColumnElement[Any]]
-        parameters: Any
-        if self.dialect == "postgresql" and len(rows) >= _FEW:
-            arrays = [
-                sa.bindparam(
-                    f"new_{name}", [row[name] for row in rows], type_=sa.ARRAY(table.c[name].type)
-                )
-                for name in names
-            ]
-            given = sa.func.unnest(*arrays).table_valued(*names, name="given").render_derived()
-            columns, parameters = {name: given.c[name] for name in names}, {}
-        else:
-            columns = {name: sa.bindparam(f"new_{name}") for name in names}
-            parameters = [{f"new_{name}": row[name] for name in names} for row in rows]
-        match = [
-            table.c.tenant_id == tenant,
-            *(table.c[name] == columns[name] for name in keys[1:]),
-        ]
-        return match, {name: columns[name] for name in changed}, parameters
-
-
-def _batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    for start in range(0, len(rows), _MANY):
-        yield rows[start : start + _MANY]
+        bulk.delete(connection, table, tenant, rows)
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:
@@ -471,10 +409,42 @@ def _begin_sqlite(connection: Connection, statement: str) -> None:
     connection.exec_driver_sql(statement)
 
 
+def _begin_writing(connection: Connection, deadline: float) -> None:
+    """Begin as the writer, once no other process is it; until then ask at an even pace.
+
+    IMMEDIATE takes the write lock now: a transaction that reads first and upgrades later fails
+    at once when another one wrote in between. SQLite's own waiting asks less and less often,
+    and keeps green threads from running.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    [(patience,)] = raw.execute("PRAGMA busy_timeout").fetchall()
+    raw.execute("PRAGMA busy_timeout = 0").close()
+    try:
+        while True:
+            try:
+                return _begin_sqlite(connection, "BEGIN IMMEDIATE")
+            except OperationalError as error:
+                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(*_ASK_AGAIN))  # noqa: S311 - no secret
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {patience}").close()
+
+
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_queues: weakref.WeakValueDictionary[str, FairLock] = weakref.WeakValueDictionary()
+
+
+def _queue_of(engine: Engine) -> FairLock:
+    """The one queue of this process for a file; of its own for a database in memory."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or name in (None, "", ":memory:"):
+        return FairLock()
+    return _queues.setdefault(os.path.realpath(name), FairLock())
 
 
 def _after_fork() -> None:
+    _queues.clear()  # threads that are not here any more may stand in the parent's
     for database in list(_databases):
         database.forget_connections()
 

@@ -281,6 +281,13 @@ def disk(patient: Patient) -> Finding:
             f"Only {free // 1024**2} MiB are free in {file.parent}; make room for at least "
             f"{needed // 1024**2} MiB, or move the database.",
         )
+    if os.name == "posix" and file.stat().st_mode & 0o007:
+        return Finding(
+            "disk",
+            "warning",
+            f"Every user of this machine may read {file}, with all that is stored in it. Take "
+            f"that right away: chmod o-rwx {file}*",
+        )
     return Finding("disk", "ok", "There is room, and the right to write.")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -117,8 +118,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def watch_file(engine: Engine, file: SqliteFile) -> None:
     """Use no connection to a file that is gone, and do not create another one in its place."""
 
-    def connecting(*_: object) -> None:
-        file.check()
+    def connecting(
+        _dialect: object, _record: object, arguments: Sequence[str], _options: object
+    ) -> None:
+        file.connecting(arguments[0])
 
     def connected(connection: sqlite3.Connection, _record: object) -> None:
         file.opened(connection)

@@ -1,19 +1,33 @@
 """The file behind a SQLite database: is it still the one that was opened?
 
-SQLite goes on writing to a file that was deleted or replaced under it and tells nobody:
-what it confirms is gone with its last connection.
+SQLite goes on writing to a file that was deleted or replaced under it and says nothing: what
+it confirms is gone with its last connection. And when the file is moved away and back, a new
+connection may find another journal than those that are open, which loses both.
+
+So a process that has once missed its file refuses everything until it is started again, and
+touches nothing: with the file back in its place, and the journal beside it, the next start
+finds every commit. See :mod:`expresso_persist.sqlite_journal` for what that start does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
-from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from expresso_persist.errors import DatabaseUnavailable
+from expresso_persist.sqlite_journal import Journal, status
 
 __all__ = ["SqliteFile"]
+
+_GONE = (
+    "The database file was moved, deleted or replaced while the server used it, so this process "
+    "reads and writes nothing any more. Nothing that was confirmed is lost: stop the server, put "
+    "the database file back in its place (with its -wal file, if that was moved as well), and "
+    "start the server again. If another file is to stay in its place, just start it again."
+)
 
 
 class SqliteFile:
@@ -27,53 +41,87 @@ class SqliteFile:
         """Nothing is known before the first connection."""
         self._path = ""
         self._opened: tuple[int, int] | None = None
-        self._journal: tuple[int, int] | None = None
+        self._journal: Journal | None = None
+        self._lost = False
+
+    def connecting(self, name: str) -> None:
+        """Get ready for a connection to what the driver calls ``name``.
+
+        Raises:
+            DatabaseUnavailable: The file or its journal is not the one it has to be.
+        """
+        if self._opened is not None:
+            self.check()
+        elif not self._path:
+            self._path = _path(name)
+            if self._path:
+                self._journal = Journal(os.path.realpath(self._path))
+        if self._journal is None:
+            return
+        self._journal.hold()
+        if self._opened is None:
+            # SQLite gives its other files the rights of this one.
+            with contextlib.suppress(OSError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     def opened(self, connection: sqlite3.Connection) -> None:
         """Remember the file of the first connection; a database in memory has none."""
-        if self._opened is not None:
+        if self._journal is None:
             return
-        for _, name, path in connection.execute("PRAGMA database_list").fetchall():
-            if name == "main" and path:
-                self._path, self._opened = path, _identity(path)
+        connection.execute("PRAGMA schema_version").fetchone()  # from here on it has a journal
+        found = status(self._path)
+        if found is None:
+            return
+        if self._opened is None:
+            self._opened = found.st_dev, found.st_ino
+        if self._opened == (found.st_dev, found.st_ino):
+            self._journal.note(found)
 
     def check(self) -> None:
-        """Make sure that it is still there.
+        """Make sure that it is still there, and was at every earlier look.
 
         Raises:
             DatabaseUnavailable: It is not; the process has to be started again.
         """
-        if self._opened is None:
+        if self._opened is None or self._journal is None:
             return
-        if _identity(self._path) == self._opened:
-            self._journal = _identity(f"{self._path}-wal") or self._journal
-            return
-        self._set_journal_aside()
-        raise DatabaseUnavailable(
-            "The database file was deleted, moved or replaced while the server used it, so "
-            "nothing is read or written any more. Put the right file in its place and start "
-            "the server again."
-        )
+        if not self._lost:
+            found = status(self._path)
+            if found is not None and (found.st_dev, found.st_ino) == self._opened:
+                self._journal.note_time(found)
+                return
+            self._lost = True
+            ours = self._still_open()
+            if ours is not None:
+                self._journal.note_time(ours)
+        raise DatabaseUnavailable(_GONE)
 
-    def _set_journal_aside(self) -> None:
-        """Keep the old file's journal from being replayed into the file in its place.
+    def closed(self) -> None:
+        """The connections were closed; one that is in use yet keeps the journal as it is."""
+        if self._journal is not None and (not self._lost or self._still_open() is None):
+            self._journal.release()
 
-        SQLite leaves it there when it notices that the file was moved, and trusts whatever
-        journal it finds at the next start.
-        """
-        journal = f"{self._path}-wal"
-        if self._journal is None or _identity(journal) != self._journal:
-            return
+    def forked(self) -> None:
+        """In the child of a fork."""
+        if self._journal is not None:
+            self._journal.forget()
+
+    def _still_open(self) -> os.stat_result | None:
+        """The file as this process has it open, wherever it is now."""
         with contextlib.suppress(OSError):
-            Path(journal).rename(f"{self._path}-wal-of-replaced-file")
-        with contextlib.suppress(OSError):
-            Path(f"{self._path}-shm").unlink()
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Device and inode: what a renamed file keeps and another file does not have."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - at each use of a connection; a Path costs more
-    except OSError:
+            for name in os.listdir("/dev/fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    found = os.fstat(int(name))
+                    if (found.st_dev, found.st_ino) == self._opened:
+                        return found
         return None
-    return found.st_dev, found.st_ino
+
+
+def _path(name: str) -> str:
+    """The path of a database; empty for one in memory, and for one that nobody writes."""
+    if name.startswith("file:"):
+        parts = urlsplit(name)
+        if re.search("immutable=|mode=(ro|memory)", parts.query):
+            return ""
+        name = unquote(parts.path)
+    return "" if name in ("", ":memory:") else os.path.abspath(name)  # noqa: PTH100

@@ -233,12 +233,14 @@ class Folder:
             MirrorUnavailable: What was read back is not what was written.
         """
         if not self.fs.exists(self.path):
-            # Without its parents: a mistyped bucket must not come to be.
-            self.fs.mkdir(self.path, create_parents=False)
+            self._make()
         final = f"{self.path}/{name}"
         unfinished = f"{final}.{secrets.token_hex(8)}{_PARTIAL}"
         written, read = hashlib.sha256(), hashlib.sha256()
         try:
+            if _is_local(self.fs):
+                # Orders and names are in it, so it is its owner's from the first byte on.
+                os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with self.fs.open(unfinished, "wb") as target:
                 while block := source.read(_BLOCK):
                     target.write(block)
@@ -257,6 +259,13 @@ class Folder:
             with contextlib.suppress(Exception):
                 self.fs.rm_file(unfinished)
             raise
+
+    def _make(self) -> None:
+        """Make the folder without its parents: a mistyped bucket must not come to be."""
+        if _is_local(self.fs):
+            os.mkdir(self.path, 0o700)  # noqa: PTH102 - fsspec would leave it open to others
+        else:
+            self.fs.mkdir(self.path, create_parents=False)
 
     @contextlib.contextmanager
     def open(self, copy: Copy) -> Iterator[IO[bytes]]:

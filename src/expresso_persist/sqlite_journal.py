@@ -1,0 +1,218 @@
+"""Whose journal is it? SQLite replays whatever journal it finds beside a file.
+
+A journal (``expresso.db-wal``) holds the newest commits of one database file. When another
+file is put in that one's place, the next start would replay them into the wrong file; when
+the file is missing, SQLite would throw them away. So a note beside the file
+(``expresso.db-wal-owner``) says which file the journal belongs to, by their inodes. Every
+process that has the file open holds a shared lock on the note; who moves a journal holds it
+alone, so nothing is moved under a process that writes.
+
+A journal whose file was replaced is kept as ``expresso.db-wal-of-<inode>-<time>``. When that
+file is back, as it was, the next start brings its journal back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from expresso_persist.errors import DatabaseUnavailable
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Journal", "status"]
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 2.0  # seconds that a start waits for another one, or for a process that stops
+_FORM = "{:020d} {:020d} {:020d}\n"  # of one length, so that it is written in one piece
+
+
+class _Owner(NamedTuple):
+    database: int
+    written: int
+    journal: int
+
+
+class Journal:
+    """The journal of one database file, and the note that says so."""
+
+    def __init__(self, path: str) -> None:
+        """Look at the journal of the file at ``path``, which is the file's own, not a link's."""
+        self._path = path
+        self._journal = f"{path}-wal"
+        self._note = Path(f"{path}-wal-owner")
+        self._handle: int | None = None
+        self._noted: _Owner | None = None
+
+    def hold(self) -> None:
+        """Before connecting: see that the journal belongs to the file, and keep it so.
+
+        Raises:
+            DatabaseUnavailable: The file is missing, or another process has the one open
+                that was here before.
+        """
+        self._refuse_without_file()
+        if sys.platform == "win32":
+            return  # a file that is open can be neither moved nor replaced there
+        if self._handle is not None:
+            return
+        while True:
+            try:
+                handle = os.open(self._note, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError:
+                return  # who cannot write here makes no journal either
+            try:
+                self._settle_in_time(handle)
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            except BaseException:
+                os.close(handle)
+                raise
+            there = status(str(self._note))
+            if there is not None and there.st_ino == os.fstat(handle).st_ino:
+                self._handle = handle
+                return
+            os.close(handle)  # the last process that left has removed the note meanwhile
+
+    def note(self, database: os.stat_result) -> None:
+        """Say that the journal at its place belongs to this file."""
+        journal = status(self._journal)
+        if self._handle is None or journal is None:
+            return
+        owner = _Owner(database.st_ino, database.st_mtime_ns, journal.st_ino)
+        if owner != self._noted:
+            self._write(owner)
+
+    def note_time(self, database: os.stat_result) -> None:
+        """Say when the file was last written, which changes when the journal is emptied."""
+        noted = self._noted
+        if noted is not None and noted.written != database.st_mtime_ns:
+            self._write(noted._replace(written=database.st_mtime_ns))
+
+    def _write(self, owner: _Owner) -> None:
+        assert self._handle is not None
+        with contextlib.suppress(OSError):  # a full disk; the note is of an earlier time then
+            os.pwrite(self._handle, _FORM.format(*owner).encode(), 0)
+            self._noted = owner
+
+    def forget(self) -> None:
+        """After a fork: the lock is the parent's."""
+        if self._handle is not None:
+            os.close(self._handle)
+        self._handle = self._noted = None
+
+    def release(self) -> None:
+        """After the last connection of this process: let others have it, and tidy up."""
+        if self._handle is None:
+            return
+        with contextlib.suppress(OSError, DatabaseUnavailable):
+            if _alone(self._handle):
+                self._settle(self._handle)
+                if status(self._journal) is None:
+                    self._note.unlink()
+        self.forget()
+
+    def _settle_in_time(self, handle: int) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while self._unsettled(handle):
+            if _alone(handle):
+                self._settle(handle)
+                return
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(
+                    "Another process still has the database file open that was here before. "
+                    "Stop every process of the server, then start it again; nothing was changed."
+                )
+            time.sleep(0.02)
+
+    def _unsettled(self, handle: int) -> bool:
+        database = status(self._path)
+        if database is None:
+            return self._read(handle) is not None
+        return self._belongs_elsewhere(handle, database) is not None or bool(self._kept(database))
+
+    def _settle(self, handle: int) -> None:
+        """Put every journal where it belongs, while no other process has the file open."""
+        self._refuse_without_file()
+        database = status(self._path)
+        if database is None:
+            return
+        owner = self._belongs_elsewhere(handle, database)
+        if owner is not None:
+            kept = self._name(owner.database, owner.written)
+            os.rename(self._journal, kept)  # noqa: PTH104 - by their names, as SQLite has them
+            logger.warning(
+                "Another file is in the place of the database file. The journal of the one that "
+                "was there before, with its newest changes, is kept as %s. Put that file back, "
+                "and the next start brings its journal back.",
+                kept,
+            )
+        self._bring_back(database)
+
+    def _bring_back(self, database: os.stat_result) -> None:
+        kept = self._kept(database)
+        if not kept:
+            return
+        name = self._name(database.st_ino, database.st_mtime_ns)
+        if kept != [name] or status(self._journal) is not None:
+            raise DatabaseUnavailable(
+                f"{kept[0]} is a journal that was set aside when another file was in the place "
+                "of the database file. If the file here is the one that it belongs to, and "
+                f"nothing else wrote to it since, rename it to {self._journal}; if not, move it "
+                "to another folder. Then start again; nothing was changed."
+            )
+        os.rename(name, self._journal)  # noqa: PTH104
+        logger.warning("The database file is back, and so is its journal, from %s.", name)
+
+    def _belongs_elsewhere(self, handle: int, database: os.stat_result) -> _Owner | None:
+        """The file that the journal belongs to, if that is not the one that is here."""
+        owner, journal = self._read(handle), status(self._journal)
+        if owner is None or journal is None or owner.journal != journal.st_ino:
+            return None
+        return owner if owner.database != database.st_ino else None
+
+    def _kept(self, database: os.stat_result) -> list[str]:
+        return sorted(glob.glob(f"{glob.escape(self._journal)}-of-{database.st_ino}-*"))  # noqa: PTH207
+
+    def _name(self, inode: int, written: int) -> str:
+        return f"{self._journal}-of-{inode}-{written}"
+
+    def _read(self, handle: int) -> _Owner | None:
+        parts = os.pread(handle, 100, 0).split()
+        return _Owner(*map(int, parts)) if len(parts) == 3 else None
+
+    def _refuse_without_file(self) -> None:
+        """SQLite would throw the journal away and begin with an empty database."""
+        database, journal = status(self._path), status(self._journal)
+        if journal is None or not journal.st_size or (database is not None and database.st_size):
+            return
+        raise DatabaseUnavailable(
+            f"The database file {self._path} is not there, but its journal {self._journal} is, "
+            "with changes that belong into that file. Put the file back beside it and start "
+            "again. Only if you want an empty database instead, move the journal away as well."
+        )
+
+
+def _alone(handle: int) -> bool:
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def status(path: str) -> os.stat_result | None:
+    """What the file system says of a file; None when there is none."""
+    try:
+        return os.stat(path)  # noqa: PTH116 - at each use of a connection; a Path costs more
+    except OSError:
+        return None
