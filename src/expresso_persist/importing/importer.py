@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,7 +21,7 @@ from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.importing import secrets
 from expresso_persist.importing.catalog import SETTING_KEYS, KeyClass, classify
 from expresso_persist.importing.dump import Dump, Item, read_dump
-from expresso_persist.importing.receipt import Conflict, KeyReceipt, Receipt, Removal
+from expresso_persist.importing.receipt import Conflict, KeyOutcome, KeyReceipt, Receipt, Removal
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import Codec, Decoded, UnknownLayout, codec_for
 from expresso_persist.leases import exclusive
@@ -257,6 +258,7 @@ class _Request:
             for record in (*plan.added, *(after for _, after in plan.changed), *plan.removed)
         }
         keys = [self._left_out.get(item.key) for item in self.dump.items]
+        kept = Counter(c.document for c in conflicts if c.resolution == "existing")
         documents_by_key = {document.key: document for document in self._documents}
         receipts = tuple(
             known
@@ -265,6 +267,7 @@ class _Request:
                 documents_by_key[item.key],
                 changed=bool(owned[item.key] & touched),
                 exact=exact[item.key],
+                kept=kept[item.key],
             )
             for item, known in zip(self.dump.items, keys, strict=True)
         )
@@ -408,18 +411,30 @@ def _check_option(name: str, value: str, allowed: Sequence[str]) -> None:
         )
 
 
-def _key_receipt(document: _Document, *, changed: bool, exact: bool) -> KeyReceipt:
+def _key_receipt(document: _Document, *, changed: bool, exact: bool, kept: int) -> KeyReceipt:
+    outcome: KeyOutcome = (
+        "quarantined"
+        if document.quarantined
+        else "stored"
+        if changed
+        else "kept"
+        if kept
+        else "unchanged"
+    )
     reason = document.reason
-    if not document.quarantined and not exact and reason is None:
+    if outcome == "kept" and reason is None:
+        reason = "What was stored stays; the dump's value was not taken."
+    elif outcome != "quarantined" and not exact and reason is None:
         reason = "Merged with what was stored."
     return KeyReceipt(
         document.key,
-        "quarantined" if document.quarantined else "stored" if changed else "unchanged",
+        outcome,
         reason,
         document.layout,
         len(document.records),
         document.removed_secrets,
         exact,
+        kept,
     )
 
 

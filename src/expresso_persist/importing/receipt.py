@@ -9,10 +9,19 @@ import attrs
 
 from expresso_persist.plan import Counts
 
-__all__ = ["Conflict", "KeyOutcome", "KeyReceipt", "Receipt", "Removal"]
+__all__ = ["Conflict", "KeyOutcome", "KeyReceipt", "Match", "Receipt", "Removal"]
 
-KeyOutcome: TypeAlias = Literal["stored", "unchanged", "refused", "skipped", "quarantined"]
-OUTCOMES: tuple[KeyOutcome, ...] = ("stored", "unchanged", "refused", "skipped", "quarantined")
+KeyOutcome: TypeAlias = Literal["stored", "unchanged", "kept", "refused", "skipped", "quarantined"]
+OUTCOMES: tuple[KeyOutcome, ...] = (
+    "stored",
+    "unchanged",
+    "kept",
+    "refused",
+    "skipped",
+    "quarantined",
+)
+Cause: TypeAlias = Literal["different", "empty", "text", "shape", "ambiguous"]
+Resolution: TypeAlias = Literal["incoming", "existing", "both"]
 MAX_LISTED = 1_000
 
 
@@ -22,12 +31,14 @@ class KeyReceipt:
 
     Attributes:
         key: The localStorage key.
-        outcome: Its class.
+        outcome: Its class. ``kept``: the dump's value was not taken, what was stored stays.
         reason: Why, where the class does not say it all.
         layout: The shape in which the document was recognised.
         records: Records that it consists of in the database.
         removed_secrets: Paths of members that were taken out as secrets.
         exact: The stored document is now the dump's, and not a union with what was there.
+        kept: How many of the dump's values were not taken; a document of class ``stored``
+            may have some, the conflicts list them.
     """
 
     key: str
@@ -37,6 +48,7 @@ class KeyReceipt:
     records: int = 0
     removed_secrets: tuple[str, ...] = ()
     exact: bool = False
+    kept: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The receipt's line as a JSON object."""
@@ -48,19 +60,89 @@ class KeyReceipt:
             "records": self.records,
             "removed_secrets": list(self.removed_secrets),
             "exact": self.exact,
+            "kept": self.kept,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> KeyReceipt:
+        """Read what :meth:`to_json` wrote, also an earlier version's."""
+        return cls(
+            value["key"],
+            value["class"],
+            value["reason"],
+            value["layout"],
+            value["records"],
+            tuple(value["removed_secrets"]),
+            value.get("exact", False),
+            value.get("kept", 0),
+        )
 
 
 @attrs.frozen
 class Conflict:
-    """A record that the database and the dump both have, with different values."""
+    """A value that the database and the dump both have, and that is not the same.
+
+    Attributes:
+        kind: Kind of the record.
+        key: Its key.
+        document: The localStorage key.
+        resolution: Whose value stands now; ``both`` where two items were kept apart.
+        existing: What is stored.
+        incoming: What the dump has.
+        path: Members on the way to the value inside the record; empty for all of it.
+        cause: ``different`` values; an ``empty`` one, which never takes the place of a full
+            one; the same value as another ``text`` (order, spacing); another ``shape``; or a
+            name that is ``ambiguous``.
+    """
 
     kind: str
     key: tuple[str, ...]
     document: str
-    resolution: Literal["incoming", "existing"]
+    resolution: Resolution
     existing: Any
     incoming: Any
+    path: tuple[str, ...] = ()
+    cause: Cause = "different"
+
+    def to_json(self) -> dict[str, Any]:
+        """The conflict as a JSON object."""
+        return {**attrs.asdict(self, recurse=False), "key": list(self.key), "path": list(self.path)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Conflict:
+        """Read what :meth:`to_json` wrote, also an earlier version's."""
+        return cls(
+            value["kind"],
+            tuple(value["key"]),
+            value["document"],
+            value["resolution"],
+            value["existing"],
+            value["incoming"],
+            tuple(value.get("path", ())),
+            value.get("cause", "different"),
+        )
+
+
+@attrs.frozen
+class Match:
+    """An item of the dump that is stored under another name."""
+
+    document: str
+    incoming: tuple[str, ...]
+    stored: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The match as a JSON object."""
+        return {
+            "document": self.document,
+            "incoming": list(self.incoming),
+            "stored": list(self.stored),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Match:
+        """Read what :meth:`to_json` wrote."""
+        return cls(value["document"], tuple(value["incoming"]), tuple(value["stored"]))
 
 
 @attrs.frozen
@@ -71,13 +153,27 @@ class Removal:
     key: tuple[str, ...]
     reason: str
 
+    def to_json(self) -> dict[str, Any]:
+        """The removal as a JSON object."""
+        return {"kind": self.kind, "key": list(self.key), "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Removal:
+        """Read what :meth:`to_json` wrote."""
+        return cls(value["kind"], tuple(value["key"]), value["reason"])
+
 
 @attrs.frozen
 class Receipt:
     """What an import did, or (``dry_run``) would do.
 
-    ``keys`` has every key of the dump once, so the totals of the five classes add up to
-    the number of keys.
+    ``keys`` has every key of the dump once, so the totals of the classes add up to the
+    number of keys. ``committed`` says whether the import changed anything; one that has an
+    idempotency key is remembered either way. ``safety_backup_id`` names the backup that was
+    made of the state before, if the import changed or removed something stored.
+
+    The lists of conflicts, matches and removals hold the first 1,000 of each in a receipt
+    that comes from JSON; the counts are of all.
     """
 
     dry_run: bool
@@ -91,7 +187,12 @@ class Receipt:
     records: Counts
     by_kind: Mapping[str, Counts]
     conflicts: tuple[Conflict, ...] = ()
+    matched: tuple[Match, ...] = ()
     removals: tuple[Removal, ...] = ()
+    conflict_count: int = attrs.Factory(lambda self: len(self.conflicts), takes_self=True)
+    matched_count: int = attrs.Factory(lambda self: len(self.matched), takes_self=True)
+    removal_count: int = attrs.Factory(lambda self: len(self.removals), takes_self=True)
+    safety_backup_id: str | None = None
     replayed: bool = False
 
     @property
@@ -116,21 +217,34 @@ class Receipt:
             "records": self.records.to_json(),
             "by_kind": {kind: counts.to_json() for kind, counts in self.by_kind.items()},
             "keys": [key.to_json() for key in self.keys],
-            "conflict_count": len(self.conflicts),
-            "conflicts": [
-                {
-                    "kind": conflict.kind,
-                    "key": list(conflict.key),
-                    "document": conflict.document,
-                    "resolution": conflict.resolution,
-                    "existing": conflict.existing,
-                    "incoming": conflict.incoming,
-                }
-                for conflict in self.conflicts[:MAX_LISTED]
-            ],
-            "removal_count": len(self.removals),
-            "removals": [
-                {"kind": removal.kind, "key": list(removal.key), "reason": removal.reason}
-                for removal in self.removals[:MAX_LISTED]
-            ],
+            "conflict_count": self.conflict_count,
+            "conflicts": [conflict.to_json() for conflict in self.conflicts[:MAX_LISTED]],
+            "matched_count": self.matched_count,
+            "matched": [match.to_json() for match in self.matched[:MAX_LISTED]],
+            "removal_count": self.removal_count,
+            "removals": [removal.to_json() for removal in self.removals[:MAX_LISTED]],
+            "safety_backup_id": self.safety_backup_id,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Receipt:
+        """Read what :meth:`to_json` wrote, also an earlier version's."""
+        return cls(
+            dry_run=value["dry_run"],
+            mode=value["mode"],
+            on_conflict=value["on_conflict"],
+            origin=value["origin"],
+            device_id=value["device_id"],
+            committed=value["committed"],
+            revision=value["revision"],
+            keys=tuple(KeyReceipt.from_json(key) for key in value["keys"]),
+            records=Counts(**value["records"]),
+            by_kind={kind: Counts(**counts) for kind, counts in value["by_kind"].items()},
+            conflicts=tuple(Conflict.from_json(one) for one in value["conflicts"]),
+            matched=tuple(Match.from_json(one) for one in value.get("matched", ())),
+            removals=tuple(Removal.from_json(one) for one in value["removals"]),
+            conflict_count=value["conflict_count"],
+            matched_count=value.get("matched_count", 0),
+            removal_count=value["removal_count"],
+            safety_backup_id=value.get("safety_backup_id"),
+        )
