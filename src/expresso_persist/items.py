@@ -41,7 +41,10 @@ _INVENTORY = "event_inventory"
 
 
 class Find(Protocol):
-    """Gives the records of a kind by the values of their columns."""
+    """Gives the records of a kind by the values of their columns.
+
+    ``own_id`` is no column but what :func:`own_id` says, where that is not the address.
+    """
 
     def __call__(self, kind: str, **columns: str) -> Sequence[Record]: ...
 
@@ -81,6 +84,8 @@ def meant(
     found = find(kind, **scope, item_id=wanted)
     if not found and item_id is None:
         found = find(kind, **scope, item_name=wanted)
+    if not found and kind == _INVENTORY:
+        found = find(kind, **scope, own_id=wanted)
     if found or kind == _INVENTORY:
         return Meant(tuple(found), len(found) > 1)
     # Stock and stations know items by id or by name; the inventory has both.
@@ -99,8 +104,11 @@ def meant(
 def known_items(find: Find, wanted: str, category: str | None = None) -> list[Record]:
     """The items of the inventory with this id, or else with this name."""
     scope = {"category": category} if category else {}
-    found = find(_INVENTORY, **scope, item_id=wanted)
-    return [*(found or find(_INVENTORY, **scope, item_name=wanted))]
+    for column in ("item_id", "item_name", "own_id"):
+        found = find(_INVENTORY, **scope, **{column: wanted})
+        if found:
+            return [*found]
+    return []
 
 
 def names_of(record: Record) -> list[str]:

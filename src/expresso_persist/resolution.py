@@ -19,6 +19,7 @@ from expresso_persist.items import (
     known_items,
     list_item,
     meant,
+    own_id,
     stock_id,
 )
 from expresso_persist.jsontext import Json
@@ -88,6 +89,7 @@ class View:
     def __init__(self, state: State) -> None:
         self.state = state
         self._pending: dict[RecordKey, Record | None] = {}
+        self._own_ids: dict[str, list[Record]] | None = None  # of the inventory
 
     def note(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
@@ -101,6 +103,9 @@ class View:
         return self._pending[key] if key in self._pending else self.state.get(kind, *parts)
 
     def find(self, kind: str, **columns: str) -> list[Record]:
+        wanted = columns.pop("own_id", None)
+        if wanted is not None:
+            return [record for record in self._by_own_id(kind, wanted) if _has(record, columns)]
         found = {record.key: record for record in self.state.find(kind, **columns)}
         for key, record in self._pending.items():
             if key.kind != kind:
@@ -109,6 +114,16 @@ class View:
             if record is not None and _has(record, columns):
                 found[key] = record
         return list(found.values())
+
+    def _by_own_id(self, kind: str, wanted: str) -> list[Record]:
+        """Stored items whose value says another id than their address: objects by name."""
+        if self._own_ids is None:
+            self._own_ids = {}
+            for record in self.state.all(kind):
+                own = own_id(record)
+                if own is not None and own != record.parts[-1]:
+                    self._own_ids.setdefault(own, []).append(record)
+        return self._own_ids.get(wanted, [])
 
     def root(self, kind: str) -> Node | None:
         """The skeleton of the kind's document, or None before the first import."""

@@ -72,8 +72,8 @@ class Names:
         return Names(**{**self._sources, kind: lambda: records})
 
     def find(self, kind: str, **columns: str) -> list[Record]:
-        """The records with these column values; ``item_id`` is the address or the own id."""
-        wanted = next(name for name in ("item_id", "item_name") if name in columns)
+        """The records with these column values, see :class:`~expresso_persist.items.Find`."""
+        wanted = next(name for name in ("item_id", "item_name", "own_id") if name in columns)
         found = self._of(kind).get((wanted, columns[wanted]), [])
         scope = {name: value for name, value in columns.items() if name != wanted}
         return [
@@ -90,11 +90,14 @@ class Names:
             index: dict[tuple[str, str], list[Record]] = {}
             source = self._sources.get(kind)
             for record in source() if source is not None else ():
-                for item_id in {record.parts[-1], own_id(record) or record.parts[-1]}:
-                    index.setdefault(("item_id", item_id), []).append(record)
-                name = record.columns().get("item_name")
-                if isinstance(name, str):
-                    index.setdefault(("item_name", name), []).append(record)
+                columns = {
+                    "item_id": record.parts[-1],
+                    "item_name": record.columns().get("item_name"),
+                    "own_id": own_id(record),
+                }
+                for name, value in columns.items():
+                    if isinstance(value, str):
+                        index.setdefault((name, value), []).append(record)
             self._known[kind] = index
         return self._known[kind]
 
@@ -200,7 +203,9 @@ class _Alignment:
         called = [record.parts[-1], *([name] if name is not None else [])]
         wanted = own_id(record)
         if wanted is not None:
-            found = find(self.kind, **scope, item_id=wanted)
+            found = find(self.kind, **scope, own_id=wanted) or find(
+                self.kind, **scope, item_id=wanted
+            )
             if not found:
                 named = {r.parts: r for n in called for r in find(self.kind, **scope, item_id=n)}
                 found = [host for host in named.values() if own_id(host) is None]

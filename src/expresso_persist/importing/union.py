@@ -8,14 +8,14 @@ and nothing that only one side has is lost. Nothing empty takes the place of som
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import attrs
 
 from expresso_persist import jsontext
 from expresso_persist.importing.alignment import LISTED, Aligned, Clash, Names, align, as_members
 from expresso_persist.importing.receipt import Cause, Conflict, Match, Resolution
-from expresso_persist.items import respelled
+from expresso_persist.items import TOTAL, respelled
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import Codec, Decoded, Node
 from expresso_persist.merge import Side, is_empty, merge, merged_order
@@ -196,21 +196,19 @@ class _Union:
             return old, new
         if not isinstance(old, dict) and not isinstance(new, dict):
             return old, new
-        bare = {**as_members(kind, new if isinstance(old, dict) else old)}
-        if not isinstance(old, dict):
-            assert isinstance(new, dict)
-            plain = respelled(new, bare)
-            if [*plain] == [*bare]:
-                return old, plain[next(iter(bare))]
-            bare = respelled(bare, new)
-            if flat and kind == "event_stock" and "category" not in new:
-                bare = {"category": existing.parts[-2], **bare}
-            return bare, new
         if not isinstance(new, dict):
-            return old, respelled(bare, old)
-        if self.by_stored:
-            return old, respelled(new, old)
-        return respelled(old, new), new
+            return old, respelled(as_members(kind, new), cast("dict[str, Json]", old))
+        if isinstance(old, dict):
+            return (old, respelled(new, old)) if self.by_stored else (respelled(old, new), new)
+        if not self.by_stored:
+            return respelled(as_members(kind, old), new), new
+        bare = respelled(as_members(kind, old), () if flat else TOTAL[:1])
+        plain = respelled(new, bare)
+        if [*plain] == [*bare]:
+            return old, plain[next(iter(bare))]
+        if flat and kind == "event_stock" and "category" not in new:
+            bare = {"category": existing.parts[-2], **bare}
+        return bare, plain
 
     # -- the skeleton -------------------------------------------------------------------------
 
