@@ -22,10 +22,11 @@ from msgspec import Meta
 
 from expresso_persist import jsontext
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.items import ALLOCATED, AVAILABLE, TOTAL
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import MAX_QUANTITY, adjusted
 from expresso_persist.records import Operation, Put, Record, RecordKey
-from expresso_persist.resolution import ALLOCATED, AVAILABLE, TOTAL, View, resolve
+from expresso_persist.resolution import View, resolve
 from expresso_persist.state import State
 from expresso_persist.updates import (
     EventStockUpdate,

@@ -323,10 +323,8 @@ class InventoryRepository:
             )
         now = dt.datetime.now(dt.UTC)
         # A named request is remembered even if it changed nothing, so that its repetition
-        # cannot undo a later change. An import that finds everything stored is the same at
-        # any time.
-        unnamed = idempotency_key is None or source == "import"
-        if not changes and unnamed and not keep_empty:
+        # cannot undo a later change.
+        if not changes and idempotency_key is None and not keep_empty:
             return Commit(
                 head.revision, actor, source, note, now, head.hash, stored=False, epoch=head.epoch
             )

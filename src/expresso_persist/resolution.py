@@ -11,6 +11,17 @@ from msgspec import UNSET
 from expresso_persist import jsontext
 from expresso_persist.documents import root_of
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.items import (
+    ALLOCATED,
+    AVAILABLE,
+    THRESHOLD,
+    TOTAL,
+    known_items,
+    list_item,
+    meant,
+    own_id,
+    stock_id,
+)
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import DOCUMENT_KEYS, Node, codec_for
 from expresso_persist.records import (
@@ -35,12 +46,7 @@ from expresso_persist.updates import (
     Update,
 )
 
-__all__ = ["ALLOCATED", "AVAILABLE", "TOTAL", "View", "resolve"]
-
-# Spellings of the stock numbers: the front end's, the seed's, the columns'.
-TOTAL = ("quantity", "total", "total_quantity")
-ALLOCATED = ("allocated", "allocated_quantity")
-AVAILABLE = ("available", "available_quantity")
+__all__ = ["View", "resolve"]
 
 
 def resolve(state: State, updates: Iterable[Update]) -> list[Operation]:
@@ -83,6 +89,7 @@ class View:
     def __init__(self, state: State) -> None:
         self.state = state
         self._pending: dict[RecordKey, Record | None] = {}
+        self._own_ids: dict[str, list[Record]] | None = None  # of the inventory
 
     def note(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
@@ -96,6 +103,9 @@ class View:
         return self._pending[key] if key in self._pending else self.state.get(kind, *parts)
 
     def find(self, kind: str, **columns: str) -> list[Record]:
+        wanted = columns.pop("own_id", None)
+        if wanted is not None:
+            return [record for record in self._by_own_id(kind, wanted) if _has(record, columns)]
         found = {record.key: record for record in self.state.find(kind, **columns)}
         for key, record in self._pending.items():
             if key.kind != kind:
@@ -104,6 +114,16 @@ class View:
             if record is not None and _has(record, columns):
                 found[key] = record
         return list(found.values())
+
+    def _by_own_id(self, kind: str, wanted: str) -> list[Record]:
+        """Stored items whose value says another id than their address: objects by name."""
+        if self._own_ids is None:
+            self._own_ids = {}
+            for record in self.state.all(kind):
+                own = own_id(record)
+                if own is not None and own != record.parts[-1]:
+                    self._own_ids.setdefault(own, []).append(record)
+        return self._own_ids.get(wanted, [])
 
     def root(self, kind: str) -> Node | None:
         """The skeleton of the kind's document, or None before the first import."""
@@ -128,23 +148,14 @@ class View:
         self, kind: str, scope: Mapping[str, str], item_id: str | None, name: str | None
     ) -> Record | None:
         """The one record that an id or a name means within ``scope``."""
-        wanted = item_id if item_id is not None else name
-        assert wanted is not None
-        found = self.find(kind, **scope, item_id=wanted)
-        if not found and item_id is None:
-            found = self.find(kind, **scope, item_name=wanted)
-        if not found and item_id is None and kind != "event_inventory":
-            # Stock and stations of the front end know items by id; the inventory has names.
-            category = {k: v for k, v in scope.items() if k == "category"}
-            for known in self.find("event_inventory", **category, item_name=wanted):
-                where = {**scope, "category": known.parts[0]}
-                found += self.find(kind, **where, item_id=known.parts[1])
-        if len(found) > 1:
+        found = meant(self.find, kind, scope, item_id=item_id, name=name)
+        if found.ambiguous:
             raise ConflictRefused(
-                f"{wanted!r} means {len(found)} records; say which by item_id and category.",
-                context={"keys": [list(record.parts) for record in found[:20]]},
+                f"{item_id if item_id is not None else name!r} means several items; say which "
+                "by item_id and category.",
+                context={"keys": [list(record.parts) for record in found.records[:20]]},
             )
-        return found[0] if found else None
+        return found.records[0] if found.records else None
 
 
 def _has(record: Record, columns: Mapping[str, str]) -> bool:
@@ -205,13 +216,7 @@ def _event_inventory(view: View, update: EventInventoryUpdate) -> list[Operation
     item_id = update.item_id or update.item_name
     assert item_id is not None
     if codec.container_of((update.category,), root) == "list":
-        members = {
-            "id": item_id,
-            "name": update.item_name or item_id,
-            "enabled": True,
-            "category": update.category,
-            **members,
-        }
+        members = list_item(update.category, item_id, update.item_name or item_id, members)
     else:
         members.setdefault("enabled", True)
     key = RecordKey("event_inventory", (update.category, item_id))
@@ -262,11 +267,7 @@ def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
         (TOTAL, total, "total" if seed else "quantity"),
         (ALLOCATED, allocated, "allocated"),
         (AVAILABLE, available, "available"),
-        (
-            ("low_stock_threshold", "lowThreshold"),
-            _one_of(update, ("low_stock_threshold",)),
-            "low_stock_threshold",
-        ),
+        (THRESHOLD, _one_of(update, ("low_stock_threshold",)), "low_stock_threshold"),
     ):
         if value is not UNSET:
             _set(data, names, value, default)
@@ -282,10 +283,11 @@ def _new_stock(
     item_id = update.item_id or update.item_name
     assert item_id is not None
     category = update.category
-    if category is None and update.item_id is None:
-        known = view.find("event_inventory", item_name=item_id)
+    nested = root is not None and (not root.flat or category in root.children)
+    if update.item_id is None and (category is None or (nested and category)):
+        known = known_items(view.find, item_id, category)
         if len(known) == 1:
-            category, item_id = known[0].parts
+            category, item_id = known[0].parts[0], stock_id(known[0])
     category = category or ""
     flat = root is None or (root.flat and category not in root.children)
     total = 0 if total is UNSET else total
@@ -338,10 +340,10 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
     assert item_id is not None
     category = update.category
     nested = root is not None and any(child.children for _, child in root.children.values())
-    if category is None and nested and update.item_id is None:
-        known = view.find("event_inventory", item_name=item_id)
+    if nested and update.item_id is None and category != "":
+        known = known_items(view.find, item_id, category)
         if len(known) == 1:
-            category, item_id = known[0].parts
+            category, item_id = known[0].parts[0], stock_id(known[0])
     category = category or ""
     value: Json = {"quantity": quantity, **update.extra}
     key = RecordKey("station_quantity", (station, category, item_id))

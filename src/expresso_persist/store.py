@@ -92,8 +92,11 @@ class Store:
 
     @cached_property
     def importer(self) -> LocalStorageImporter:
-        """Takes localStorage dumps in."""
-        return LocalStorageImporter(self.inventory)
+        """Takes localStorage dumps in, after a safety backup where that changes something."""
+        return LocalStorageImporter(self.inventory, self._before_import)
+
+    def _before_import(self, notes: str, actor: str) -> str:
+        return self.backups.before_import(notes, actor)  # which may be assigned later
 
     @cached_property
     def backups(self) -> BackupManager:

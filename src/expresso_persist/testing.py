@@ -152,6 +152,49 @@ def test_the_same_request_twice_is_one(client: Client, store: Store) -> None:
     assert store.inventory.head().revision == 2
 
 
+def test_the_same_import_twice_is_one(client: Client, store: Store) -> None:
+    """Also when the first found everything stored: a later sale is not taken back."""
+    path = "/api/migration/export-localStorage"
+    stock = {"event_stock_levels": {"milk": {"oat": {"quantity": 20}}}}
+    client("POST", path, stock)
+    key = {"Idempotency-Key": "import-1"}
+    first = client("POST", path, stock, headers=key)
+    update = {"item_id": "oat", "category": "milk", "total_quantity": 4}
+    client("POST", "/api/inventory/event-stock/update", update)
+    again = client("POST", path, stock, headers=key)
+    assert (again.status, again.json) == (200, first.json)
+    assert first.json["data"]["committed"] is False
+    assert again.headers["idempotency-replayed"] == "true"
+    record = store.inventory.get("event_stock", "milk", "oat")
+    assert record is not None
+    assert record.data == {"quantity": 4}
+    for query in ("?include=caches", "?mode=replace", "?on_conflict=existing"):
+        other = client("POST", path + query, stock, headers=key)
+        assert (other.status, other.json["code"]) == (422, "idempotency_mismatch")
+
+
+def test_an_import_keeps_what_it_is_told_to(client: Client, store: Store) -> None:
+    """The receipt says what was kept, and names the backup made before a change."""
+    path = "/api/migration/export-localStorage"
+    first = client("POST", path, {"coffee_wait_time": "6", "shifts": [{"id": 1}]}).json["data"]
+    assert first["safety_backup_id"] is None
+    dump = {"coffee_wait_time": "9", "shifts": []}
+    kept = client("POST", path + "?on_conflict=existing", dump).json["data"]
+    assert {key["key"]: key["class"] for key in kept["keys"]} == dict.fromkeys(dump, "kept")
+    assert (kept["totals"]["kept"], kept["totals"]["unchanged"]) == (2, 0)
+    assert {c["document"]: c["cause"] for c in kept["conflicts"]} == {
+        "coffee_wait_time": "different",
+        "shifts": "empty",
+    }
+    dry = client("POST", path + "?dry_run=true&mode=replace", dump).json["data"]
+    assert dry["safety_backup_id"] is None
+    assert store.backups.list() == []
+    done = client("POST", path + "?mode=replace", dump).json["data"]
+    (backup,) = store.backups.list()
+    assert (backup.id, backup.backup_type) == (done["safety_backup_id"], "preimport")
+    assert store.inventory.dump()["localStorage"]["shifts"] == "[]"
+
+
 def test_a_stale_revision_is_refused(client: Client, store: Store) -> None:
     """If-Match with an older revision answers 412 with the current value."""
     client("POST", UPDATE, OAT)

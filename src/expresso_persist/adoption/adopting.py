@@ -31,6 +31,7 @@ from expresso_persist.backups.catalog import Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.manifest import IMPORTED
+from expresso_persist.backups.rotation import SAFETY_TYPES
 from expresso_persist.backups.writer import Writer, draft_of
 from expresso_persist.changelog import GENESIS
 from expresso_persist.database import Database
@@ -42,7 +43,7 @@ from expresso_persist.tables import access_tokens, commits, data_backups, metada
 __all__ = ["SOURCE", "undo", "upgrade"]
 
 SOURCE = "adoption"
-_OWN = ("automatic", "safety")  # made by the library itself, of the adopted state
+_OWN = ("automatic", *SAFETY_TYPES)  # made by the library itself, of the adopted state
 _LONGEST = 63  # characters of a name in PostgreSQL
 _COMPLETED = ("completed", "complete", "success", None)
 

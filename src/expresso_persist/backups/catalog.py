@@ -33,8 +33,8 @@ class Backup:
 
     Attributes:
         id: Its unguessable name.
-        backup_type: ``automatic``, ``manual``, ``safety`` (made before a restore) or
-            ``imported`` (from an archive).
+        backup_type: ``automatic``, ``manual``, ``safety`` (made before a restore),
+            ``preimport`` (made before an import) or ``imported`` (from an archive).
         backup_status: ``completed``, or ``failed`` with the reason in ``error``.
         revision: The tenant's revision it shows.
         created_at: When it was stored, by the database's clock.

@@ -26,7 +26,7 @@ from expresso_persist.backups.mirroring import Mirroring, Synced
 from expresso_persist.backups.mirrors import Mirror, mirrors_from_environment
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, make_plan
-from expresso_persist.backups.rotation import Decision, Rotation, plan
+from expresso_persist.backups.rotation import PRE_IMPORT, Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.scope import Scope
 from expresso_persist.backups.status import health, status
@@ -49,7 +49,7 @@ from expresso_persist.state import State
 
 __all__ = ["BackupManager"]
 
-TYPES = ("automatic", "manual", "safety")
+TYPES = ("automatic", "manual", "safety", PRE_IMPORT)
 _MAX_NOTES = 1000
 _VERIFY_AGAIN = dt.timedelta(days=1)  # an unchanged state makes no new backup to be verified
 
@@ -251,9 +251,9 @@ class BackupManager:
         """Make a backup and verify it.
 
         Args:
-            kind: ``manual``, ``automatic`` or ``safety``. An automatic one of a state that
-                equals the newest backup makes no new row: the newest is marked as confirmed
-                and given back.
+            kind: ``manual``, ``automatic``, ``safety`` or ``preimport``. An automatic one of
+                a state that equals the newest backup makes no new row: the newest is marked
+                as confirmed and given back.
             notes: Free text for people.
             actor: Who asks for it.
 
@@ -274,6 +274,17 @@ class BackupManager:
         if backup is None:  # pragma: no cover - only one with a lease may find it made
             raise Busy("Another process made the backup meanwhile.")
         return backup
+
+    def before_import(self, notes: str, actor: str) -> str:
+        """Make the safety backup of an import; the oldest of its type make room.
+
+        Returns:
+            Its id.
+        """
+        backup = self.create(PRE_IMPORT, notes, actor)
+        with contextlib.suppress(ExpressoPersistError):  # the next one makes room
+            self._rotate(PRE_IMPORT)
+        return backup.id
 
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
         """Keep a backup out of the rotation, or let it rotate again."""
@@ -364,12 +375,18 @@ class BackupManager:
         """
         if dry_run:
             with self._database.read() as connection:
-                return self._decide(connection)
+                return self._decide(connection, self._catalog.all(connection))
+        return self._rotate()
+
+    def _rotate(self, only: str | None = None) -> builtins.list[Decision]:
+        """Drop what the rule drops; only of one type, where another process has the rule."""
 
         def drop(connection: Connection) -> builtins.list[Decision]:
             self._chunks.lock(connection)
-            decisions = self._decide(connection)
-            dropped = [decision.backup_id for decision in decisions if not decision.keep]
+            backups = self._catalog.all(connection)
+            decisions = self._decide(connection, backups)
+            mine = {b.id for b in backups if only in (None, b.backup_type)}
+            dropped = [d.backup_id for d in decisions if not d.keep and d.backup_id in mine]
             if dropped:
                 self._catalog.delete(connection, dropped)
                 self._collect(connection)
@@ -377,8 +394,9 @@ class BackupManager:
 
         return self._database.transact(drop)
 
-    def _decide(self, connection: Connection) -> builtins.list[Decision]:
-        backups = self._catalog.all(connection)
+    def _decide(
+        self, connection: Connection, backups: builtins.list[Backup]
+    ) -> builtins.list[Decision]:
         return [*plan(backups, self.rotation, now=self._database.now(connection))]
 
     def _collect(self, connection: Connection) -> None:

@@ -24,7 +24,7 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.disk import Disk, local_path
 from expresso_persist.backups.encryption import Encryption
-from expresso_persist.backups.rotation import Rotation
+from expresso_persist.backups.rotation import SAFETY_TYPES, Rotation
 from expresso_persist.errors import (
     BackupNotFound,
     ExpressoPersistError,
@@ -158,7 +158,8 @@ class Mirror:
             MirrorUnavailable: The mirror cannot be read.
         """
         for copy in self.copies(tenant):
-            if copy.id == backup_id or (backup_id == "latest" and copy.backup_type != "safety"):
+            newest = backup_id == "latest" and copy.backup_type not in SAFETY_TYPES
+            if newest or copy.id == backup_id:
                 return copy
         raise BackupNotFound(f"There is no such backup of tenant {tenant!r} at {self.name}.")
 

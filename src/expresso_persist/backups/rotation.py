@@ -14,7 +14,12 @@ import attrs
 
 from expresso_persist.errors import InvalidConfiguration
 
-__all__ = ["Decision", "Rotatable", "Rotation", "plan"]
+__all__ = ["PRE_IMPORT", "SAFETY_TYPES", "Decision", "Rotatable", "Rotation", "plan"]
+
+PRE_IMPORT = "preimport"
+SAFETY_TYPES = frozenset({"safety", PRE_IMPORT})
+"""Types of backups of the state before something else; "latest" never means one of them."""
+PRE_IMPORT_KEPT = 20
 
 
 class Rotatable(Protocol):
@@ -126,11 +131,13 @@ def plan(
 
     Returns:
         One decision per backup. Backups made by hand, pinned ones and those made before a
-        restore stay. So does the newest verified automatic one, whatever the rule says.
+        restore stay, and the 20 newest of those made before an import. So does the newest
+        verified automatic one, whatever the rule says.
     """
     ordered = sorted(backups, key=lambda b: (b.created_at, b.revision, b.id), reverse=True)
     reasons: dict[str, str] = {}
     rotating: list[Rotatable] = []
+    before_imports: list[Rotatable] = []
     completed = [
         b
         for b in ordered
@@ -142,9 +149,13 @@ def plan(
         fixed = _kept_anyway(backup, now, newest_completed)
         if fixed is not None:
             reasons[backup.id] = fixed
+        elif backup.backup_type == PRE_IMPORT:
+            before_imports.append(backup)
         elif backup.backup_status == "completed":
             rotating.append(backup)
 
+    for backup in before_imports[:PRE_IMPORT_KEPT]:
+        reasons[backup.id] = f"one of the {PRE_IMPORT_KEPT} newest made before an import"
     _keep_last(rotating, rule.keep_last, reasons)
     for name, count, bucket in (
         ("hour", rule.hourly, _hour),
@@ -177,10 +188,12 @@ def _kept_anyway(
         return "made by hand"
     if backup.backup_type == "safety":
         return "made before a restore"
-    if backup.backup_type != "automatic":
+    if backup.backup_type not in ("automatic", PRE_IMPORT):
         return f"of type {backup.backup_type}, which does not rotate"
     if now is not None and backup.created_at > now:
         return "dated in the future"
+    if backup.backup_type == PRE_IMPORT:
+        return None
     if backup.backup_status != "completed" and (
         newest_completed is None or backup.created_at > newest_completed.created_at
     ):
@@ -211,6 +224,8 @@ def _keep_tier(
 
 
 def _why_dropped(backup: Rotatable, rule: Rotation) -> str:
+    if backup.backup_type == PRE_IMPORT:
+        return f"made before an import, and {PRE_IMPORT_KEPT} newer ones are kept"
     if backup.backup_status != "completed":
         return "failed, and a later backup completed"
     return f"beyond the rule ({rule})"

@@ -23,6 +23,7 @@ from rich.progress import Progress, track
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from expresso_persist.backups.rotation import SAFETY_TYPES
 from expresso_persist.database import Database
 from expresso_persist.errors import (
     BackupNotFound,
@@ -291,12 +292,12 @@ def resolve(store: Store, backup_id: str) -> str:
     """
     if backup_id != "latest":
         return backup_id
-    # Not the safety backup of a restore: the same command twice would undo itself.
+    # Not the safety backup of a restore or import: the same command twice would undo itself.
     newest = next(
         (
             backup
             for backup in store.backups.list()
-            if backup.backup_status == "completed" and backup.backup_type != "safety"
+            if backup.backup_status == "completed" and backup.backup_type not in SAFETY_TYPES
         ),
         None,
     )

@@ -83,14 +83,14 @@ def _bring_back(target: Target, terminal: Terminal, *, dry_run: bool) -> None:
     type=click.Choice(["merge", "replace"]),
     default="merge",
     show_default=True,
-    help="merge keeps what the file does not have; replace removes it.",
+    help="merge keeps what the file does not have, or has empty; replace removes it.",
 )
 @click.option(
     "--on-conflict",
     type=click.Choice(["incoming", "existing", "fail"]),
     default="incoming",
     show_default=True,
-    help="Whose value stays where both have one.",
+    help="Whose value stays where both have one that is not empty.",
 )
 @click.option(
     "--include",
@@ -113,8 +113,9 @@ def import_(
     """Take in FILE, a localStorage dump as JSON ("-" reads standard input).
 
     Secrets are refused, caches skipped, broken values put into quarantine; what became of
-    each key is told. Creates the database if there is none. Exit code 3: done, but
-    something is in quarantine.
+    each key is told. An import that changes or removes anything stored makes a safety backup
+    first. Creates the database if there is none. Exit code 3: done, but something is in
+    quarantine.
     """
     content = _read(file)
     options = {
@@ -258,11 +259,9 @@ def _receipt_lines(receipt: Receipt) -> list[str]:
     taken = [key for key in receipt.keys if key.removed_secrets]
     rows = [(key.outcome, key.key, key.reason or "") for key in (*special, *taken)]
     lines += [f"  {line}" for line in table(rows)] if rows else []
-    if receipt.conflicts:
-        lines.append(
-            f"Values that differed: {len(receipt.conflicts)}; "
-            f"what was kept: {receipt.conflicts[0].resolution}."
-        )
+    lines += _difference_lines(receipt)
+    if receipt.safety_backup_id is not None:
+        lines.append(f"The state before is in safety backup {receipt.safety_backup_id}.")
     if receipt.dry_run:
         lines.append("Nothing was written: this was a dry run.")
     elif receipt.committed:
@@ -270,3 +269,35 @@ def _receipt_lines(receipt: Receipt) -> list[str]:
     else:
         lines.append(f"Nothing had to change; revision {receipt.revision} stands.")
     return lines
+
+
+def _difference_lines(receipt: Receipt) -> list[str]:
+    """What was known under another name, and whose values stand where there were two."""
+    lines: list[str] = []
+    if receipt.matched:
+        lines.append(f"Items stored under another name: {receipt.matched_count}.")
+        names = [
+            (f"{match.document}: {'/'.join(match.incoming)}", f"is {'/'.join(match.stored)}")
+            for match in receipt.matched[:_SHOWN]
+        ]
+        lines += [f"  {line}" for line in table(names)]
+    if receipt.conflicts:
+        lines.append(f"Values that differed: {receipt.conflict_count}.")
+        rows = [
+            (
+                f"{conflict.document}: {'/'.join((*conflict.key, *conflict.path))}",
+                conflict.cause,
+                _STANDS[conflict.resolution],
+            )
+            for conflict in receipt.conflicts[:_SHOWN]
+        ]
+        lines += [f"  {line}" for line in table(rows)]
+    return lines
+
+
+_SHOWN = 20  # --json has them all
+_STANDS = {
+    "incoming": "the file's value stands",
+    "existing": "what was stored stands",
+    "both": "kept apart",
+}

@@ -113,7 +113,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "include": parameters.INCLUDE,
         },
         body=parameters.DUMP, size="import_bytes", heavy=True,
-        links=parameters.OF_WRITE,
+        data="ImportReceipt", links=parameters.OF_WRITE,
     ),
     Endpoint(
         "get_inventory", "GET", "/api/migration/get-inventory", _READ, handlers.inventory,

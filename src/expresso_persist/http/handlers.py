@@ -175,8 +175,9 @@ def import_local_storage(call: Call) -> Response:
             idempotency_key=call.idempotency_key,
             **options,
         )
-        message = "Imported." if receipt.committed else "Everything was stored already."
-    return success(message, receipt.to_json(), receipt.revision)
+        message = "Imported." if receipt.committed else "Nothing had to change."
+    headers = {"Idempotency_Replayed": "true"} if receipt.replayed else {}
+    return success(message, receipt.to_json(), receipt.revision, **headers)
 
 
 def inventory(call: Call) -> Response:

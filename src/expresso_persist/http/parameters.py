@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from expresso_persist.importing.receipt import OUTCOMES
 from expresso_persist.records import RECORD_TYPES
 from expresso_persist.updates import UPDATE_TYPES
 
@@ -30,9 +31,14 @@ FLAG: Schema = {
 }
 DRY_RUN = Query("true: only say what would be done", FLAG)
 DEEP = Query("true: what the doctor finds, for who may read", FLAG)
-MODE = Query("merge (default) or replace", {"enum": ["merge", "replace"]})
+MODE = Query(
+    "merge (default): nothing stored is removed, nothing empty takes the place of something "
+    "full; replace: the business data becomes the dump's",
+    {"enum": ["merge", "replace"]},
+)
 ON_CONFLICT = Query(
-    "incoming (default), existing or fail", {"enum": ["incoming", "existing", "fail"]}
+    "whose value stands where both have one: incoming (default), existing (class kept); or fail",
+    {"enum": ["incoming", "existing", "fail"]},
 )
 INCLUDE = Query("caches: also take caches and interface state", {"enum": ["caches", ""]})
 DEVICE = Query("whose preferences to include")
@@ -143,6 +149,60 @@ DATA: Mapping[str, Schema] = {
             "backup_status": {"type": "string"},
         },
         "required": ["id", "revision", "backup_type", "backup_status"],
+    },
+    "ImportReceipt": {
+        "type": "object",
+        "properties": {
+            "committed": {"type": "boolean"},
+            "revision": {"type": "integer"},
+            "totals": {
+                "type": "object",
+                "properties": {
+                    name: {"type": "integer", "minimum": 0} for name in ("keys", *OUTCOMES)
+                },
+                "required": ["keys", *OUTCOMES],
+            },
+            "keys": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "key": {"type": "string"},
+                        "class": {"enum": [*OUTCOMES]},
+                        "kept": {"type": "integer", "minimum": 0},
+                    },
+                    "required": ["key", "class", "kept"],
+                },
+            },
+            "conflicts": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "cause": {"enum": ["different", "empty", "text", "shape", "ambiguous"]},
+                        "resolution": {"enum": ["incoming", "existing", "both"]},
+                    },
+                    "required": ["document", "key", "path", "cause", "resolution"],
+                },
+            },
+            "matched": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["document", "incoming", "stored"],
+                },
+            },
+            "safety_backup_id": {"type": ["string", "null"]},
+        },
+        "required": [
+            "committed",
+            "revision",
+            "totals",
+            "keys",
+            "conflicts",
+            "matched",
+            "safety_backup_id",
+        ],
     },
     "Backups": {
         "type": "object",

@@ -9,7 +9,15 @@ import attrs
 
 from expresso_persist.plan import Counts
 
-__all__ = ["Conflict", "KeyOutcome", "KeyReceipt", "Match", "Receipt", "Removal"]
+__all__ = [
+    "OUTCOMES",
+    "Conflict",
+    "KeyOutcome",
+    "KeyReceipt",
+    "Match",
+    "Receipt",
+    "Removal",
+]
 
 KeyOutcome: TypeAlias = Literal["stored", "unchanged", "kept", "refused", "skipped", "quarantined"]
 OUTCOMES: tuple[KeyOutcome, ...] = (
