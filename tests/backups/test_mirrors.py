@@ -445,6 +445,49 @@ def test_a_copier_that_is_killed_leaves_nothing_but_a_part_that_is_tidied_away(
     assert not [*place.rglob("*.partial")]
 
 
+WITHOUT_FSSPEC = """
+import sys
+
+sys.modules["fsspec"] = None  # as if it were not installed
+from expresso_persist import Store
+from expresso_persist.backups import BackupManager, Mirror
+from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.records import Put, Setting
+
+url = sys.argv[1]
+with Store("sqlite://", migrate=True) as store:
+    backups = BackupManager(store.database, store.inventory, mirrors=[Mirror(url)])
+    store.inventory.commit([Put(Setting.of("n", data=1))], actor="test")
+    made = backups.create()
+    (synced,) = backups.sync_mirrors()
+    assert (synced.error, synced.copied) == (None, (made.id,)), synced
+    with backups.mirrors[0].open() as archive, Store("sqlite://", migrate=True) as other:
+        other.backups.restore(other.backups.import_(archive).id, actor="test")
+        assert other.inventory.settings() == {"n": 1}
+for elsewhere in ("s3://bucket/x", "memory://x", "simplecache::file:///x"):
+    try:
+        Mirror(elsewhere).copies()
+    except InvalidConfiguration as error:
+        assert "expresso-persist[mirrors]" in error.message
+    else:
+        raise AssertionError(elsewhere)
+"""
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file://{}", "{}/../mirror"])
+def test_a_folder_needs_no_further_package(place: Path, spelling: str) -> None:
+    """Without fsspec a folder takes copies and gives them back; other places ask for it."""
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_FSSPEC, spelling.format(place)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert [path.suffix for path in place.rglob("*") if path.is_file()] == [".zst"]
+
+
 def test_what_was_written_is_read_back(store: Store, place: Path) -> None:
     """A place that stores other bytes than it was given has no copy."""
 

@@ -1,4 +1,4 @@
-"""Places outside the database that hold copies of the backups, through ``fsspec``.
+"""Places outside the database that hold copies of the backups: folders, or through ``fsspec``.
 
 A mirror is a folder with one folder per tenant, and in it one archive per backup
 (``docs/archive-format.md``). What is there is what its listing says; nothing else is kept
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from expresso_persist.backups.catalog import Backup
+from expresso_persist.backups.disk import Disk, local_path
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.rotation import Rotation
 from expresso_persist.errors import (
@@ -108,6 +109,7 @@ class Mirror:
     Attributes:
         url: A folder (which must exist, so that a disk that is not mounted is noticed) or
             what ``fsspec`` understands: ``s3://bucket/path``, ``sftp://host/path``…
+            A folder needs no further package.
         rotation: Which copies of automatic backups stay there.
         recipients: Public keys of age (``age1…``) to encrypt the copies for.
         passphrase: Encrypt them under this instead.
@@ -200,21 +202,8 @@ class Folder:
     @classmethod
     def at(cls, mirror: Mirror, tenant: str) -> Self:
         """Find the folder of a tenant; it need not be there yet."""
-        try:
-            import fsspec
-        except ImportError as error:
-            raise InvalidConfiguration(
-                'Mirrors need one more package: pip install "expresso-persist[mirrors]".'
-            ) from error
-        # Listings must be those of now: another process writes there as well.
-        options = {"skip_instance_cache": True, "use_listings_cache": False, **mirror.options}
-        try:
-            fs, root = fsspec.url_to_fs(mirror.url, **options)
-        except (ImportError, ValueError) as error:  # no package for, or no such protocol
-            raise InvalidConfiguration(
-                f"fsspec cannot open the mirror {mirror.name}: {type(error).__name__}. Is the "
-                "URL right, and the package for its protocol installed (such as s3fs)?"
-            ) from error
+        path = local_path(mirror.url)
+        fs, root = _remote(mirror) if path is None else (Disk(), path)
         if _is_local(fs) and not Path(root).is_dir():
             # Never made here: below the empty mount point of a disk it would be on the
             # very disk that the mirror is there to outlive.
@@ -312,6 +301,27 @@ def mirrors_from_environment() -> tuple[Mirror, ...]:
     urls = shlex.split(os.environ.get("EXPRESSO_PERSIST_MIRRORS", ""))
     recipients = tuple(os.environ.get("EXPRESSO_PERSIST_MIRROR_RECIPIENTS", "").split())
     return tuple(Mirror(url, recipients=recipients) for url in urls)
+
+
+def _remote(mirror: Mirror) -> tuple[Any, str]:
+    """What ``fsspec`` makes of a mirror's URL: a file system, and the path in it."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise InvalidConfiguration(
+            f"The mirror {mirror.name} is no folder of this machine, and any other place needs "
+            'one more package: pip install "expresso-persist[mirrors]".'
+        ) from error
+    # Listings must be those of now: another process writes there as well.
+    options = {"skip_instance_cache": True, "use_listings_cache": False, **mirror.options}
+    try:
+        fs, root = fsspec.url_to_fs(mirror.url, **options)
+    except (ImportError, ValueError) as error:  # no package for, or no such protocol
+        raise InvalidConfiguration(
+            f"fsspec cannot open the mirror {mirror.name}: {type(error).__name__}. Is the "
+            "URL right, and the package for its protocol installed (such as s3fs)?"
+        ) from error
+    return fs, str(root)
 
 
 def _is_local(fs: Any) -> bool:
