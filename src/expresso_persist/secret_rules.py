@@ -1,7 +1,7 @@
 """What gives a secret away: names, formats and limits, as data.
 
 The one source of these rules. ``secrets`` applies them on the server; for the browser
-``tools/secret_rules.py`` writes them to ``web/secret-rules.js``, where ``secrets.js`` applies
+``tools/web_data.py`` writes them to ``web/secret-rules.js``, where ``secrets.js`` applies
 them. So every expression here means the same in Python (``re.ASCII``) and in JavaScript, and
 takes time that grows with the text and no faster: what repeats has a fixed length or is not
 followed by anything that could make it try again.
@@ -211,9 +211,9 @@ def _spelt(words: Iterable[str]) -> str:
 
 def _any_case(words: Iterable[str]) -> str:
     """Words in any case after what is no letter, or capitalised inside a name: ``userPin``."""
-    flat = sorted((word.replace("_", "") for word in words), key=len, reverse=True)
-    cased = ["".join(f"[{c.upper()}{c}]" for c in word) for word in flat]
-    inner = [f"{c[1]}{rest}" for c, rest in ((word[:4], word[4:]) for word in cased)]
+    ordered = sorted(words, key=len, reverse=True)
+    cased = ["".join("[ _.-]?" if c == "_" else f"[{c.upper()}{c}]" for c in w) for w in ordered]
+    inner = [f"{word[1]}{word[4:]}" for word in cased]
     return f"(?:(?:^|[^A-Za-z0-9])(?:{'|'.join(cased)})|[a-z0-9](?:{'|'.join(inner)}))"
 
 

@@ -57,6 +57,7 @@ def credentials() -> dict[str, str]:
         "sendgrid": "S" + "G." + letters(22) + "." + letters(43),
         "shopify": "shp" + "at_" + digits(32),
         "slack bot": "xo" + "xb-" + "123456789012-" + letters(24),
+        "slack app": "xa" + "pp-1-A0" + letters(40),
         "slack hook": "https://hooks.slack" + ".com/services/T0" + letters(8) + "/B0" + letters(20),
         "square": "EA" + "AAE" + letters(59),
         "square application": "sq" + "0atp-" + letters(22),

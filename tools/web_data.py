@@ -1,6 +1,7 @@
-"""Writes the rules for secrets for the browser: `python tools/secret_rules.py`.
+"""Writes what the browser shares with the server: `python tools/web_data.py`.
 
-`src/expresso_persist/secret_rules.py` is their source; a test says when the file is stale.
+The rules for secrets (`secret_rules.py` is their source) and the event to try the page with
+(`demo.py`). A test says when a file is stale.
 """
 
 from __future__ import annotations
@@ -10,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from expresso_persist import secret_rules as rules
+from expresso_persist.demo import demo_dump
 
-FILE = Path(rules.__file__).parent / "web" / "secret-rules.js"
-HEAD = """\
+WEB = Path(rules.__file__).parent / "web"
+RULES = """\
 /**
  * What gives a secret away: names, formats and limits.
  *
- * Written by tools/secret_rules.py from secret_rules.py, which says what each is for. Change
- * them there.
+ * Written by tools/web_data.py from secret_rules.py, which says what each is for. Change them
+ * there.
  */
+"""
+EVENT = """\
+/**
+ * A made-up event as the app would have left it in localStorage, to try the page with.
+ *
+ * Written by tools/web_data.py from demo.py. Change it there.
+ */
+
+/** @type {{[key: string]: string}} */
 """
 
 
@@ -59,11 +70,16 @@ def constants() -> dict[str, Any]:
     }
 
 
-def script() -> str:
-    """The module's text, in ASCII."""
+def files() -> dict[Path, str]:
+    """The modules, in ASCII."""
     lines = [f"export const {name} = {json.dumps(value)};" for name, value in constants().items()]
-    return "\n".join([HEAD, *lines, ""])
+    sample = json.dumps(demo_dump()["localStorage"], indent=2)
+    return {
+        WEB / "secret-rules.js": "\n".join([RULES, *lines, ""]),
+        WEB / "sample-event.js": f"{EVENT}export const SAMPLE = {sample};\n",
+    }
 
 
 if __name__ == "__main__":
-    FILE.write_text(script(), encoding="ascii")
+    for file, text in files().items():
+        file.write_text(text, encoding="ascii")
