@@ -25,10 +25,11 @@ from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
 from expresso_persist.jsontext import Json
 from expresso_persist.offers import Standing
-from expresso_persist.operations import apply
+from expresso_persist.operations import apply, refuse_new_secrets
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
 from expresso_persist.renames import refuse_old_name
+from expresso_persist.secrets import refuse_text
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
@@ -217,6 +218,7 @@ class InventoryRepository:
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
         standing: Standing | None = None,
+        scanned: bool = False,
     ) -> Commit:
         """Apply operations in one transaction: all of them or none.
 
@@ -236,6 +238,8 @@ class InventoryRepository:
                 news: a count that found what was stored.
             standing: What the client knows of the timeline; see
                 :class:`~expresso_persist.offers.Standing`.
+            scanned: The values were looked through for secrets already, as an import does
+                document by document, or were stored before, as what a restore gives back.
 
         Raises:
             RevisionConflict: The tenant or a record moved on.
@@ -243,7 +247,7 @@ class InventoryRepository:
             OfferConflict: A write is offered again, and what it sets was changed since.
             IdempotencyMismatch: The key was used for another request.
             InvalidInput: An operation does not fit the value it is for, or a text cannot be
-                stored.
+                stored, or is or holds a secret.
             DatabaseUnavailable: The database does not answer.
         """
         fingerprint = _fingerprint(request)
@@ -263,6 +267,7 @@ class InventoryRepository:
                 receipt=receipt,
                 keep_empty=keep_empty,
                 standing=standing,
+                scanned=scanned,
             )
 
         commit = self.database.transact(work)
@@ -284,6 +289,7 @@ class InventoryRepository:
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
         standing: Standing | None = None,
+        scanned: bool = False,
     ) -> Commit:
         """Like :meth:`commit`, as a part of a write transaction that does more.
 
@@ -299,8 +305,10 @@ class InventoryRepository:
             receipt: JSON text to keep with the commit.
             keep_empty: Make a commit even if nothing changed.
             standing: What the client knows of the timeline.
+            scanned: The values need not be looked through for secrets.
         """
         jsontext.check_storable(actor=actor, note=note, idempotency_key=idempotency_key)
+        refuse_text(actor=actor, note=note, idempotency_key=idempotency_key)
         head = self._lock(connection)
         earlier = self._earlier(connection, head, actor, idempotency_key, standing)
         if earlier is not None:
@@ -321,6 +329,8 @@ class InventoryRepository:
             changes = offers.rebased(
                 connection, self.tenant, standing, wanted, changes, counts=source == "movement"
             )
+        if not scanned:
+            refuse_new_secrets(changes)
         now = dt.datetime.now(dt.UTC)
         # A named request is remembered even if it changed nothing, so that its repetition
         # cannot undo a later change.
@@ -364,6 +374,7 @@ class InventoryRepository:
 
         def add(connection: Connection) -> Head:
             refuse_old_name(connection, self.tenant)
+            refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,
@@ -387,6 +398,7 @@ class InventoryRepository:
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
             refuse_old_name(connection, self.tenant)
+            refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,

@@ -141,6 +141,7 @@ class LocalStorageImporter:
                         idempotency_key=idempotency_key,
                         request=request.fingerprint,
                         receipt=text,
+                        scanned=True,
                     )
                     break
                 except _NotProtected:

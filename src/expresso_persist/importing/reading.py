@@ -11,8 +11,7 @@ import json
 
 import attrs
 
-from expresso_persist import jsontext, layouts
-from expresso_persist.importing import secrets
+from expresso_persist import jsontext, layouts, secrets
 from expresso_persist.importing.catalog import SETTING_KEYS, KeyClass, classify
 from expresso_persist.importing.dump import Item
 from expresso_persist.importing.receipt import KeyReceipt
@@ -55,8 +54,8 @@ def read_item(item: Item, device_id: str, include_caches: bool) -> Document | Ke
         if not include_caches:
             return KeyReceipt(item.key, "skipped", entry.reason)
         own_device = True
-    if secrets.is_secret_value(item.key):
-        return KeyReceipt(item.key, "refused", "The key itself is a secret.")
+    if secrets.is_secret_text(item.key):
+        return KeyReceipt("<name>", "refused", "The key itself is, or holds, a secret.")
     fault = item.fault
     if fault is None and len(item.key) > layouts.MAX_NAME:
         fault = f"The key is longer than {layouts.MAX_NAME} characters."
@@ -80,8 +79,8 @@ def _read_fault(item: Item, device: str, fault: str) -> Document | KeyReceipt:
 
 def _read_json(item: Item, device: str, codec: Codec | None) -> Document | KeyReceipt:
     text = jsontext.dumps(item.value)
-    scan = secrets.scan(item.value, item.key, text=text)
-    if scan.whole:
+    scan = secrets.scan(item.value, item.key)
+    if scan.whole or (_is_number(item.value) and secrets.is_secret_name(item.key)):
         return KeyReceipt(item.key, "refused", "The value is a secret.")
     reason = None
     if scan.removed:
@@ -97,6 +96,11 @@ def _read_json(item: Item, device: str, codec: Codec | None) -> Document | KeyRe
     else:
         document = _taken_apart(item.key, codec, scan.value, text, raw)
     return attrs.evolve(document, reason=document.reason or reason, removed_secrets=scan.removed)
+
+
+def _is_number(value: Json) -> bool:
+    """A key's text that reads as a number: of ``admin_password`` it is the password."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _taken_apart(key: str, codec: Codec, value: Json, text: str, raw: str | None) -> Document:

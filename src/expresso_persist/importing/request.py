@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from expresso_persist import documents, jsontext, layouts
+from expresso_persist import documents, jsontext, layouts, secrets
 from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.importing.alignment import Names
 from expresso_persist.importing.dump import Dump, read_dump
@@ -103,6 +103,7 @@ class Request:
         self.on_conflict = on_conflict
         self.include = sorted(set(include))
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
+        secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
         if len(self.device_id) > layouts.MAX_NAME:
             raise InvalidInput(
                 f"A device's name has at most {layouts.MAX_NAME} characters.",
