@@ -6,6 +6,7 @@ begin one before DDL or a read, which would leave half a migration behind after 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import copy
 import datetime as dt
@@ -447,6 +448,14 @@ def _after_fork() -> None:
     _queues.clear()  # threads that are not here any more may stand in the parent's
     for database in list(_databases):
         database.forget_connections()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Leave no journal of a file that is gone behind, also where a host closes nothing."""
+    for database in list(_databases):
+        if database.dialect == "sqlite":
+            database.close()
 
 
 if hasattr(os, "register_at_fork"):

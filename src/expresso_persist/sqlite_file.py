@@ -118,7 +118,7 @@ class SqliteFile:
 
 
 def _path(name: str) -> str:
-    """The path of a database; empty for one in memory, and for one that nobody writes."""
+    """The path of a database; empty for one in memory, and for one opened to read only."""
     if name.startswith("file:"):
         parts = urlsplit(name)
         if re.search("immutable=|mode=(ro|memory)", parts.query):

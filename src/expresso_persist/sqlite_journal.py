@@ -152,7 +152,7 @@ class Journal:
                 "Another file is in the place of the database file. The journal of the one that "
                 "was there before, with its newest changes, is kept as %s. Put that file back, "
                 "and the next start brings its journal back.",
-                kept,
+                Path(kept).name,
             )
         self._bring_back(database)
 
@@ -163,13 +163,15 @@ class Journal:
         name = self._name(database.st_ino, database.st_mtime_ns)
         if kept != [name] or status(self._journal) is not None:
             raise DatabaseUnavailable(
-                f"{kept[0]} is a journal that was set aside when another file was in the place "
-                "of the database file. If the file here is the one that it belongs to, and "
-                f"nothing else wrote to it since, rename it to {self._journal}; if not, move it "
-                "to another folder. Then start again; nothing was changed."
+                f"{Path(kept[0]).name} is a journal that was set aside when another file was in "
+                "the place of the database file. If the file here is the one that it belongs to, "
+                f"and nothing else wrote to it since, rename it to {Path(self._journal).name}; if "
+                "not, move it to another folder. Then start again; nothing was changed."
             )
         os.rename(name, self._journal)  # noqa: PTH104
-        logger.warning("The database file is back, and so is its journal, from %s.", name)
+        logger.warning(
+            "The database file is back, and so is its journal, from %s.", Path(name).name
+        )
 
     def _belongs_elsewhere(self, handle: int, database: os.stat_result) -> _Owner | None:
         """The file that the journal belongs to, if that is not the one that is here."""
@@ -194,8 +196,9 @@ class Journal:
         if journal is None or not journal.st_size or (database is not None and database.st_size):
             return
         raise DatabaseUnavailable(
-            f"The database file {self._path} is not there, but its journal {self._journal} is, "
-            "with changes that belong into that file. Put the file back beside it and start "
+            f"The database file {Path(self._path).name} is not there, but its journal "
+            f"{Path(self._journal).name} is, with changes that belong into that file. Put the "
+            "file back beside it and start "
             "again. Only if you want an empty database instead, move the journal away as well."
         )
 
