@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist import jsontext
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem, UndoConflict
-from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history
+from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history, read_undo
 from expresso_persist.jsontext import Json
 from expresso_persist.movements import Decision, Movement, decide, read_movement
 from expresso_persist.records import RECORD_TYPES, Commit, Operation, RecordKey
@@ -61,10 +61,15 @@ class Undone:
     plan: UndoPlan
     commit: Commit | None
 
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier undo with the same idempotency key is told again."""
+        return self.commit is not None and self.commit.replayed
+
     def to_json(self) -> dict[str, Any]:
         """The undo as a JSON object."""
-        replayed = self.commit is not None and self.commit.replayed
-        return {**self.plan.to_json(), "dry_run": self.commit is None, "replayed": replayed}
+        dry_run = self.commit is None
+        return {**self.plan.to_json(), "dry_run": dry_run, "replayed": self.replayed}
 
 
 class Inventory(InventoryRepository):
@@ -322,7 +327,11 @@ class Inventory(InventoryRepository):
             plans[:] = [plan]
             return plan.operations()
 
+        if request is None:
+            request = f"undo {revision} {force}"
         if dry_run:
+            # It is not remembered; a key that was used is another request's.
+            self.replay(actor, idempotency_key, request)
             self.head()
             with self.database.read() as connection:
                 operations(State(connection, self.tenant))
@@ -333,12 +342,10 @@ class Inventory(InventoryRepository):
             source="undo",
             note=note or f"Undo of revision {revision}",
             idempotency_key=idempotency_key,
-            request=request if request is not None else f"undo {revision} {force}",
+            request=request,
             receipt=lambda _: plans[0].receipt(),
         )
-        if commit.replayed:
-            plans[:] = [UndoPlan(revision, "", commit.changes, ())]
-        return Undone(plans[0], commit)
+        return Undone(read_undo(revision, commit), commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""

@@ -360,6 +360,10 @@ class Change:
     after: Record | None
 
 
+CURSOR_DIGITS = 12
+"""Digits of a commit's hash that entity tags and cursors have."""
+
+
 @attrs.frozen
 class Head:
     """Where a tenant stands.
@@ -381,12 +385,12 @@ class Head:
         The hash is part of it: an older copy of the database in its place reaches the same
         revisions again, with other contents.
         """
-        return f'"{self.epoch}-{self.revision}-{self.hash[:12]}"'
+        return f'"{self.epoch}-{self.revision}-{self.hash[:CURSOR_DIGITS]}"'
 
     @property
     def cursor(self) -> str:
         """What a client sends as ``since`` to go on from here."""
-        return f"{self.epoch}.{self.revision}.{self.hash[:12]}"
+        return f"{self.epoch}.{self.revision}.{self.hash[:CURSOR_DIGITS]}"
 
 
 @attrs.frozen

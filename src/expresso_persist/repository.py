@@ -8,7 +8,6 @@ record touched.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -22,11 +21,25 @@ from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
 from expresso_persist.documents import Document
-from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
+from expresso_persist.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    Problem,
+    RevisionConflict,
+)
+from expresso_persist.idempotency import fingerprint_of, is_taken
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import apply
 from expresso_persist.past import AsOf, head_as_of, state_as_of
-from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
+from expresso_persist.records import (
+    CURSOR_DIGITS,
+    RECORD_TYPES,
+    Change,
+    Commit,
+    Head,
+    Operation,
+    Record,
+)
 from expresso_persist.renames import refuse_old_name
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
@@ -241,7 +254,7 @@ class InventoryRepository:
                 stored.
             DatabaseUnavailable: The database does not answer.
         """
-        fingerprint = _fingerprint(request)
+        fingerprint = fingerprint_of(request)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self.database.write() as connection:
@@ -264,6 +277,20 @@ class InventoryRepository:
                 if attempt == _ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
+
+    def replay(
+        self, actor: str, idempotency_key: str | None, request: str | bytes | None
+    ) -> Commit | None:
+        """The commit that an earlier request with this key made, if there was one.
+
+        Raises:
+            IdempotencyMismatch: The key was used for another request.
+        """
+        if idempotency_key is None:
+            return None
+        jsontext.check_storable(actor=actor, idempotency_key=idempotency_key)
+        with self.database.read() as connection:
+            return self._replay(connection, actor, idempotency_key, fingerprint_of(request))
 
     def commit_within(
         self,
@@ -393,6 +420,8 @@ class InventoryRepository:
             )
         ).one_or_none()
         if row is None:
+            if is_taken(connection, self.tenant, actor, key):
+                raise IdempotencyMismatch  # by a request that is no commit
             return None
         if row.request_fingerprint != fingerprint:
             raise IdempotencyMismatch
@@ -478,7 +507,7 @@ class InventoryRepository:
             return self._commits(connection, since, limit)
 
     def changes(self, cursor: str | int, limit: int = 100) -> ChangePage:
-        """The feed: commits after ``cursor``, which is a revision or an earlier answer's.
+        """The feed: commits after ``cursor``, an earlier answer's, or 0 for the first ones.
 
         Raises:
             InvalidInput: The cursor cannot be read.
@@ -495,7 +524,8 @@ class InventoryRepository:
                         commits.c.tenant_id == self.tenant, commits.c.revision == revision
                     )
                 )
-                known = stored is not None and stored.startswith(prefix)
+                # A part of what cursors have of a hash would fit other commits too.
+                known = (stored or "").startswith(prefix) and len(prefix) >= CURSOR_DIGITS
             known = known and revision >= forgotten_through(connection, self.tenant)
             if not known:
                 return ChangePage((), head.cursor, reset=True, has_more=False)
@@ -562,27 +592,31 @@ class InventoryRepository:
         ]
 
 
-def _fingerprint(request: str | bytes | None) -> str | None:
-    if request is None:
-        return None
-    return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
-
-
 def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
-    """Epoch, revision and beginning of the hash; a bare revision has only itself.
+    """Epoch, revision and beginning of the hash; 0 is where every history begins.
+
+    A revision alone is refused: where an older copy of the database was put in, the same
+    number is another commit, and what follows it is another history.
 
     Raises:
-        InvalidInput: It is neither.
+        InvalidInput: It is neither a cursor nor 0.
     """
     text = str(cursor)
-    if text.isascii() and text.isdigit() and len(text) <= 18:
-        return None, int(text), ""
+    if text == "0":
+        return None, 0, ""
     epoch, _, rest = text.partition(".")
     number, _, prefix = rest.partition(".")
     if epoch and number.isascii() and number.isdigit() and len(number) <= 18 and prefix:
         return epoch, int(number), prefix
+    alone = text.isascii() and text.isdigit()
     raise InvalidInput(
-        "The cursor cannot be read; send a revision or the cursor of an earlier answer."
+        (
+            "A revision alone does not say which copy of the database it is of; send"
+            if alone
+            else "The cursor cannot be read; send"
+        )
+        + " the cursor of an earlier answer, or 0 for everything from the first commit on.",
+        problems=[Problem("since", "a cursor or 0")],
     )
 
 

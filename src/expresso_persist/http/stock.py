@@ -49,7 +49,7 @@ _adjust_number = handlers.updater("adjust")
 
 
 def _answer(moved: Moved) -> Response:
-    headers = {"Idempotency_Replayed": "true"} if moved.replayed else {}
+    headers = handlers.replayed(moved.replayed)
     return handlers.success("Stored.", moved.to_json(), moved.commit.revision, **headers)
 
 
@@ -121,5 +121,5 @@ def undo(call: Call) -> Response:
         message, revision = "This is what an undo would do.", inventory.head().revision
     else:
         message, revision = "Undone.", undone.commit.revision
-    headers = {"Idempotency_Replayed": "true"} if undone.to_json()["replayed"] else {}
+    headers = handlers.replayed(undone.replayed)
     return handlers.success(message, undone.to_json(), revision, **headers)
