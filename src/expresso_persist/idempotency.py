@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist import jsontext
 from expresso_persist.database import Database
-from expresso_persist.errors import IdempotencyMismatch
+from expresso_persist.errors import IdempotencyMismatch, InvalidInput
 from expresso_persist.tables import commits, idempotency_keys
 
 __all__ = [
@@ -35,10 +35,18 @@ _keys = idempotency_keys.c
 
 
 def fingerprint_of(request: str | bytes | None) -> str | None:
-    """Digest of what was asked, to tell a repetition from another request."""
+    """Digest of what was asked, to tell a repetition from another request.
+
+    Raises:
+        InvalidInput: It is neither text nor bytes.
+    """
     if request is None:
         return None
-    return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
+    if isinstance(request, str):
+        request = request.encode("utf-8", "surrogatepass")
+    if not isinstance(request, bytes):
+        raise InvalidInput("request is the text or the bytes of what was asked.")
+    return hashlib.sha256(request).hexdigest()
 
 
 @attrs.frozen

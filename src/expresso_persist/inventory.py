@@ -15,7 +15,7 @@ from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem, 
 from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history, read_undo
 from expresso_persist.jsontext import Json
 from expresso_persist.movements import Decision, Movement, decide, read_movement
-from expresso_persist.records import RECORD_TYPES, Commit, Operation, RecordKey
+from expresso_persist.records import Commit, Operation, RecordKey, checked_key
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.retention import Forgotten, forget, horizon, receipt
 from expresso_persist.state import State
@@ -214,6 +214,8 @@ class Inventory(InventoryRepository):
             InvalidInput: It does not fit what is stored.
             IdempotencyMismatch: The key was used for another request.
         """
+        if not isinstance(movement, Movement):
+            raise InvalidInput("A movement is what read_movement makes of a request.")
         decided: list[Decision] = []
 
         def operations(state: State) -> list[Operation]:
@@ -265,9 +267,14 @@ class Inventory(InventoryRepository):
         """
         if key is not None and station_id is not None:
             raise InvalidInput("Ask for the history of a record or of a station, not of both.")
+        jsontext.check_storable(station_id=station_id)
+        jsontext.check_whole(limit=limit, before=0 if before is None else before)
         if not 1 <= limit <= 1000:
             raise InvalidInput("limit is 1 to 1000.", problems=[Problem("limit", "1 to 1000")])
-        record = None if key is None else _checked_key(*key)
+        given: object = key
+        if given is not None and (not isinstance(given, tuple) or len(given) != 2):
+            raise InvalidInput("key is a kind and the parts of a key, such as a RecordKey.")
+        record = None if key is None else checked_key(*key)
         self.head()
         with self.database.read() as connection:
             return read_history(
@@ -312,6 +319,7 @@ class Inventory(InventoryRepository):
             NotFound: There is no such commit.
             InvalidInput: The commit changed nothing.
         """
+        jsontext.check_whole(revision=revision)
         plans: list[UndoPlan] = []
 
         def operations(state: State) -> list[Operation]:
@@ -328,7 +336,7 @@ class Inventory(InventoryRepository):
             return plan.operations()
 
         if request is None:
-            request = f"undo {revision} {force}"
+            request = f"undo {revision} {bool(force)}"
         if dry_run:
             # It is not remembered; a key that was used is another request's.
             self.replay(actor, idempotency_key, request)
@@ -397,18 +405,3 @@ class Inventory(InventoryRepository):
 
 class _NothingToDo(Exception):
     """There is nothing to forget, so there is nothing to commit."""
-
-
-def _checked_key(kind: str, parts: Sequence[str]) -> RecordKey:
-    record_type = RECORD_TYPES.get(kind)
-    if record_type is None:
-        raise InvalidInput(
-            f"There is no kind {kind[:50]!r}; use one of {', '.join(RECORD_TYPES)}.",
-            problems=[Problem("kind", "a kind of record")],
-        )
-    if len(parts) != len(record_type.key_columns):
-        names = ", ".join(record_type.key_columns)
-        raise InvalidInput(
-            f"A key of {kind} has the parts {names}.", problems=[Problem("key", names)]
-        )
-    return RecordKey(kind, tuple(parts))

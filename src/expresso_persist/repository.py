@@ -29,7 +29,7 @@ from expresso_persist.errors import (
 )
 from expresso_persist.idempotency import fingerprint_of, is_taken
 from expresso_persist.jsontext import Json
-from expresso_persist.operations import apply
+from expresso_persist.operations import apply, check
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import (
     CURSOR_DIGITS,
@@ -39,6 +39,8 @@ from expresso_persist.records import (
     Head,
     Operation,
     Record,
+    checked_key,
+    checked_type,
 )
 from expresso_persist.renames import refuse_old_name
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
@@ -94,6 +96,7 @@ class InventoryRepository:
 
     def __init__(self, database: Database, tenant: str = "default") -> None:
         """Look at ``tenant``'s data in ``database``; nothing is read or written yet."""
+        jsontext.check_storable(tenant=tenant)
         if not tenant or len(tenant) > 256:
             raise InvalidInput("A tenant's name has 1 to 256 characters.")
         self.database: Database = database.of(tenant)
@@ -113,12 +116,23 @@ class InventoryRepository:
         return self.database.look_up(HEAD, {"tenant": self.tenant}) is not None
 
     def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:
-        """One record, or None."""
+        """One record, or None.
+
+        Raises:
+            InvalidInput: There is no such kind, or its keys have other parts.
+        """
+        checked_key(kind, parts)
         with self.database.read() as connection:
             return self._state(connection, as_of)[1].get(kind, *parts)
 
     def records(self, kind: str | None = None, *, as_of: AsOf | None = None) -> list[Record]:
-        """The records of a kind, or all, by container and position."""
+        """The records of a kind, or all, by container and position.
+
+        Raises:
+            InvalidInput: There is no such kind.
+        """
+        if kind is not None:
+            checked_type(kind)
         with self.database.read() as connection:
             state = self._state(connection, as_of)[1]
             kinds = [kind] if kind is not None else list(RECORD_TYPES)
@@ -156,6 +170,9 @@ class InventoryRepository:
         self, key: str, device_id: str = "", *, as_of: AsOf | None = None
     ) -> Document | None:
         """One localStorage document, or None."""
+        jsontext.check_storable(key=key, device_id=device_id)
+        if not key:
+            return None
         with self.database.read() as connection:
             return documents.read(self._state(connection, as_of)[1], key, device_id)
 
@@ -330,7 +347,10 @@ class InventoryRepository:
         if expected_revision is not None and expected_revision != head.revision:
             raise RevisionConflict(context={"revision": head.revision})
         state = State(connection, self.tenant)
+        if not callable(operations) and not isinstance(operations, Iterable):
+            raise InvalidInput("operations is a list of operations, or a function that decides it.")
         wanted = list(operations(state) if callable(operations) else operations)
+        check(wanted)
         state.load(operation.key for operation in wanted)
         changes = apply(wanted, state.at)
         now = dt.datetime.now(dt.UTC)
@@ -503,6 +523,7 @@ class InventoryRepository:
 
     def commits(self, since: int = 0, limit: int = 100) -> list[Commit]:
         """Commits after revision ``since``, oldest first, with their changes."""
+        jsontext.check_whole(since=since, limit=limit)
         with self.database.read() as connection:
             return self._commits(connection, since, limit)
 
@@ -513,6 +534,7 @@ class InventoryRepository:
             InvalidInput: The cursor cannot be read.
         """
         epoch, revision, prefix = read_cursor(cursor)
+        jsontext.check_whole(limit=limit)
         self.head()
         with self.database.read() as connection:
             head = read_head(connection, self.tenant)
@@ -547,9 +569,11 @@ class InventoryRepository:
             anchors: What earlier reports gave as ``anchor``, kept outside the database; or
                 cursors. They find that newer commits were cut off.
         """
+        if not isinstance(anchors, (list, tuple)):
+            raise InvalidInput("anchors is a list of what earlier reports gave.")
         self.head()
         with self.database.read() as connection:
-            return audit.verify(connection, self.tenant, anchors)
+            return audit.verify(connection, self.tenant, [str(anchor) for anchor in anchors])
 
     def _commits(self, connection: Connection, since: int, limit: int) -> list[Commit]:
         rows = connection.execute(

@@ -139,12 +139,24 @@ class View:
             for known in self.find("event_inventory", **category, item_name=wanted):
                 where = {**scope, "category": known.parts[0]}
                 found += self.find(kind, **where, item_id=known.parts[1])
+        if len(found) == 1:
+            found += self._twin(found[0])
         if len(found) > 1:
             raise ConflictRefused(
                 f"{wanted!r} means {len(found)} records; say which by item_id and category.",
                 context={"keys": [list(record.parts) for record in found[:20]]},
             )
         return found[0] if found else None
+
+    def _twin(self, record: Record) -> list[Record]:
+        """The second record with the same id, of an array in which the id is there twice."""
+        *above, item_id = record.parts
+        twin = self.get(record.kind, *above, f"{item_id}~2")
+        data = twin.data if twin is not None else None
+        if twin is None or not isinstance(data, dict):
+            return []
+        own = next((data[name] for name in ("id", "name", "item_name") if data.get(name)), None)
+        return [twin] if str(own) == item_id else []
 
 
 def _has(record: Record, columns: Mapping[str, str]) -> bool:

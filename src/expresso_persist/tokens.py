@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from expresso_persist.database import Database
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
-from expresso_persist.jsontext import find_unstorable
+from expresso_persist.jsontext import check_storable, find_unstorable
 from expresso_persist.tables import access_tokens
 
 __all__ = ["PERMISSIONS", "AccessToken", "AccessTokens", "tenant_of"]
@@ -126,6 +126,7 @@ class AccessTokens:
         Raises:
             NotFound: There is none of this name.
         """
+        check_storable(name=name)
         with self._database.write() as connection:
             gone = connection.execute(
                 sa.delete(access_tokens).where(
@@ -136,7 +137,14 @@ class AccessTokens:
                 raise NotFound(f"There is no token named {name!r}.")
 
     def recognise(self, token: str) -> AccessToken | None:
-        """What is known of a token of this tenant; None when it opens nothing."""
+        """What is known of a token of this tenant; None when it opens nothing.
+
+        Raises:
+            InvalidInput: It is no text.
+        """
+        check_storable(token=token)
+        if not token:
+            return None
         parts = token.split(".")
         if len(parts) != 4 or tenant_of(token) != self._tenant or len(parts[2]) > 64:
             return None
@@ -164,7 +172,8 @@ def tenant_of(token: str) -> str | None:
 
 
 def _check(name: str, permission: str, lifetime: dt.timedelta | None) -> None:
-    if not 0 < len(name) <= 256 or not name.isprintable():
+    check_storable(name=name)
+    if not name or len(name) > 256 or not name.isprintable():
         raise InvalidInput(
             "A token's name has 1 to 256 printable characters.",
             problems=[Problem("name", "1 to 256 printable characters")],
@@ -174,7 +183,10 @@ def _check(name: str, permission: str, lifetime: dt.timedelta | None) -> None:
             "A token's permission is read, write or admin.",
             problems=[Problem("permission", "read, write or admin")],
         )
-    if lifetime is not None and lifetime <= dt.timedelta(0):
+    given: object = lifetime
+    if lifetime is not None and (
+        not isinstance(given, dt.timedelta) or lifetime <= dt.timedelta(0)
+    ):
         raise InvalidInput(
             "A token's lifetime is some time.", problems=[Problem("lifetime", "more than nothing")]
         )

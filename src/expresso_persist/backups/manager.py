@@ -296,9 +296,9 @@ class BackupManager:
         """
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
+        jsontext.check_storable(notes=notes, actor=actor)
         if len(notes) > _MAX_NOTES:
             raise InvalidInput(f"The notes of a backup have at most {_MAX_NOTES} characters.")
-        jsontext.check_storable(notes=notes, actor=actor)
         keyed = self._request(actor, idempotency_key, request or f"create {kind} {notes}")
 
         def make() -> Backup:
@@ -321,7 +321,7 @@ class BackupManager:
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
         """Keep a backup out of the rotation, or let it rotate again."""
         with self._database.write() as connection:
-            self._catalog.update(connection, backup_id, pinned=pinned)
+            self._catalog.update(connection, backup_id, pinned=bool(pinned))
             return self._catalog.get(connection, backup_id)
 
     def _create(
@@ -536,7 +536,7 @@ class BackupManager:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; no archive was written.
         """
-        encryption = Encryption(recipients=tuple(recipients), passphrase=passphrase)
+        encryption = Encryption(recipients=tuple(recipients or ()), passphrase=passphrase)
         if not isinstance(target, (str, Path)):
             return self._transfer.export(backup_id, target, encryption, progress)
         with whole_file(Path(target)) as file:
@@ -606,12 +606,14 @@ class BackupManager:
             from_tenant: The tenant that it was written for.
             progress: Called with the bytes stored, and all.
         """
-        encryption = Encryption(identities=tuple(identities), passphrase=passphrase)
+        encryption = Encryption(identities=tuple(identities or ()), passphrase=passphrase)
 
         def keyed(digest: str) -> KeyedRequest | None:
             asked = f"import {request} {from_tenant} {digest}"
             return self._request(actor, idempotency_key, asked)
 
+        if isinstance(source, str):
+            jsontext.check_storable(source=source)
         with contextlib.ExitStack() as stack:
             file = (
                 stack.enter_context(Path(source).open("rb"))

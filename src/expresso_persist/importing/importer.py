@@ -172,7 +172,6 @@ class LocalStorageImporter:
             return attrs.evolve(
                 request.receipt(repeated, dry_run=False, revision=commit.revision, committed=True),
                 replayed=True,
-                told=None if commit.receipt is None else json.loads(commit.receipt),
             )
         return request.receipt(
             outcome[0],

@@ -77,8 +77,7 @@ class Receipt:
     """What an import did, or (``dry_run``) would do.
 
     ``keys`` has every key of the dump once, so the totals of the five classes add up to
-    the number of keys. Of an import that was carried out earlier under the same idempotency
-    key, ``told`` is the JSON object that it was answered with.
+    the number of keys.
     """
 
     dry_run: bool
@@ -94,7 +93,6 @@ class Receipt:
     conflicts: tuple[Conflict, ...] = ()
     removals: tuple[Removal, ...] = ()
     replayed: bool = False
-    told: Mapping[str, Any] | None = None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -106,8 +104,6 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as a JSON object; long lists are cut, their counts are not."""
-        if self.told is not None:
-            return {**self.told}
         return {
             "dry_run": self.dry_run,
             "mode": self.mode,
