@@ -20,7 +20,7 @@ from expresso_persist import audit, changelog, documents, jsontext
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
-from expresso_persist.documents import Document
+from expresso_persist.documents import Device, Document
 from expresso_persist.errors import (
     IdempotencyMismatch,
     InvalidInput,
@@ -181,14 +181,25 @@ class InventoryRepository:
 
         Args:
             device_id: Whose preferences to include; None takes, for each key, those of
-                the device that wrote it last.
+                the device that wrote it last. The dump says from which device each is, and
+                which devices there are.
             as_of: Show them as they were.
+
+        Raises:
+            InvalidInput: The device's name is none.
         """
+        jsontext.check_storable(device_id=device_id)
         self.head()
         with self.database.read() as connection:
             head, state = self._state(connection, as_of)
             content = documents.dump(state, device_id)
         return {**content, "epoch": head.epoch, "revision": head.revision}
+
+    def devices(self, *, as_of: AsOf | None = None) -> list[Device]:
+        """The browsers whose preferences are stored, by name."""
+        self.head()
+        with self.database.read() as connection:
+            return documents.devices(self._state(connection, as_of)[1])
 
     def settings(self) -> dict[str, Json]:
         """The settings by key."""

@@ -378,7 +378,7 @@ class _Request:
                 for record in state.records(kind):
                     if kind != "document" or record.parts[1] in ("", self.device_id):
                         current[record.key] = record
-        return diff(current.values(), wanted.values())
+        return diff(current.values(), [documents.ranked(state, r) for r in wanted.values()])
 
     def receipt(
         self, outcome: _Outcome, *, dry_run: bool, revision: int, committed: bool
