@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -24,17 +25,21 @@ from expresso_persist.records import Layout, Record
 from expresso_persist.state import State
 
 __all__ = [
+    "Device",
     "Document",
     "check",
+    "devices",
     "dump",
     "inventory",
     "layout_record",
+    "ranked",
     "read",
     "records_of",
     "root_of",
     "text_digest",
 ]
 
+_LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LAYOUT_DEPTH = 1_000  # a skeleton has levels of its own around those of the document
 
 
@@ -214,40 +219,123 @@ def read(state: State, key: str, device_id: str = "") -> Document | None:
     return Document(key, device, record.data, raw)
 
 
+@attrs.frozen
+class Device:
+    """A browser whose preferences are stored.
+
+    Attributes:
+        device_id: What it is called in the dumps it sent.
+        documents: How many documents it has of its own.
+        newest: How many of them no other device wrote later: those that a dump without a
+            device takes from it.
+        updated_at: When one of them was last written, be it by a restore.
+    """
+
+    device_id: str
+    documents: int
+    newest: int
+    updated_at: dt.datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The device as a JSON object."""
+        moment = self.updated_at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+        return {**attrs.asdict(self), "updated_at": moment}
+
+
+def devices(state: State) -> list[Device]:
+    """The devices that have documents of their own, by name."""
+    newest = _of_devices(state, None)
+    found: dict[str, list[Record]] = {}
+    for record in state.records("document"):
+        if record.parts[1]:
+            found.setdefault(record.parts[1], []).append(record)
+    return [
+        Device(
+            name,
+            len(records),
+            sum(newest[record.parts[0]] is record for record in records),
+            max(record.updated_at or _LONG_AGO for record in records),
+        )
+        for name, records in sorted(found.items())
+    ]
+
+
+def ranked(state: State, record: Record) -> Record:
+    """A record as it is stored: what is of a device, after what others wrote before it.
+
+    How new it is among those of its key is the record's position. Unlike its revision that
+    is part of the record, so a backup has it and a restore gives it back.
+    """
+    if record.kind == "document" and record.parts[1]:
+        column = {"document_key": record.parts[0]}
+    elif record.kind == "quarantined":
+        column = {"document_key": str(record.columns()["document_key"])}
+    else:
+        return record
+    stored = state.at(record.key)
+    if stored is not None and (stored.text, stored.raw) == (record.text, record.raw):
+        return stored
+    return attrs.evolve(record, position=state.next_position(record.kind, **column))
+
+
 def dump(state: State, device_id: str | None = None) -> dict[str, Any]:
-    """All documents as ``{"localStorage": {key: raw string}, "quarantined": [key, …]}``."""
+    """All documents as a dump that a browser can load.
+
+    ``{"localStorage": {key: raw string}, "quarantined": [key, …], "devices": [device, …],
+    "from_devices": {key: device}}``: all devices that there are, and for each key that is a
+    device's own, whose it is.
+    """
     storage: dict[str, str] = {}
     for key, codec, records, layout in _documents(state):
         storage[key] = _text(codec, records, layout)[1]
     for record in state.records("setting"):
         storage[record.parts[0]] = record.raw if record.raw is not None else record.text
-    newest: dict[str, Record] = {}
-    for record in state.records("document"):
-        key, device = record.parts
-        if device_id is not None and device not in ("", device_id):
-            continue
-        best = newest.get(key)
-        if best is None or _precedes(best, record, device_id):
-            newest[key] = record
-    for key, record in newest.items():
-        storage.setdefault(key, record.raw if record.raw is not None else record.text)
-    quarantined: dict[str, tuple[int, str]] = {}
+    from_devices: dict[str, str] = {}
+    for key, record in _of_devices(state, device_id).items():
+        if key not in storage:
+            storage[key] = record.raw if record.raw is not None else record.text
+            from_devices |= {key: record.parts[1]} if record.parts[1] else {}
+    quarantined: dict[str, tuple[tuple[int, int], str]] = {}
     for record in state.records("quarantined"):
         data = record.data
         assert isinstance(data, dict)
+        device = str(data.get("device_id") or "")
+        if device_id is not None and device not in ("", device_id):
+            continue
         # What no database can store is kept as JSON text in which it is escaped.
         key, raw = (
             str(jsontext.loads(str(data["key_json"]))),
             str(jsontext.loads(str(data["raw_json"]))),
         )
-        if key not in storage and record.revision >= quarantined.get(key, (-1, ""))[0]:
-            quarantined[key] = (record.revision, raw)
+        rank = (record.position, record.revision)
+        if key not in storage and rank >= quarantined.get(key, ((-1, -1), ""))[0]:
+            quarantined[key] = (rank, raw)
+            from_devices |= {key: device} if device else {}
     storage.update({key: raw for key, (_, raw) in quarantined.items()})
-    return {"localStorage": storage, "quarantined": sorted(quarantined)}
+    return {
+        "localStorage": storage,
+        "quarantined": sorted(quarantined),
+        "devices": [device.to_json() for device in devices(state)],
+        "from_devices": from_devices,
+    }
+
+
+def _of_devices(state: State, device_id: str | None) -> dict[str, Record]:
+    """For each key the stored document of a device, of the newest one, or the shared one."""
+    chosen: dict[str, Record] = {}
+    for record in state.records("document"):
+        key, device = record.parts
+        if device_id is not None and device not in ("", device_id):
+            continue
+        best = chosen.get(key)
+        if best is None or _precedes(best, record, device_id):
+            chosen[key] = record
+    return chosen
 
 
 def _precedes(best: Record, other: Record, device_id: str | None) -> bool:
     """Whether ``other`` is the better answer: the asked device's, else the newest."""
     if device_id is not None:
         return other.parts[1] == device_id
-    return other.revision > best.revision
+    # Databases of version 0.1.0 have only the revision to go by.
+    return (other.position, other.revision) > (best.position, best.revision)

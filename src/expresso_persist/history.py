@@ -12,11 +12,18 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist import jsontext
 from expresso_persist.changelog import ChangeRow, change_rows, change_to_json, read_change
-from expresso_persist.errors import HistoryForgotten, InvalidInput, NotFound, Problem
+from expresso_persist.errors import (
+    HistoryForgotten,
+    IdempotencyMismatch,
+    InvalidInput,
+    NotFound,
+    Problem,
+)
 from expresso_persist.jsontext import Json
 from expresso_persist.records import (
     RECORD_TYPES,
     Change,
+    Commit,
     Delete,
     Operation,
     Put,
@@ -25,7 +32,7 @@ from expresso_persist.records import (
 from expresso_persist.state import State, forgotten_through
 from expresso_persist.tables import changes, commits
 
-__all__ = ["HistoryEntry", "HistoryPage", "UndoPlan", "plan_undo", "read_history"]
+__all__ = ["HistoryEntry", "HistoryPage", "UndoPlan", "plan_undo", "read_history", "read_undo"]
 
 _STATION_KINDS = tuple(
     kind for kind, cls in RECORD_TYPES.items() if cls.key_columns[0] == "station_id"
@@ -195,7 +202,9 @@ class UndoPlan:
 
     def receipt(self) -> str:
         """What the undo's commit remembers."""
-        return jsontext.dumps({"undo": {"revision": self.revision, "root": self.root}})
+        conflicts: list[Json] = [attrs.asdict(problem) for problem in self.conflicts]
+        told: dict[str, Json] = {"revision": self.revision, "root": self.root}
+        return jsontext.dumps({"undo": {**told, "conflicts": conflicts} if conflicts else told})
 
     def to_json(self) -> dict[str, Any]:
         """The plan as a JSON object."""
@@ -204,6 +213,19 @@ class UndoPlan:
             "changes": [change_to_json(change) for change in self.changes],
             "conflicts": [attrs.asdict(problem) for problem in self.conflicts],
         }
+
+
+def read_undo(revision: int, commit: Commit) -> UndoPlan:
+    """What an undo did, from its commit.
+
+    Raises:
+        IdempotencyMismatch: The commit is none of an undo.
+    """
+    told: Any = jsontext.loads(commit.receipt or "null")
+    if commit.source != "undo" or told is None:
+        raise IdempotencyMismatch
+    conflicts = tuple(Problem(**problem) for problem in told["undo"].get("conflicts", ()))
+    return UndoPlan(revision, told["undo"]["root"], commit.changes, conflicts)
 
 
 def plan_undo(state: State, revision: int) -> UndoPlan:

@@ -12,11 +12,11 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist import jsontext
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem, UndoConflict
-from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history
+from expresso_persist.history import HistoryPage, UndoPlan, plan_undo, read_history, read_undo
 from expresso_persist.jsontext import Json
 from expresso_persist.movements import Decision, Movement, decide, read_movement
 from expresso_persist.offers import Standing
-from expresso_persist.records import RECORD_TYPES, Commit, Operation, RecordKey
+from expresso_persist.records import Commit, Operation, RecordKey, checked_key
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.retention import Forgotten, forget, horizon, receipt
 from expresso_persist.state import State
@@ -62,10 +62,15 @@ class Undone:
     plan: UndoPlan
     commit: Commit | None
 
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier undo with the same idempotency key is told again."""
+        return self.commit is not None and self.commit.replayed
+
     def to_json(self) -> dict[str, Any]:
         """The undo as a JSON object."""
-        replayed = self.commit is not None and self.commit.replayed
-        return {**self.plan.to_json(), "dry_run": self.commit is None, "replayed": replayed}
+        dry_run = self.commit is None
+        return {**self.plan.to_json(), "dry_run": dry_run, "replayed": self.replayed}
 
 
 class Inventory(InventoryRepository):
@@ -212,6 +217,8 @@ class Inventory(InventoryRepository):
             InvalidInput: It does not fit what is stored.
             IdempotencyMismatch: The key was used for another request.
         """
+        if not isinstance(movement, Movement):
+            raise InvalidInput("A movement is what read_movement makes of a request.")
         decided: list[Decision] = []
 
         def operations(state: State) -> list[Operation]:
@@ -264,9 +271,14 @@ class Inventory(InventoryRepository):
         """
         if key is not None and station_id is not None:
             raise InvalidInput("Ask for the history of a record or of a station, not of both.")
+        jsontext.check_storable(station_id=station_id)
+        jsontext.check_whole(limit=limit, before=0 if before is None else before)
         if not 1 <= limit <= 1000:
             raise InvalidInput("limit is 1 to 1000.", problems=[Problem("limit", "1 to 1000")])
-        record = None if key is None else _checked_key(*key)
+        given: object = key
+        if given is not None and (not isinstance(given, tuple) or len(given) != 2):
+            raise InvalidInput("key is a kind and the parts of a key, such as a RecordKey.")
+        record = None if key is None else checked_key(*key)
         self.head()
         with self.database.read() as connection:
             return read_history(
@@ -311,6 +323,7 @@ class Inventory(InventoryRepository):
             NotFound: There is no such commit.
             InvalidInput: The commit changed nothing.
         """
+        jsontext.check_whole(revision=revision)
         plans: list[UndoPlan] = []
 
         def operations(state: State) -> list[Operation]:
@@ -326,7 +339,11 @@ class Inventory(InventoryRepository):
             plans[:] = [plan]
             return plan.operations()
 
+        if request is None:
+            request = f"undo {revision} {bool(force)}"
         if dry_run:
+            # It is not remembered; a key that was used is another request's.
+            self.replay(actor, idempotency_key, request)
             self.head()
             with self.database.read() as connection:
                 operations(State(connection, self.tenant))
@@ -337,13 +354,11 @@ class Inventory(InventoryRepository):
             source="undo",
             note=note or f"Undo of revision {revision}",
             idempotency_key=idempotency_key,
-            request=request if request is not None else f"undo {revision} {force}",
+            request=request,
             receipt=lambda _: plans[0].receipt(),
             scanned=True,
         )
-        if commit.replayed:
-            plans[:] = [UndoPlan(revision, "", commit.changes, ())]
-        return Undone(plans[0], commit)
+        return Undone(read_undo(revision, commit), commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""
@@ -395,18 +410,3 @@ class Inventory(InventoryRepository):
 
 class _NothingToDo(Exception):
     """There is nothing to forget, so there is nothing to commit."""
-
-
-def _checked_key(kind: str, parts: Sequence[str]) -> RecordKey:
-    record_type = RECORD_TYPES.get(kind)
-    if record_type is None:
-        raise InvalidInput(
-            f"There is no kind {kind[:50]!r}; use one of {', '.join(RECORD_TYPES)}.",
-            problems=[Problem("kind", "a kind of record")],
-        )
-    if len(parts) != len(record_type.key_columns):
-        names = ", ".join(record_type.key_columns)
-        raise InvalidInput(
-            f"A key of {kind} has the parts {names}.", problems=[Problem("key", names)]
-        )
-    return RecordKey(kind, tuple(parts))

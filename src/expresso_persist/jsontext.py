@@ -10,6 +10,7 @@ own way; a text that it would not give back to the letter is kept beside the val
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,7 +21,10 @@ __all__ = [
     "Json",
     "MAX_DEPTH",
     "canonical_number",
+    "check_json",
+    "check_number",
     "check_storable",
+    "check_whole",
     "dumps",
     "find_unstorable",
     "loads",
@@ -34,6 +38,7 @@ MAX_DEPTH = 64
 """Nesting accepted by default; the deepest document of the real front end has 7 levels."""
 
 _PLACE = 256  # characters; of a longer one the end is shown
+_NOT_STORED = "a NUL character or half of a surrogate pair"
 _INTEGRAL_BELOW = 1e21  # from here on JavaScript writes numbers with an exponent
 _encoder = msgspec.json.Encoder()
 
@@ -155,6 +160,93 @@ def dumps(value: Json) -> str:
     return _encoder.encode(value).decode()
 
 
+def check_json(
+    value: object, path: str = "", *, max_depth: int = MAX_DEPTH, storable: bool = True
+) -> None:
+    """See whether a Python value is one that JSON has, so that it is stored as what it is.
+
+    Tuples are none: they would come back as lists.
+
+    Args:
+        value: The value.
+        path: What it is called.
+        max_depth: Levels of nesting accepted.
+        storable: Refuse NUL and lone surrogates in texts as well.
+
+    Raises:
+        InvalidInput: It is not, or a part of it; the message says which.
+    """
+    level: list[tuple[str, object]] = [(path, value)]
+    for _ in range(max_depth + 1):
+        inner: list[tuple[str, object]] = []
+        for place, item in level:
+            if isinstance(item, dict):
+                inner.extend(_members(place, item, storable=storable))
+            elif isinstance(item, list):
+                inner.extend((f"{place}[{index}]", member) for index, member in enumerate(item))
+            elif isinstance(item, str):
+                if storable and not _storable(item):
+                    raise _no_json(place, f"holds {_NOT_STORED}")
+            elif isinstance(item, float) and item - item != 0.0:
+                raise _no_json(place, f"is {item}, which JSON does not have")
+            elif item is not None and not isinstance(item, (int, float)):
+                raise _no_json(
+                    place,
+                    f"is a {type(item).__name__}, which JSON does not have; give a dict, a list, "
+                    "a text, a number, True, False or None",
+                )
+        if not inner:
+            return
+        level = inner
+    raise _too_deep(max_depth)
+
+
+def _members(
+    path: str, value: dict[object, object], *, storable: bool
+) -> Iterator[tuple[str, object]]:
+    for name, member in value.items():
+        if not isinstance(name, str):
+            raise _no_json(path, f"has the member {name!r:.50}, whose name is no text")
+        if storable and not _storable(name):
+            raise _no_json(path, f"has a member whose name holds {_NOT_STORED}")
+        yield f"{path}.{name}" if path else name, member
+
+
+def _no_json(path: str, what: str) -> InvalidInput:
+    name = path.encode("utf-8", "backslashreplace").decode()[:256]
+    return InvalidInput(f"{name or 'The value'} {what}.", problems=[Problem(name, what)])
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and _encodable(text)
+
+
+def check_whole(**numbers: object) -> None:
+    """See whether these are whole numbers that a database's columns hold, not below zero.
+
+    Raises:
+        InvalidInput: One is not; it is named.
+    """
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**18:
+            raise InvalidInput(
+                f"{name} is a whole number, 0 or more.", problems=[Problem(name, "0 or more")]
+            )
+
+
+def check_number(**numbers: object) -> None:
+    """See whether these are finite numbers; None is one that was left out.
+
+    Raises:
+        InvalidInput: One is not; it is named.
+    """
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value - value != 0:
+            raise InvalidInput(f"{name} is not a number.", problems=[Problem(name, "a number")])
+
+
 def peek(text: str) -> Any:
     """Parse text that :func:`dumps` wrote, fast; long integers may lose digits."""
     return msgspec.json.decode(text)
@@ -219,22 +311,27 @@ def place(path: str, member: str | int) -> str:
     return inner if len(inner) <= _PLACE else f"…{inner[-_PLACE:]}"
 
 
-def check_storable(**texts: str | None) -> None:
+def check_storable(**texts: object) -> None:
     """See whether every database can hold these texts.
 
     Args:
         texts: What they are called, and what they are.
 
     Raises:
-        InvalidInput: One has a NUL or a lone surrogate; it is named.
+        InvalidInput: One has a NUL or a lone surrogate, or is no text; it is named.
     """
-    name = find_unstorable({**texts})
-    if name is not None:
-        problem = "a NUL character or half of a surrogate pair"
-        raise InvalidInput(
-            f"The text of {name} has {problem}, which no database stores.",
-            problems=[Problem(name, f"must not have {problem}")],
-        )
+    for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise InvalidInput(
+                f"{name} is a text, not a {type(text).__name__}.",
+                problems=[Problem(name, "a text")],
+            )
+        fault = find_unstorable({name: text})
+        if fault is not None:
+            raise InvalidInput(
+                f"The text of {fault} has {_NOT_STORED}, which no database stores.",
+                problems=[Problem(fault, f"must not have {_NOT_STORED}")],
+            )
 
 
 def _encodable(text: str) -> bool:

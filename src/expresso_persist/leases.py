@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
 from expresso_persist.errors import Busy, DatabaseUnavailable
+from expresso_persist.jsontext import check_storable
 from expresso_persist.tables import leases
 
 __all__ = ["EXCLUSIVE", "LONG_AGO", "Lease", "LeaseView", "exclusive", "lock_row"]
@@ -208,6 +209,7 @@ def exclusive(
     Raises:
         Busy: Another one runs; the message says whose.
     """
+    check_storable(actor=actor)
     lease = Lease(database, tenant, ttl, name=EXCLUSIVE, label=f"{actor or 'Somebody'} is {work}")
     if not lease.acquire():
         with database.read() as connection:

@@ -58,6 +58,9 @@ Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
 Amount: TypeAlias = (
     Annotated[int, Meta(gt=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(gt=0, le=MAX_QUANTITY)]
 )
+Counted: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
+)
 _UNLIMITED = -float("inf")
 # The front end shows the inventory's extras under another name in a station's live stock.
 _ALIASES: Mapping[str, str] = {"extras": "other", "other": "extras"}
@@ -112,7 +115,7 @@ class CountMovement(Movement):
     type: ClassVar[str] = "count"
 
     station_id: StationId | None = None
-    quantity: Quantity
+    quantity: Counted
 
 
 @attrs.frozen(kw_only=True)
@@ -155,11 +158,12 @@ def read_movement(kind: str, data: Any) -> Movement:
     Raises:
         InvalidInput: It does not have the expected form; the problem names the place.
     """
+    if kind not in MOVEMENT_TYPES:
+        raise InvalidInput(
+            f"There is no movement {str(kind)[:50]!r}; use one of {', '.join(MOVEMENT_TYPES)}.",
+            problems=[Problem("type", f"one of {', '.join(MOVEMENT_TYPES)}")],
+        )
     movement = read_as(MOVEMENT_TYPES[kind], data)
-    for name in ("delta", "quantity", "floor"):
-        value = getattr(movement, name, None)
-        if value is not None and value != value:  # a NaN of Python passes every bound
-            raise InvalidInput(f"{name} is not a number.", problems=[Problem(name, "a number")])
     if isinstance(movement, TransferMovement) and (
         _station(movement.from_station) == _station(movement.to_station)
     ):

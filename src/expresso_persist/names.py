@@ -17,7 +17,8 @@ def check_tenant(name: str) -> str:
         InvalidInput: It is empty, too long, a secret, or has characters that cannot be stored
             or seen.
     """
-    if not name or len(name) > 256:
+    given: object = name
+    if not isinstance(given, str) or not 0 < len(name) <= 256:
         raise InvalidInput("A tenant's name has 1 to 256 characters.")
     if name != name.strip() or not name.isprintable():
         raise InvalidInput("A tenant's name has no control characters, and no blanks at its ends.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+import msgspec
+
 from expresso_persist import jsontext, secrets
 from expresso_persist.errors import InvalidInput, NotFound, Problem, RevisionConflict
 from expresso_persist.jsontext import Json
@@ -17,10 +19,11 @@ from expresso_persist.records import (
     Put,
     Record,
     RecordKey,
+    checked_key,
     record_from,
 )
 
-__all__ = ["adjusted", "apply", "refuse_new_secrets"]
+__all__ = ["adjusted", "apply", "check", "refuse_new_secrets"]
 
 MAX_QUANTITY = 1e15
 """Quantities stay within this, so that a double holds them exactly to the unit."""
@@ -83,6 +86,43 @@ def _secrets_in(record: Record) -> list[tuple[str, str]]:
     if record.raw is not None and not inner and secrets.is_secret_text(record.raw):
         found.append((place, record.raw))  # behind a member of the same name
     return found
+
+
+def check(operations: Iterable[object]) -> None:
+    """See whether what a caller gives are operations on records that can be stored.
+
+    Raises:
+        InvalidInput: One is none, or its record has another key, or a value that is no JSON.
+    """
+    for operation in operations:
+        if not isinstance(operation, (Put, Patch, Adjust, Delete)):
+            found = type(operation).__name__
+            raise InvalidInput(f"A commit is made of Put, Patch, Adjust and Delete, not {found}.")
+        if isinstance(operation, Put):
+            _check_record(operation.record)
+            continue
+        key: object = operation.key
+        if not isinstance(key, tuple) or len(key) != 2:
+            raise InvalidInput("The key of an operation is a RecordKey: a kind and its parts.")
+        checked_key(*key)
+        if isinstance(operation, Patch):
+            jsontext.check_json(operation.members, str(key))
+        elif isinstance(operation, Adjust):
+            jsontext.check_number(delta=operation.delta, floor=operation.floor)
+
+
+def _check_record(record: object) -> None:
+    if not isinstance(record, Record):
+        found = type(record).__name__
+        raise InvalidInput(f"Put stores a record, such as Setting.of(…), not {found}.")
+    checked_key(record.kind, record.parts)
+    try:
+        jsontext.peek(record.text)
+    except (msgspec.DecodeError, TypeError, UnicodeError):
+        raise InvalidInput(
+            f"The text of {record.key} is not JSON; {type(record).__name__}.of(…, data=value) "
+            "writes it."
+        ) from None
 
 
 def _check_revision(operation: Operation, key: RecordKey, stored: Record | None) -> None:

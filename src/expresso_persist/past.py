@@ -79,6 +79,8 @@ def head_as_of(connection: Connection, tenant: str, as_of: AsOf) -> Head:
             or 0
         )
     else:
+        if isinstance(as_of, bool) or not isinstance(as_of, int):
+            raise _unreadable()
         revision = as_of
         if not 0 <= revision <= head.revision:
             raise NotFound(f"There is no revision {revision}; the newest is {head.revision}.")

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple, Self, TypeAlias
 import attrs
 
 from expresso_persist import jsontext
+from expresso_persist.errors import InvalidInput, Problem
 from expresso_persist.jsontext import Json
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "StationStock",
     "StockLevel",
     "StoredDocument",
+    "checked_key",
+    "checked_type",
     "record_from",
 ]
 
@@ -111,7 +114,12 @@ class Record:
 
     @classmethod
     def of(cls, *parts: str, data: Json, position: int = 0, raw: str | None = None) -> Self:
-        """Make a record from a JSON value instead of its text."""
+        """Make a record from a JSON value instead of its text.
+
+        Raises:
+            InvalidInput: The value has a part that JSON does not have.
+        """
+        jsontext.check_json(data, "data")
         return cls(parts, jsontext.dumps(data), position, raw)
 
     @property
@@ -287,6 +295,39 @@ RECORD_TYPES: Mapping[str, type[Record]] = {
 }
 
 
+def checked_type(kind: object) -> type[Record]:
+    """The class of the records of a kind.
+
+    Raises:
+        InvalidInput: There is no such kind.
+    """
+    found = RECORD_TYPES.get(kind) if isinstance(kind, str) else None
+    if found is None:
+        raise InvalidInput(
+            f"There is no kind {str(kind)[:50]!r}; use one of {', '.join(RECORD_TYPES)}.",
+            problems=[Problem("kind", "a kind of record")],
+        )
+    return found
+
+
+def checked_key(kind: object, parts: object) -> RecordKey:
+    """The address of a record.
+
+    Raises:
+        InvalidInput: There is no such kind, or its keys have other parts.
+    """
+    columns = checked_type(kind).key_columns
+    found = tuple(parts) if isinstance(parts, (tuple, list)) else ()
+    if len(found) != len(columns) or not all(isinstance(part, str) for part in found):
+        names = ", ".join(columns)
+        raise InvalidInput(
+            f"A key of {kind} has {len(columns)} texts: {names}.",
+            problems=[Problem("key", names)],
+        )
+    jsontext.check_storable(**dict(zip(columns, found, strict=True)))
+    return RecordKey(str(kind), found)
+
+
 def record_from(key: RecordKey, text: str, position: int = 0, raw: str | None = None) -> Record:
     """Make the record of the right class for ``key``."""
     return RECORD_TYPES[key.kind](key.parts, text, position, raw)
@@ -360,6 +401,10 @@ class Change:
     after: Record | None
 
 
+CURSOR_DIGITS = 12
+"""Digits of a commit's hash that entity tags and cursors have."""
+
+
 @attrs.frozen
 class Head:
     """Where a tenant stands.
@@ -381,12 +426,12 @@ class Head:
         The hash is part of it: an older copy of the database in its place reaches the same
         revisions again, with other contents.
         """
-        return f'"{self.epoch}-{self.revision}-{self.hash[:12]}"'
+        return f'"{self.epoch}-{self.revision}-{self.hash[:CURSOR_DIGITS]}"'
 
     @property
     def cursor(self) -> str:
         """What a client sends as ``since`` to go on from here."""
-        return f"{self.epoch}.{self.revision}.{self.hash[:12]}"
+        return f"{self.epoch}.{self.revision}.{self.hash[:CURSOR_DIGITS]}"
 
 
 @attrs.frozen

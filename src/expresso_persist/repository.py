@@ -8,7 +8,6 @@ record touched.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -21,13 +20,29 @@ from expresso_persist import audit, changelog, documents, jsontext, offers
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database
-from expresso_persist.documents import Document
-from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
+from expresso_persist.documents import Device, Document
+from expresso_persist.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    Problem,
+    RevisionConflict,
+)
+from expresso_persist.idempotency import fingerprint_of, is_taken
 from expresso_persist.jsontext import Json
 from expresso_persist.offers import Standing
-from expresso_persist.operations import apply, refuse_new_secrets
+from expresso_persist.operations import apply, check, refuse_new_secrets
 from expresso_persist.past import AsOf, head_as_of, state_as_of
-from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
+from expresso_persist.records import (
+    CURSOR_DIGITS,
+    RECORD_TYPES,
+    Change,
+    Commit,
+    Head,
+    Operation,
+    Record,
+    checked_key,
+    checked_type,
+)
 from expresso_persist.renames import refuse_old_name
 from expresso_persist.secrets import refuse_text
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
@@ -82,6 +97,7 @@ class InventoryRepository:
 
     def __init__(self, database: Database, tenant: str = "default") -> None:
         """Look at ``tenant``'s data in ``database``; nothing is read or written yet."""
+        jsontext.check_storable(tenant=tenant)
         if not tenant or len(tenant) > 256:
             raise InvalidInput("A tenant's name has 1 to 256 characters.")
         self.database: Database = database.of(tenant)
@@ -101,12 +117,23 @@ class InventoryRepository:
         return self.database.look_up(HEAD, {"tenant": self.tenant}) is not None
 
     def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:
-        """One record, or None."""
+        """One record, or None.
+
+        Raises:
+            InvalidInput: There is no such kind, or its keys have other parts.
+        """
+        checked_key(kind, parts)
         with self.database.read() as connection:
             return self._state(connection, as_of)[1].get(kind, *parts)
 
     def records(self, kind: str | None = None, *, as_of: AsOf | None = None) -> list[Record]:
-        """The records of a kind, or all, by container and position."""
+        """The records of a kind, or all, by container and position.
+
+        Raises:
+            InvalidInput: There is no such kind.
+        """
+        if kind is not None:
+            checked_type(kind)
         with self.database.read() as connection:
             state = self._state(connection, as_of)[1]
             kinds = [kind] if kind is not None else list(RECORD_TYPES)
@@ -144,6 +171,9 @@ class InventoryRepository:
         self, key: str, device_id: str = "", *, as_of: AsOf | None = None
     ) -> Document | None:
         """One localStorage document, or None."""
+        jsontext.check_storable(key=key, device_id=device_id)
+        if not key:
+            return None
         with self.database.read() as connection:
             return documents.read(self._state(connection, as_of)[1], key, device_id)
 
@@ -152,14 +182,25 @@ class InventoryRepository:
 
         Args:
             device_id: Whose preferences to include; None takes, for each key, those of
-                the device that wrote it last.
+                the device that wrote it last. The dump says from which device each is, and
+                which devices there are.
             as_of: Show them as they were.
+
+        Raises:
+            InvalidInput: The device's name is none.
         """
+        jsontext.check_storable(device_id=device_id)
         self.head()
         with self.database.read() as connection:
             head, state = self._state(connection, as_of)
             content = documents.dump(state, device_id)
         return {**content, "epoch": head.epoch, "revision": head.revision}
+
+    def devices(self, *, as_of: AsOf | None = None) -> list[Device]:
+        """The browsers whose preferences are stored, by name."""
+        self.head()
+        with self.database.read() as connection:
+            return documents.devices(self._state(connection, as_of)[1])
 
     def settings(self) -> dict[str, Json]:
         """The settings by key."""
@@ -250,9 +291,9 @@ class InventoryRepository:
                 stored, or is or holds a secret.
             DatabaseUnavailable: The database does not answer.
         """
-        fingerprint = _fingerprint(request)
+        fingerprint = fingerprint_of(request)
         # A repetition of the transaction needs them all again; an iterator gives them once.
-        wanted = operations if callable(operations) else tuple(operations)
+        wanted = tuple(operations) if isinstance(operations, Iterable) else operations
 
         def work(connection: Connection) -> Commit:
             return self.commit_within(
@@ -274,6 +315,21 @@ class InventoryRepository:
         if commit.stored and not commit.replayed:
             self.database.committed(self.tenant, commit.revision)
         return commit
+
+    def replay(
+        self, actor: str, idempotency_key: str | None, request: str | bytes | None
+    ) -> Commit | None:
+        """The commit that an earlier request with this key made, if there was one.
+
+        Raises:
+            IdempotencyMismatch: The key was used for another request.
+        """
+        if idempotency_key is None:
+            return None
+        jsontext.check_storable(actor=actor, idempotency_key=idempotency_key)
+        with self.database.read() as connection:
+            row = self._named(connection, actor, idempotency_key)
+            return None if row is None else self._again(connection, row, fingerprint_of(request))
 
     def commit_within(
         self,
@@ -312,14 +368,14 @@ class InventoryRepository:
         head = self._lock(connection)
         earlier = self._earlier(connection, head, actor, idempotency_key, standing)
         if earlier is not None:
-            if earlier.request_fingerprint != fingerprint:
-                raise IdempotencyMismatch
-            first = self._with_changes(connection, [earlier])[0]
-            return attrs.evolve(first, replayed=True, epoch=head.epoch)
+            return self._again(connection, earlier, fingerprint, head.epoch)
         if expected_revision is not None and expected_revision != head.revision:
             raise RevisionConflict(context={"revision": head.revision})
         state = State(connection, self.tenant)
+        if not callable(operations) and not isinstance(operations, Iterable):
+            raise InvalidInput("operations is a list of operations, or a function that decides it.")
         wanted = list(operations(state) if callable(operations) else operations)
+        check(wanted)
         state.load(operation.key for operation in wanted)
         offered = standing is not None and standing.acknowledged is not None
         # The revisions that an offered write expects are those of the lost timeline.
@@ -413,6 +469,27 @@ class InventoryRepository:
             row = connection.execute(self.database.lock_rows(query)).one()
         return Head(row.epoch, row.revision, row.head_hash)
 
+    def _named(self, connection: Connection, actor: str, key: str) -> sa.Row[Any] | None:
+        """The commit of an actor's request with this key."""
+        row = connection.execute(
+            sa.select(commits).where(
+                commits.c.tenant_id == self.tenant,
+                commits.c.actor == actor,
+                commits.c.idempotency_key == key,
+            )
+        ).one_or_none()
+        if row is None and is_taken(connection, self.tenant, actor, key):
+            raise IdempotencyMismatch  # by a request that is no commit
+        return row
+
+    def _again(
+        self, connection: Connection, row: sa.Row[Any], fingerprint: str | None, epoch: str = ""
+    ) -> Commit:
+        """The first commit of a request that is repeated."""
+        if row.request_fingerprint != fingerprint:
+            raise IdempotencyMismatch
+        return attrs.evolve(self._with_changes(connection, [row])[0], replayed=True, epoch=epoch)
+
     def _earlier(
         self,
         connection: Connection,
@@ -422,19 +499,12 @@ class InventoryRepository:
         standing: Standing | None,
     ) -> sa.Row[Any] | None:
         """The commit that did this request before, by its key or by its position."""
-        row = None
-        if key is not None:
-            row = connection.execute(
-                sa.select(commits).where(
-                    commits.c.tenant_id == self.tenant,
-                    commits.c.actor == actor,
-                    commits.c.idempotency_key == key,
-                )
-            ).one_or_none()
+        row = None if key is None else self._named(connection, actor, key)
         if row is not None or standing is None:
             return row
         row = offers.survivor(connection, self.tenant, head, standing)
         if row is not None and row.idempotency_key != key:
+            raise IdempotencyMismatch
             raise IdempotencyMismatch
         if key is None and standing.acknowledged is not None:
             raise InvalidInput("A write that is offered again carries its Idempotency-Key.")
@@ -516,16 +586,18 @@ class InventoryRepository:
 
     def commits(self, since: int = 0, limit: int = 100) -> list[Commit]:
         """Commits after revision ``since``, oldest first, with their changes."""
+        jsontext.check_whole(since=since, limit=limit)
         with self.database.read() as connection:
             return self._commits(connection, since, limit)
 
     def changes(self, cursor: str | int, limit: int = 100) -> ChangePage:
-        """The feed: commits after ``cursor``, which is a revision or an earlier answer's.
+        """The feed: commits after ``cursor``, an earlier answer's, or 0 for the first ones.
 
         Raises:
             InvalidInput: The cursor cannot be read.
         """
         epoch, revision, prefix = read_cursor(cursor)
+        jsontext.check_whole(limit=limit)
         self.head()
         with self.database.read() as connection:
             head = read_head(connection, self.tenant)
@@ -537,7 +609,8 @@ class InventoryRepository:
                         commits.c.tenant_id == self.tenant, commits.c.revision == revision
                     )
                 )
-                known = stored is not None and stored.startswith(prefix)
+                # A part of what cursors have of a hash would fit other commits too.
+                known = (stored or "").startswith(prefix) and len(prefix) >= CURSOR_DIGITS
             known = known and revision >= forgotten_through(connection, self.tenant)
             if not known:
                 return ChangePage((), head.cursor, reset=True, has_more=False)
@@ -559,9 +632,11 @@ class InventoryRepository:
             anchors: What earlier reports gave as ``anchor``, kept outside the database; or
                 cursors. They find that newer commits were cut off.
         """
+        if not isinstance(anchors, (list, tuple)):
+            raise InvalidInput("anchors is a list of what earlier reports gave.")
         self.head()
         with self.database.read() as connection:
-            return audit.verify(connection, self.tenant, anchors)
+            return audit.verify(connection, self.tenant, [str(anchor) for anchor in anchors])
 
     def _commits(self, connection: Connection, since: int, limit: int) -> list[Commit]:
         rows = connection.execute(
@@ -604,27 +679,31 @@ class InventoryRepository:
         ]
 
 
-def _fingerprint(request: str | bytes | None) -> str | None:
-    if request is None:
-        return None
-    return hashlib.sha256(request.encode() if isinstance(request, str) else request).hexdigest()
-
-
 def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
-    """Epoch, revision and beginning of the hash; a bare revision has only itself.
+    """Epoch, revision and beginning of the hash; 0 is where every history begins.
+
+    A revision alone is refused: where an older copy of the database was put in, the same
+    number is another commit, and what follows it is another history.
 
     Raises:
-        InvalidInput: It is neither.
+        InvalidInput: It is neither a cursor nor 0.
     """
     text = str(cursor)
-    if text.isascii() and text.isdigit() and len(text) <= 18:
-        return None, int(text), ""
+    if text == "0":
+        return None, 0, ""
     epoch, _, rest = text.partition(".")
     number, _, prefix = rest.partition(".")
     if epoch and number.isascii() and number.isdigit() and len(number) <= 18 and prefix:
         return epoch, int(number), prefix
+    alone = text.isascii() and text.isdigit()
     raise InvalidInput(
-        "The cursor cannot be read; send a revision or the cursor of an earlier answer."
+        (
+            "A revision alone does not say which copy of the database it is of; send"
+            if alone
+            else "The cursor cannot be read; send"
+        )
+        + " the cursor of an earlier answer, or 0 for everything from the first commit on.",
+        problems=[Problem("since", "a cursor or 0")],
     )
 
 

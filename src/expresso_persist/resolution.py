@@ -149,13 +149,26 @@ class View:
     ) -> Record | None:
         """The one record that an id or a name means within ``scope``."""
         found = meant(self.find, kind, scope, item_id=item_id, name=name)
-        if found.ambiguous:
+        records = [*found.records]
+        if len(records) == 1:
+            records += self._twin(records[0])
+        if found.ambiguous or len(records) > 1:
             raise ConflictRefused(
                 f"{item_id if item_id is not None else name!r} means several items; say which "
                 "by item_id and category.",
-                context={"keys": [list(record.parts) for record in found.records[:20]]},
+                context={"keys": [list(record.parts) for record in records[:20]]},
             )
-        return found.records[0] if found.records else None
+        return records[0] if records else None
+
+    def _twin(self, record: Record) -> list[Record]:
+        """The second record with the same id, of an array in which the id is there twice."""
+        *above, item_id = record.parts
+        twin = self.get(record.kind, *above, f"{item_id}~2")
+        data = twin.data if twin is not None else None
+        if twin is None or not isinstance(data, dict):
+            return []
+        own = next((data[name] for name in ("id", "name", "item_name") if data.get(name)), None)
+        return [twin] if str(own) == item_id else []
 
 
 def _has(record: Record, columns: Mapping[str, str]) -> bool:

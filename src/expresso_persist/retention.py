@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist import jsontext
 from expresso_persist.audit import KeptDigest, verify
 from expresso_persist.errors import ConflictRefused, InvalidInput
-from expresso_persist.jsontext import Json
+from expresso_persist.jsontext import Json, check_whole
 from expresso_persist.state import forgotten_through, read_head
 from expresso_persist.tables import changes, commits, tenants
 
@@ -53,11 +53,12 @@ def horizon(connection: Connection, tenant: str, before: int | dt.datetime) -> i
     """The last revision before ``before``, a revision or a time.
 
     Raises:
-        InvalidInput: The time has no offset.
+        InvalidInput: The time has no offset, or it is neither.
     """
     head = read_head(connection, tenant)
     newest = head.revision if head is not None else 0
     if not isinstance(before, dt.datetime):
+        check_whole(before=before)
         return max(0, min(before - 1, newest))
     if before.tzinfo is None:
         raise InvalidInput("before is a revision or a time with its offset.")

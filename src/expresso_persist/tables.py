@@ -37,6 +37,7 @@ __all__ = [
     "changes",
     "commits",
     "data_backups",
+    "idempotency_keys",
     "leases",
     "metadata",
     "rate_counters",
@@ -266,6 +267,19 @@ leases: Table = Table(
     Column("holder", Text, nullable=False),
     Column("acquired_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+)
+
+idempotency_keys: Table = Table(
+    "idempotency_keys",
+    metadata,
+    _key("tenant_id"),
+    _key("actor"),
+    _key("idempotency_key"),
+    Column("request_fingerprint", Text),
+    # What the request made or was about, such as a backup; empty where there is no such thing.
+    Column("subject", Text, nullable=False),
+    Column("answer", Text),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 access_tokens: Table = Table(

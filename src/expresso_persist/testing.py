@@ -335,7 +335,15 @@ def test_settings_and_changes(client: Client) -> None:
     assert [commit["revision"] for commit in page["commits"]] == [1]
     rest = client("GET", f"/api/inventory/changes?since={page['cursor']}").json["data"]
     assert (rest["commits"], rest["reset"]) == ([], False)
-    assert client("GET", "/api/inventory/changes?since=99").json["data"]["reset"] is True
+    epoch, _, prefix = page["cursor"].split(".")
+    for elsewhere in (f"{epoch}.99.{prefix}", f"other.1.{prefix}", f"{epoch}.1.{'0' * 12}"):
+        answer = client("GET", f"/api/inventory/changes?since={elsewhere}")
+        assert answer.json["data"]["reset"] is True
+    for alone in (1, 99):  # of which history?
+        answer = client("GET", f"/api/inventory/changes?since={alone}")
+        assert (answer.status, answer.json["details"][0]["path"]) == (422, "since")
+    whole = client("GET", "/api/inventory/get-all").json
+    assert whole["cursor"] == page["cursor"]
 
 
 def test_the_page_and_the_description_are_served(client: Client) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
-from expresso_persist.jsontext import find_unstorable
+from expresso_persist.jsontext import check_storable, find_unstorable
 from expresso_persist.secrets import refuse_text
 from expresso_persist.tables import access_tokens
 
@@ -132,6 +132,7 @@ class AccessTokens:
         Raises:
             NotFound: There is none of this name.
         """
+        check_storable(name=name)
 
         def delete(connection: Connection) -> None:
             gone = connection.execute(
@@ -145,7 +146,14 @@ class AccessTokens:
         self._database.transact(delete)
 
     def recognise(self, token: str) -> AccessToken | None:
-        """What is known of a token of this tenant; None when it opens nothing."""
+        """What is known of a token of this tenant; None when it opens nothing.
+
+        Raises:
+            InvalidInput: It is no text.
+        """
+        check_storable(token=token)
+        if not token:
+            return None
         parts = token.split(".")
         if len(parts) != 4 or tenant_of(token) != self._tenant or len(parts[2]) > 64:
             return None
@@ -173,7 +181,8 @@ def tenant_of(token: str) -> str | None:
 
 
 def _check(name: str, permission: str, lifetime: dt.timedelta | None) -> None:
-    if not 0 < len(name) <= 256 or not name.isprintable():
+    check_storable(name=name)
+    if not name or len(name) > 256 or not name.isprintable():
         raise InvalidInput(
             "A token's name has 1 to 256 printable characters.",
             problems=[Problem("name", "1 to 256 printable characters")],
@@ -184,7 +193,10 @@ def _check(name: str, permission: str, lifetime: dt.timedelta | None) -> None:
             "A token's permission is read, write or admin.",
             problems=[Problem("permission", "read, write or admin")],
         )
-    if lifetime is not None and lifetime <= dt.timedelta(0):
+    given: object = lifetime
+    if lifetime is not None and (
+        not isinstance(given, dt.timedelta) or lifetime <= dt.timedelta(0)
+    ):
         raise InvalidInput(
             "A token's lifetime is some time.", problems=[Problem("lifetime", "more than nothing")]
         )

@@ -15,7 +15,7 @@ import attrs
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from expresso_persist import secrets
+from expresso_persist import jsontext, secrets
 from expresso_persist.errors import InvalidInput, Problem
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import MAX_QUANTITY
@@ -184,6 +184,7 @@ def read_as(cls: type[U], data: Any, path: str = "") -> U:
         raise InvalidInput(
             f"{path or 'The request'} is not an object.", problems=[Problem(path, "an object")]
         )
+    jsontext.check_json(data, path)
     names = {field.name for field in attrs.fields(cls)} - {"extra"}
     known = {name: value for name, value in data.items() if name in names}
     extra = {name: value for name, value in data.items() if name not in names}

@@ -143,3 +143,39 @@ def test_one_station_can_be_restored(run: Run, answer: Callable[..., Any], fille
     assert plan["keys"] == ["event_inventory:milk"]
     refused = run("backup", "restore", "latest", "--dry-run", "--station", "nowhere", code=1)
     assert "station nowhere" in refused.stderr
+
+
+def test_a_dry_run_from_a_mirror_says_what_it_wrote(
+    run: Run, answer: Callable[..., Any], filled: Path, tmp_path: Path
+) -> None:
+    """Nothing where there is no database; in one that is there, the backup that it compares."""
+    words = ("backup", "restore", "latest", "--from", str(filled), "--dry-run")
+    files = sorted(path.name for path in tmp_path.iterdir())
+    dry = elsewhere(tmp_path, *words)
+    assert "records would be added" in dry.stdout
+    assert "Nothing was written" in dry.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    assert "Nothing was written" in run(*words).stdout, "it has this backup already"
+    elsewhere(tmp_path, "init")
+    dry = elsewhere(tmp_path, *words)
+    (stored,) = json.loads(elsewhere(tmp_path, "backup", "list", "--json").stdout)["backups"]
+    assert f"No data was changed: this was a dry run. It stored backup {stored['id']}" in dry.stdout
+    assert exported(tmp_path) == {}
+
+
+def test_no_dry_run_creates_a_database(tmp_path: Path, filled: Path, dump_file: str) -> None:
+    """Whatever the verb: with a name that is mistyped, no file appears."""
+    files = sorted(path.name for path in tmp_path.iterdir())
+    for words, code in (
+        (["init"], 0),
+        (["import", dump_file], 0),
+        (["backup", "restore", "latest", "--from", str(filled)], 0),
+        (["backup", "restore", "latest"], 1),
+        (["backup", "rotate"], 1),
+        (["undo", "1"], 1),
+        (["history", "forget", "--older-than", "1d"], 1),
+    ):
+        database = f"sqlite:///{tmp_path}/new.db"
+        result = CliRunner().invoke(cli, [*words, "--dry-run", "--database", database])
+        assert result.exit_code == code, (words, result.output)
+        assert sorted(path.name for path in tmp_path.iterdir()) == files, words

@@ -54,10 +54,11 @@ def test_every_subscriber_gets_every_commit_in_order(store: Store, other: Store)
     starts = [0, 0, 7]
     for _ in range(7):
         commit(store)
+    cursors = [0, 0, store.inventory.head().cursor]
     found: list[list[int]] = [[] for _ in starts]
 
     def listen(place: int) -> None:
-        with store.feed.subscribe(starts[place], timeout=WAIT) as events:
+        with store.feed.subscribe(cursors[place], timeout=WAIT) as events:
             for event in events:
                 assert event.commit is not None
                 found[place].append(event.commit.revision)
@@ -217,7 +218,7 @@ with Store(sys.argv[1], migrate=True) as store:
         # A subscription goes on in the child as well, over connections of its own.
         inherited = next(events).commit.revision
         os.write(told, b"!")
-        fresh = store.feed.subscribe(2, timeout=20)
+        fresh = store.feed.subscribe(events.cursor, timeout=20)
         assert next(fresh).commit.revision == 3
         os._exit(inherited)
     commit(store, 2)

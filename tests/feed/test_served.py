@@ -132,7 +132,13 @@ def test_a_stream_says_how_to_come_back(port: int, store: Store) -> None:
 
 
 def test_a_cursor_that_cannot_be_read_is_refused(port: int) -> None:
-    for path in (f"{STREAM}?since=x", f"{CHANGES}?since=x&wait=1", f"{CHANGES}?wait=56"):
+    for path in (
+        f"{STREAM}?since=x",
+        f"{STREAM}?since=1",
+        f"{CHANGES}?since=x&wait=1",
+        f"{CHANGES}?since=1",
+        f"{CHANGES}?wait=56",
+    ):
         status, _, answer = ask(port, path)
         assert (status, answer["code"]) == (422, "invalid_input")
 
@@ -177,7 +183,8 @@ def test_a_wait_ends_with_news_or_with_its_time(port: int, store: Store) -> None
     for status, _, answer in answers:
         assert status == 200
         assert [found["revision"] for found in answer["data"]["commits"]] == [1]
-    data = ask(port, f"{CHANGES}?since=1&wait=0.2")[2]["data"]
+    cursor = store.inventory.head().cursor
+    data = ask(port, f"{CHANGES}?since={cursor}&wait=0.2")[2]["data"]
     assert (data["commits"], data["reset"], data["waited"]) == ([], False, True)
     assert "waited" not in ask(port, CHANGES)[2]["data"]
     assert taken(store) == 0
@@ -433,7 +440,8 @@ def check_socket(
             hello(wrong, token="wrong-token")
             assert message(wrong) == {"type": "end", "code": "unauthorized"}
             assert closed(wrong) == 4401
-        for bad in ("no json", '{"type":"other"}', "x" * 5_000):
+        alone = json.dumps({"type": "hello", "token": "read-token", "since": "1"})
+        for bad in ("no json", '{"type":"other"}', "x" * 5_000, alone):
             with socket_client(port) as other:
                 other.send(bad)
                 assert closed(other) in (1008, 1009)
@@ -505,7 +513,9 @@ def test_gunicorn_serves_sockets_and_streams_after_its_fork(
             eventually(lambda: ask(port, "/taken")[2]["taken"] == count, f"{count} are left")
 
         gone(0)
-        check_socket(port, store, gone, lambda: post(port, "/forget"), since="2")
+        check_socket(
+            port, store, gone, lambda: post(port, "/forget"), since=store.inventory.head().cursor
+        )
     finally:
         process.terminate()
         process.wait(20)

@@ -34,7 +34,7 @@ def everything(store: Store, folder: Path) -> None:
     for as_of in (1, moment):
         inventory.records(as_of=as_of)
         inventory.dump(as_of=as_of)
-    inventory.changes(inventory.changes(1, 2).cursor)
+    inventory.changes(inventory.changes(0, 2).cursor)
     inventory.verify()
     inventory.undo(inventory.head().revision, actor="t")
     inventory.forget_history(3, actor="t", dry_run=True)

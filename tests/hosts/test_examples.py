@@ -165,8 +165,9 @@ def test_gunicorn(request: pytest.FixtureRequest, database: str, options: tuple[
         until(lambda: status(http)["total_backups"])
         assert status(http)["total_backups"] == 1, "of all the workers one made it"
         if "--worker-class" in options:
-            stream = Stream(port, f"{STREAM}?since=20", token=TOKEN)
             with Store(database_url) as store:
+                cursor = store.inventory.head().cursor
+                stream = Stream(port, f"{STREAM}?since={cursor}", token=TOKEN)
                 from expresso_persist.records import Put, Setting
 
                 store.inventory.commit([Put(Setting.of("x", data=1))], actor="another process")
@@ -175,7 +176,8 @@ def test_gunicorn(request: pytest.FixtureRequest, database: str, options: tuple[
             stream.cut()
         else:
             assert http.get(STREAM).status_code == 503
-            page = http.get("/api/inventory/changes?since=20&wait=30").json()["data"]
+            cursor = http.get("/api/inventory/get-all").json()["cursor"]
+            page = http.get(f"/api/inventory/changes?since={cursor}&wait=30").json()["data"]
             assert page["waited"] is False
 
 

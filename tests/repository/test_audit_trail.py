@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from expresso_persist import Store
 from expresso_persist.errors import ConflictRefused, HistoryForgotten, InvalidInput
-from expresso_persist.records import Put, Setting
+from expresso_persist.records import Head, Put, Setting
 from expresso_persist.tables import RECORD_TABLES, changes, commits, metadata, tenants
 from shorthand import PutQuantity
 
@@ -229,8 +229,13 @@ def test_problems_are_not_forgotten(history: Store) -> None:
 
 def test_what_needs_a_forgotten_time_is_refused(forgotten: Store) -> None:
     inventory = forgotten.inventory
-    assert inventory.changes(2).reset
-    assert not inventory.changes(3).reset
+    second, third = (
+        Head(inventory.head().epoch, commit.revision, commit.hash).cursor
+        for commit in inventory.commits(since=1, limit=2)
+    )
+    assert inventory.changes(second).reset
+    assert not inventory.changes(third).reset
+    assert inventory.changes(0).reset
     for call in (lambda: inventory.undo(3, actor="test"), lambda: inventory.records(as_of=2)):
         with pytest.raises(HistoryForgotten, match="up to revision 3"):
             call()

@@ -41,10 +41,10 @@ def test_a_cursor_of_another_future_or_another_copy_is_reset(
     cursor = store.inventory.head().cursor
     epoch, revision, prefix = cursor.split(".")
     for strange in (
-        "2",
         f"{epoch}.2.{prefix}",
         f"other.{revision}.{prefix}",
-        f"{epoch}.{revision}.ffffffff",
+        f"{epoch}.{revision}.{'f' * 12}",
+        f"{epoch}.{revision}.{prefix[:11]}",  # would fit another commit too
     ):
         page = store.inventory.changes(strange)
         assert page.reset, strange
@@ -70,6 +70,19 @@ def test_an_older_copy_of_the_file_resets_who_saw_more(sqlite_url: str, tmp_path
         store.inventory.commit([Put(Setting.of("a", data=3))], actor="test")
         assert store.inventory.changes(late).reset
         assert len(store.inventory.changes(early).commits) == 1
+
+
+@pytest.mark.parametrize("alone", [1, "1", 2, "9" * 30, "00", "1.", "1.1"])
+def test_a_revision_alone_is_no_cursor(store: Store, put: PutQuantity, alone: str | int) -> None:
+    """In an older copy of the database the same number is another commit."""
+    put("oat", 1)
+    for ask in (store.inventory.changes, store.feed.start, store.feed.subscribe):
+        with pytest.raises(InvalidInput, match="or 0 for everything") as refused:
+            ask(alone)
+        assert refused.value.problems[0].path == "since"
+    with pytest.raises(InvalidInput, match="which copy of the database"):
+        store.inventory.changes(1)
+    assert len(store.inventory.changes(0).commits) == 1
 
 
 @given(cursor=st.text(max_size=40))

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist.backups import raw
 from expresso_persist.backups.manifest import IMPORTED, Manifest, new_id
 from expresso_persist.errors import BackupNotFound
-from expresso_persist.jsontext import Json
+from expresso_persist.jsontext import Json, check_storable
 from expresso_persist.tables import data_backups
 
 __all__ = ["Backup", "Catalog", "iso"]
@@ -137,6 +137,7 @@ class Catalog:
         Raises:
             BackupNotFound: This tenant has no such backup.
         """
+        check_storable(backup_id=backup_id)
         select = self._select(connection).where(data_backups.c.id == backup_id)
         row = connection.execute(select).first()
         if row is None:
@@ -213,6 +214,7 @@ class Catalog:
         Raises:
             BackupNotFound: It is gone.
         """
+        check_storable(backup_id=backup_id)
         result = connection.execute(
             sa.update(data_backups)
             .where(data_backups.c.tenant_id == self.tenant, data_backups.c.id == backup_id)

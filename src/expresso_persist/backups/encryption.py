@@ -14,6 +14,7 @@ import attrs
 
 from expresso_persist.backups.archive import AGE_MAGIC
 from expresso_persist.errors import ArchiveRefused, InvalidConfiguration, InvalidInput
+from expresso_persist.jsontext import check_storable
 
 __all__ = ["Encryption", "is_encrypted"]
 
@@ -38,6 +39,9 @@ class Encryption:
     def __attrs_post_init__(self) -> None:
         if self.recipients and self.passphrase is not None:
             raise InvalidInput("Encrypt with keys or with a passphrase, not with both.")
+        check_storable(passphrase=self.passphrase)
+        for key in (*self.recipients, *self.identities):
+            check_storable(key=key)
         if self.passphrase == "":
             raise InvalidInput("The passphrase is empty.")
 

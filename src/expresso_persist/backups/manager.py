@@ -21,10 +21,11 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.contents import check_host_rows, load, open_records
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
+from expresso_persist.backups.keyed import Keyed, Made
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.mirroring import Mirroring, Synced
 from expresso_persist.backups.mirrors import Mirror, mirrors_from_environment
-from expresso_persist.backups.restore import Restorer
+from expresso_persist.backups.restore import RestoreKey, Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, make_plan
 from expresso_persist.backups.rotation import PRE_IMPORT, Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
@@ -41,6 +42,7 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
+from expresso_persist.idempotency import KeyedRequest
 from expresso_persist.leases import Lease
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Record
@@ -105,6 +107,7 @@ class BackupManager:
         limits = archive_limits or ArchiveLimits()
         self._transfer = Transfer(repository, self._catalog, self._chunks, limits)
         self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
+        self._keyed = Keyed(database, self.get, self.verify)
         self._mirroring = Mirroring(
             database,
             self._catalog,
@@ -248,7 +251,14 @@ class BackupManager:
 
     # -- making ---------------------------------------------------------------------------
 
-    def create(self, kind: str = "manual", notes: str = "", actor: str = "system") -> Backup:
+    def create(
+        self,
+        kind: str = "manual",
+        notes: str = "",
+        actor: str = "system",
+        *,
+        idempotency_key: str | None = None,
+    ) -> Backup:
         """Make a backup and verify it.
 
         Args:
@@ -257,26 +267,59 @@ class BackupManager:
                 as confirmed and given back.
             notes: Free text for people.
             actor: Who asks for it.
+            idempotency_key: A name for this request; the same again makes no second backup
+                and gives back the first.
 
         Raises:
             InvalidInput: The kind is unknown, or the notes are too long, cannot be stored or
                 hold a secret.
+            IdempotencyMismatch: The key was used for another request.
             BackupCorrupted: It was stored but does not restore; it is marked as failed.
+        """
+        return self.create_once(kind, notes, actor, idempotency_key=idempotency_key).backup
+
+    def create_once(
+        self,
+        kind: str = "manual",
+        notes: str = "",
+        actor: str = "system",
+        *,
+        idempotency_key: str | None,
+        request: str | bytes | None = None,
+    ) -> Made:
+        """Like :meth:`create`, and says whether an earlier request with the key made it.
+
+        Args:
+            kind: As of :meth:`create`, like those that follow.
+            notes: Free text for people.
+            actor: Who asks for it.
+            idempotency_key: A name for this request.
+            request: What was asked, to tell a repetition from another request.
         """
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
+        jsontext.check_storable(notes=notes, actor=actor)
         if len(notes) > _MAX_NOTES:
             raise InvalidInput(f"The notes of a backup have at most {_MAX_NOTES} characters.")
-        jsontext.check_storable(notes=notes, actor=actor)
         refuse_text(notes=notes, actor=actor)
-        try:
-            backup = self._create(kind, notes, actor)
-        except ExpressoPersistError as error:
-            self._runner.note(error)
-            raise
-        if backup is None:  # pragma: no cover - only one with a lease may find it made
-            raise Busy("Another process made the backup meanwhile.")
-        return backup
+        keyed = self._request(actor, idempotency_key, request or f"create {kind} {notes}")
+
+        def make() -> Backup:
+            try:
+                backup = self._create(kind, notes, actor, request=keyed)
+            except ExpressoPersistError as error:
+                self._runner.note(error)
+                raise
+            if backup is None:  # pragma: no cover - only one with a lease may find it made
+                raise Busy("Another process made the backup meanwhile.")
+            return backup
+
+        return self._keyed.once(keyed, make)
+
+    def _request(
+        self, actor: str, key: str | None, request: str | bytes | None
+    ) -> KeyedRequest | None:
+        return KeyedRequest.of(self._repository.tenant, actor, key, request)
 
     def before_import(self, notes: str, actor: str) -> str:
         """Make the safety backup of an import; the oldest of its type make room.
@@ -293,13 +336,19 @@ class BackupManager:
         """Keep a backup out of the rotation, or let it rotate again."""
 
         def mark(connection: Connection) -> Backup:
-            self._catalog.update(connection, backup_id, pinned=pinned)
+            self._catalog.update(connection, backup_id, pinned=bool(pinned))
             return self._catalog.get(connection, backup_id)
 
         return self._database.transact(mark)
 
     def _create(
-        self, kind: str, notes: str, actor: str, *, lease: Lease | None = None
+        self,
+        kind: str,
+        notes: str,
+        actor: str,
+        *,
+        lease: Lease | None = None,
+        request: KeyedRequest | None = None,
     ) -> Backup | None:
         """Make a backup; with a lease only if nobody made one since this began."""
         automatic = kind == "automatic"
@@ -311,6 +360,7 @@ class BackupManager:
         _renew(lease)
 
         def store(connection: Connection) -> tuple[Backup, bool] | None:
+            self._keyed.claim(connection, request)
             # Who is so slow that the lease was lost goes on: the first to get here stores it.
             # If all gave up instead, a state too large for one lease would have no backups.
             if lease is not None and not self._runner.due.claim(connection, last):
@@ -322,6 +372,7 @@ class BackupManager:
             backup = confirmed or self._writer.store(
                 connection, draft, packed, kind=kind, notes=notes, actor=actor
             )
+            self._keyed.made(connection, request, backup)
             if automatic:
                 # The very time that the row shows, so that rows are an interval apart.
                 self._runner.due.move(connection, backup.confirmed_at or backup.created_at)
@@ -449,11 +500,14 @@ class BackupManager:
         kinds: Iterable[str] | None = None,
         stations: Iterable[str] | None = None,
         keys: Iterable[str] | None = None,
+        idempotency_key: str | None = None,
+        request: str | bytes | None = None,
     ) -> RestorePlan:
         """Bring the state back to what it was in a backup, as one commit.
 
         A safety backup of the state before is made first. The host's own tables are never
-        written. When the state already equals the backup, nothing is stored at all.
+        written. When the state already equals the backup, nothing is stored at all, unless
+        there is an idempotency key to be remembered.
 
         Args:
             backup_id: The backup.
@@ -463,21 +517,33 @@ class BackupManager:
             stations: Of these, only what belongs to these stations…
             keys: …and the records at or below these keys, such as
                 ``event_inventory:milk/Oat`` or ``event_inventory:milk``.
+            idempotency_key: A name for this restore; the same again restores nothing and
+                gives the first answer. A dry run is not remembered.
+            request: What was asked, to tell a repetition from another request.
 
         Raises:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; nothing was written. Or the state afterwards is
                 not the backup's, which the message says.
             Busy: Another restore or an import is running.
+            IdempotencyMismatch: The key was used for another request.
             InvalidInput: One of the kinds, stations or keys does not exist.
         """
         scope = Scope.of(kinds, stations, keys)
+        if request is None:
+            request = (
+                f"restore {backup_id} {scope.kinds} {sorted(scope.stations)} {sorted(scope.keys)}"
+            )
+        key = RestoreKey(idempotency_key, request)
+        earlier = self._restorer.replay(scope, actor, key)
+        if earlier is not None and not dry_run:
+            return earlier
         dry, wanted = self._plan_restore(backup_id, scope)
         if dry_run:
             return dry
-        if dry.plan.empty:
+        if dry.plan.empty and idempotency_key is None:
             return attrs.evolve(dry, dry_run=False)
-        return self._restorer.restore(dry, scope, wanted, actor)
+        return self._restorer.restore(dry, scope, wanted, actor, key)
 
     # -- archives -------------------------------------------------------------------------
 
@@ -504,7 +570,7 @@ class BackupManager:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; no archive was written.
         """
-        encryption = Encryption(recipients=tuple(recipients), passphrase=passphrase)
+        encryption = Encryption(recipients=tuple(recipients or ()), passphrase=passphrase)
         if not isinstance(target, (str, Path)):
             return self._transfer.export(backup_id, target, encryption, progress)
         with whole_file(Path(target)) as file:
@@ -518,6 +584,8 @@ class BackupManager:
         passphrase: str | None = None,
         from_tenant: str | None = None,
         progress: Progress | None = None,
+        actor: str = "system",
+        idempotency_key: str | None = None,
     ) -> Backup:
         """Store an archive as a backup of type ``imported``, and verify it.
 
@@ -530,20 +598,64 @@ class BackupManager:
             passphrase: Decrypt with this instead.
             from_tenant: The tenant it was written for, if that is another one on purpose.
             progress: Called with the bytes stored, and all.
+            actor: Who asks for it; an idempotency key is one of theirs.
+            idempotency_key: A name for this request; the same again gives the first answer.
 
         Raises:
             ArchiveRefused: It is damaged, hostile, too new, of another tenant, or cannot be
                 decrypted. Nothing was stored.
+            IdempotencyMismatch: The key was used for another request.
         """
-        encryption = Encryption(identities=tuple(identities), passphrase=passphrase)
+        return self.import_once(
+            source,
+            identities=identities,
+            passphrase=passphrase,
+            from_tenant=from_tenant,
+            progress=progress,
+            actor=actor,
+            idempotency_key=idempotency_key,
+        ).backup
+
+    def import_once(
+        self,
+        source: str | Path | IO[bytes],
+        *,
+        actor: str,
+        idempotency_key: str | None,
+        request: str = "",
+        identities: Iterable[str] = (),
+        passphrase: str | None = None,
+        from_tenant: str | None = None,
+        progress: Progress | None = None,
+    ) -> Made:
+        """Like :meth:`import_`, and says whether an earlier request with the key did it.
+
+        Args:
+            source: As of :meth:`import_`, like those that are not explained here.
+            actor: Who asks for it.
+            idempotency_key: A name for this request.
+            request: What was asked besides the bytes of the archive.
+            identities: Private keys of age.
+            passphrase: Instead of those.
+            from_tenant: The tenant that it was written for.
+            progress: Called with the bytes stored, and all.
+        """
+        encryption = Encryption(identities=tuple(identities or ()), passphrase=passphrase)
+
+        def keyed(digest: str) -> KeyedRequest | None:
+            asked = f"import {request} {from_tenant} {digest}"
+            return self._request(actor, idempotency_key, asked)
+
+        if isinstance(source, str):
+            jsontext.check_storable(source=source)
         with contextlib.ExitStack() as stack:
             file = (
                 stack.enter_context(Path(source).open("rb"))
                 if isinstance(source, (str, Path))
                 else source
             )
-            backup_id, known = self._transfer.import_(
-                file, encryption, from_tenant=from_tenant, progress=progress
+            backup_id, known, asked = self._transfer.import_(
+                file, encryption, from_tenant=from_tenant, progress=progress, keyed=keyed
             )
         if not known:
             result = self._verifier.verify(backup_id)
@@ -552,7 +664,9 @@ class BackupManager:
                     f"The archive was stored but does not restore: {' '.join(result.problems)}",
                     context={"backup_id": backup_id},
                 )
-        return self.get(backup_id)
+        if asked is None:
+            return Made(self.get(backup_id))
+        return self._keyed.answered(asked, self._keyed.finished(backup_id))
 
     # -- mirrors --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.restore_plan import RestorePlan
+from expresso_persist.backups.restore_plan import RestorePlan, replayed_plan
 from expresso_persist.backups.scope import Scope
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.jsontext import dumps
@@ -21,10 +21,18 @@ from expresso_persist.records import Commit, Operation, Record
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.state import State, read_head
 
-__all__ = ["Restorer", "differing_kinds", "rewind"]
+__all__ = ["RestoreKey", "Restorer", "differing_kinds", "rewind"]
 
 _TTL = 60.0  # seconds after which a restore whose process died no longer blocks others
 _PAGE = 500
+
+
+@attrs.frozen
+class RestoreKey:
+    """The name that a client gave a restore, if any, and what was asked under it."""
+
+    name: str | None
+    request: str | bytes
 
 
 @attrs.frozen
@@ -39,8 +47,22 @@ class Restorer:
     repository: InventoryRepository
     make_safety_backup: Callable[[str, str], Backup]
 
+    def replay(self, scope: Scope, actor: str, key: RestoreKey) -> RestorePlan | None:
+        """What an earlier restore under the same key did, if there was one.
+
+        Raises:
+            IdempotencyMismatch: The key was used for another request.
+        """
+        commit = self.repository.replay(actor, key.name, key.request)
+        return None if commit is None else replayed_plan(commit, scope)
+
     def restore(
-        self, dry: RestorePlan, scope: Scope, wanted: Sequence[Record], actor: str
+        self,
+        dry: RestorePlan,
+        scope: Scope,
+        wanted: Sequence[Record],
+        actor: str,
+        key: RestoreKey,
     ) -> RestorePlan:
         """Commit what makes the stored records inside ``scope`` equal to ``wanted``.
 
@@ -50,17 +72,33 @@ class Restorer:
         """
         database, tenant = self.repository.database, self.repository.tenant
         with exclusive(database, tenant, actor=actor, work="restoring a backup", ttl=_TTL):
-            safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor)
-            result = self._commit(dry, scope, wanted, actor, safety.id)
-        self._prove(result, scope, wanted)
+            # The same request may have been carried out since it was looked for.
+            earlier = self.replay(scope, actor, key)
+            if earlier is not None:
+                return earlier
+            safety = None
+            if not dry.plan.empty:
+                safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor).id
+            result = self._commit(dry, scope, wanted, actor, safety, key)
+        if safety is not None:
+            self._prove(result, scope, wanted)
         return result
 
     def _commit(
-        self, dry: RestorePlan, scope: Scope, wanted: Sequence[Record], actor: str, safety_id: str
+        self,
+        dry: RestorePlan,
+        scope: Scope,
+        wanted: Sequence[Record],
+        actor: str,
+        safety_id: str | None,
+        key: RestoreKey,
     ) -> RestorePlan:
         carried_out: list[Plan] = []
 
         def operations(state: State) -> list[Operation]:
+            if safety_id is None:  # there was nothing to do; only the key is remembered
+                carried_out.append(dry.plan)
+                return []
             # Somebody may have written since the dry run, and the commit may be repeated.
             carried_out.append(diff(scope.current(state), wanted))
             return carried_out[-1].operations()
@@ -80,9 +118,13 @@ class Restorer:
             actor=actor,
             source="restore",
             note=f"Restored backup {dry.backup.id}",
+            idempotency_key=key.name,
+            request=key.request,
             receipt=lambda revision: dumps(result(revision).to_json()),
             scanned=True,
         )
+        if commit.replayed:  # pragma: no cover - the lease ran out, and another one was faster
+            return replayed_plan(commit, scope)
         return attrs.evolve(result(commit.revision), committed=commit.stored)
 
     def _prove(self, result: RestorePlan, scope: Scope, wanted: Sequence[Record]) -> None:

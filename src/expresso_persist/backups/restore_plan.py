@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import attrs
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import jsontext
 from expresso_persist.backups.catalog import Backup, iso
 from expresso_persist.backups.manifest import HOST_PREFIX, Manifest
 from expresso_persist.backups.scope import Scope
 from expresso_persist.changelog import read_key
-from expresso_persist.errors import InvalidInput
+from expresso_persist.errors import IdempotencyMismatch, InvalidInput
 from expresso_persist.jsontext import Json
 from expresso_persist.plan import Plan, diff
-from expresso_persist.records import Record
+from expresso_persist.records import Commit, Record
 from expresso_persist.state import State, read_head
 from expresso_persist.tables import changes, commits
 
-__all__ = ["RestorePlan", "UndoneCommit", "make_plan", "undone_commits"]
+__all__ = ["RestorePlan", "UndoneCommit", "make_plan", "replayed_plan", "undone_commits"]
 
 _MOST_UNDONE = 1000
 
@@ -55,6 +58,8 @@ class RestorePlan:
         committed: The restore made a commit.
         revision: The tenant's revision: the new one after a restore, else the current one.
         safety_backup_id: The backup that was made of the state before.
+        receipt: Of a restore that was carried out earlier under the same idempotency key, what
+            it answered; the records that stayed as they are are no more than counted there.
     """
 
     backup: Backup
@@ -68,10 +73,18 @@ class RestorePlan:
     revision: int
     committed: bool = False
     safety_backup_id: str | None = None
+    receipt: dict[str, Any] | None = None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier restore under the same idempotency key did this."""
+        return self.receipt is not None
 
     @property
     def summary(self) -> list[str]:
         """The plan in sentences."""
+        if self.receipt is not None:
+            return [*self.receipt["summary"]]
         counts = self.plan.counts
         verb = "would be" if self.dry_run else "were"
         if self.plan.empty:
@@ -95,6 +108,8 @@ class RestorePlan:
 
     def to_json(self) -> dict[str, Json]:
         """The plan as a JSON object: counts, never the records' contents."""
+        if self.receipt is not None:
+            return self.receipt
         return {
             "backup": self.backup.to_json(),
             "kinds": [*self.scope.kinds],
@@ -151,6 +166,35 @@ def make_plan(
         notes=tuple(notes),
         dry_run=True,
         revision=0 if head is None else head.revision,
+    )
+
+
+def replayed_plan(commit: Commit, scope: Scope) -> RestorePlan:
+    """What an earlier restore did, from its commit.
+
+    Raises:
+        IdempotencyMismatch: The commit is none of a restore.
+    """
+    if commit.source != "restore" or commit.receipt is None:
+        raise IdempotencyMismatch
+    told: Any = jsontext.loads(commit.receipt)
+    return RestorePlan(
+        backup=msgspec.convert(told["backup"], Backup),
+        scope=scope,
+        plan=Plan(
+            added=tuple(c.after for c in commit.changes if c.after and not c.before),
+            changed=tuple((c.before, c.after) for c in commit.changes if c.before and c.after),
+            removed=tuple(c.before for c in commit.changes if c.before and not c.after),
+        ),
+        undone=msgspec.convert(told["undone_commits"], tuple[UndoneCommit, ...]),
+        undone_count=told["undone_count"],
+        host_tables=told["host_tables"],
+        notes=(),
+        dry_run=False,
+        revision=commit.revision,
+        committed=True,
+        safety_backup_id=told["safety_backup_id"],
+        receipt=told,
     )
 
 

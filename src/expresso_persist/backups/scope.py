@@ -8,6 +8,7 @@ import attrs
 
 from expresso_persist.backups.manifest import HOST_PREFIX
 from expresso_persist.errors import InvalidInput
+from expresso_persist.jsontext import check_storable
 from expresso_persist.layouts import DOCUMENT_KEYS, STATION_STOCK_PREFIX
 from expresso_persist.records import RECORD_TYPES, Record, RecordKey
 from expresso_persist.state import State
@@ -119,7 +120,13 @@ class Scope:
 
 
 def _some(what: str, names: Iterable[str]) -> frozenset[str]:
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise InvalidInput(f"What to restore is a list of {what}s.")
     found = frozenset(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise InvalidInput(f"What to restore is a list of {what}s, each a text.")
+        check_storable(**{what: name})
     if not found:
         raise InvalidInput(f"Name at least one {what} to restore.")
     return found

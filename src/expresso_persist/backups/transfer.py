@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, Protocol, TypeAlias, cast
 
 import attrs
 from sqlalchemy.engine import Connection
@@ -30,6 +31,7 @@ from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
 from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
+from expresso_persist.idempotency import KeyedRequest, claim, look_up
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
@@ -38,6 +40,10 @@ Progress: TypeAlias = Callable[[int, int], None]
 _IN_MEMORY = 8 * 1024**2  # temporary files up to this size never reach the disk
 _BLOCK = 256 * 1024
 _BATCH_BYTES = 8 * 1024**2
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
 
 @attrs.frozen
@@ -101,7 +107,8 @@ class Transfer:
         *,
         from_tenant: str | None = None,
         progress: Progress | None = None,
-    ) -> tuple[str, bool]:
+        keyed: Callable[[str], KeyedRequest | None] = lambda _: None,
+    ) -> tuple[str, bool, KeyedRequest | None]:
         """Store an archive as a backup, after every byte of it was checked.
 
         Args:
@@ -109,36 +116,48 @@ class Transfer:
             encryption: What opens it, if it is encrypted.
             from_tenant: The tenant that it must come from; the repository's when left out.
             progress: Called with the bytes that are stored, and all.
+            keyed: Gives the request that this is, if it has an idempotency key, from the
+                digest of the archive's bytes.
 
         Returns:
-            The id of the backup, and whether it was there already.
+            The id of the backup, whether it was there already, and the request.
 
         Raises:
             ArchiveRefused: It is damaged, hostile, of another tenant or too new. Nothing
                 was stored.
         """
-        with self._opened(source, encryption) as file:
+        digest = hashlib.sha256()
+        with self._opened(source, encryption, digest) as file:
+            request = keyed(digest.hexdigest())
+            if request is not None:
+                with self._database.read() as connection:
+                    earlier = look_up(connection, request)
+                if earlier is not None:
+                    return earlier.subject, True, request
             reader = ArchiveReader(file, self.limits)
             self._check_tenant(reader.header.backup, from_tenant)
             _check(reader)
             with self._database.read() as connection:
                 known = self._same(connection, reader.header.backup)
             if known is not None:
-                return known.id, True
+                return known.id, True, request
             file.seek(0)
-            return self._store(ArchiveReader(file, self.limits), progress), False
+            stored = self._store(ArchiveReader(file, self.limits), progress, request)
+            return *stored, request
 
     @property
     def _database(self) -> Database:
         return self.repository.database
 
     @contextlib.contextmanager
-    def _opened(self, source: IO[bytes], encryption: Encryption) -> Iterator[IO[bytes]]:
+    def _opened(
+        self, source: IO[bytes], encryption: Encryption, digest: _Digest
+    ) -> Iterator[IO[bytes]]:
         """The archive, decrypted, as a file that can be read twice."""
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
             file = cast("IO[bytes]", spooled)
             # A socket gives what has arrived, which may be less than the magic.
-            whole = as_file(_bounded(source, self.limits))
+            whole = as_file(_bounded(source, self.limits, digest))
             start = whole.read(len(AGE_MAGIC))
             rest = itertools.chain([start], iter(lambda: whole.read(_BLOCK), b""))
             if is_encrypted(start):
@@ -170,7 +189,9 @@ class Transfer:
             None,
         )
 
-    def _store(self, reader: ArchiveReader, progress: Progress | None) -> str:
+    def _store(
+        self, reader: ArchiveReader, progress: Progress | None, request: KeyedRequest | None
+    ) -> tuple[str, bool]:
         """Store the chunks batch by batch, so that writers never wait long, then the row."""
         self.repository.head()  # the first use of a tenant creates it
         total, done, stored, size = reader.header.backup.size, 0, 0, 0
@@ -199,14 +220,18 @@ class Transfer:
             sections=tuple(sections.values()),
         )
 
-        def insert(connection: Connection) -> str:
+        def insert(connection: Connection) -> tuple[str, bool]:
             self.chunks.lock(connection)
             if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
                 raise Busy("A rotation ran at the same time; import the archive again.")
             taken = self._taken(connection, manifest.id)
             named = attrs.evolve(manifest, id=new_id()) if taken else manifest
+            if request is not None:
+                earlier = claim(self._database, connection, request, named.id)
+                if earlier is not None:
+                    return earlier.subject, True
             self.catalog.insert(connection, Backup.of(named, stored), named)
-            return named.id
+            return named.id, False
 
         return self._database.transact(insert)
 
@@ -237,13 +262,14 @@ def _check(reader: ArchiveReader) -> None:
             pass
 
 
-def _bounded(source: IO[bytes], limits: ArchiveLimits) -> Iterator[bytes]:
-    """What a file holds, as long as it is not too large."""
+def _bounded(source: IO[bytes], limits: ArchiveLimits, digest: _Digest) -> Iterator[bytes]:
+    """What a file holds, as long as it is not too large, and its digest."""
     size = 0
     while block := source.read(_BLOCK):
         size += len(block)
         if size > limits.compressed:
             raise PayloadTooLarge(f"The archive is larger than {limits.compressed >> 20} MiB.")
+        digest.update(block)
         yield block
 
 

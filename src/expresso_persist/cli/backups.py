@@ -167,16 +167,21 @@ def restore(
     "latest" is the newest that is no safety backup.
     Shows the plan and asks first; makes a safety backup of the present state; is one commit.
     With --from the backup is fetched from a mirror first. The database is created if there
-    is none: a mirror is all it takes after a disaster.
+    is none: a mirror is all it takes after a disaster. A dry run creates none; in one that is
+    there it keeps the fetched backup, and says so.
     """
     scope = _Scope(kinds=kinds or None, stations=stations or None, keys=keys or None)
     if source is not None:
         source.mirror.find(backup_id, source.tenant)  # before a database is created for it
-    with target.open(migrate=source is not None) as store:
+    opened = target.tried() if dry_run and source else target.open(migrate=source is not None)
+    fetched = False
+    with opened as store:
         if source is None:
             chosen = resolve(store, backup_id)
         else:
+            before = {backup.id for backup in store.backups.list()}
             chosen = source.fetch(store, backup_id, terminal)
+            fetched = chosen not in before and not target.is_missing_file
         with terminal.working("Comparing"):
             plan = store.backups.plan_restore(chosen, **scope)
         if not dry_run and not plan.plan.empty and not yes:
@@ -191,6 +196,8 @@ def restore(
     lines = [plain(sentence) for sentence in plan.summary]
     if plan.committed:
         lines.append(f"Committed as revision {plan.revision}.")
+    elif plan.dry_run and fetched:
+        lines.append(f"No data was changed: this was a dry run. It stored backup {chosen}.")
     elif plan.dry_run:
         lines.append("Nothing was written: this was a dry run.")
     terminal.result(plan.to_json(), *lines)

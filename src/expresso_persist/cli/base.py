@@ -210,6 +210,16 @@ class Target:
             yield store
 
     @contextlib.contextmanager
+    def tried(self) -> Iterator[Store]:
+        """A store for a dry run that needs one to write to: of a missing file, in memory."""
+        if self.is_missing_file:
+            with Store("sqlite://", tenant=self.tenant or "default", migrate=True) as store:
+                yield store
+        else:
+            with self.open() as store:
+                yield store
+
+    @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
         """Say which server it was that did not answer; trying again is no help here."""
         try:

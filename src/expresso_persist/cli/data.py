@@ -147,14 +147,30 @@ def import_(
     help="Write to this file instead of standard output.",
 )
 @click.option("--device-id", metavar="ID", help="Whose preferences to include.")
+@click.option("--devices", is_flag=True, help="Only list the devices that have preferences.")
 @verb
-def export(target: Target, terminal: Terminal, output: Path | None, device_id: str | None) -> None:
+def export(
+    target: Target, terminal: Terminal, output: Path | None, device_id: str | None, devices: bool
+) -> None:
     """Write every document as a localStorage dump, each string as the browser had it.
 
-    `import` reads it back, and so does the migration page.
+    `import` reads it back, and so does the migration page. Preferences are of one device
+    each; without --device-id every key is taken from the device that wrote it last, which the
+    dump names (from_devices).
     """
     with target.open() as store, terminal.working("Reading"):
         dump = store.inventory.dump(device_id)
+    if devices:
+        _list_devices(terminal, dump["devices"])
+        return
+    chosen = sorted({*dump["from_devices"].values()})
+    if device_id is None and len(chosen) > 1:
+        terminal.note(
+            f"Preferences are of {len(chosen)} devices ({', '.join(chosen)}), each key's of the "
+            "one that wrote it last; --device-id takes those of one."
+        )
+    elif device_id is not None and device_id not in {d["device_id"] for d in dump["devices"]}:
+        terminal.note(f"There are no preferences of {device_id}; --devices lists whose there are.")
     content = json.dumps(dump, ensure_ascii=False, indent=2).encode() + b"\n"
     if output is None:
         sys.stdout.buffer.write(content)
@@ -163,6 +179,13 @@ def export(target: Target, terminal: Terminal, output: Path | None, device_id: s
     keys = len(dump["localStorage"])
     data = {"file": str(output), "keys": keys, "revision": dump["revision"]}
     terminal.result(data, f"Wrote {keys} keys to {plain(output)} (revision {dump['revision']}).")
+
+
+def _list_devices(terminal: Terminal, devices: list[dict[str, Any]]) -> None:
+    head = ("Device", "Documents", "Of those newest", "Last written")
+    rows = [(d["device_id"], d["documents"], d["newest"], d["updated_at"]) for d in devices]
+    lines = table([head, *rows]) if rows else ["No device has preferences of its own."]
+    terminal.result({"devices": devices}, *lines)
 
 
 @click.command

@@ -76,8 +76,8 @@ class Feed:
         """Commits after ``since`` as they come, in order, none missed and none twice.
 
         Args:
-            since: A revision, or the cursor of an event or an answer; None for what comes
-                from now on.
+            since: The cursor of an event or an answer; 0 for everything from the first
+                commit on, None for what comes from now on.
             timeout: Seconds without an event after which the iteration ends; None to wait
                 until :meth:`Subscription.close`. A database that does not answer is waited
                 for like one in which nothing happens.

@@ -18,9 +18,11 @@ import msgspec
 from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
+    InvalidInput,
     MalformedJson,
     NotFound,
     PayloadTooLarge,
+    Problem,
     TooManyStreams,
     Unauthorized,
     UnsupportedMediaType,
@@ -41,7 +43,7 @@ from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.tenants import KnownTenants, TenantOf
-from expresso_persist.jsontext import find_unstorable
+from expresso_persist.jsontext import check_storable, find_unstorable
 from expresso_persist.store import Store
 
 __all__ = ["Api"]
@@ -50,6 +52,9 @@ logger: logging.Logger = logging.getLogger("expresso_persist.http")
 _ANYONE = Actor("anonymous", Permission.NONE)
 _KEPT_BODIES = 32
 T = TypeVar("T")
+MAX_PARAMETER = 8_192
+"""Characters that a parameter of the path or the query may have."""
+
 CONNECTIONS = 1_000
 """How many connections may stay open where they cost no thread."""
 
@@ -194,6 +199,7 @@ class Api:
             self._rates.count_stranger(endpoint.rate, request.client)
         else:
             self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+        _check_parameters(request)
         self._check_headers(endpoint, request)
         return call
 
@@ -336,6 +342,18 @@ class Api:
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
         return Response(error.status, msgspec.json.encode(content), headers)
+
+
+def _check_parameters(request: Request) -> None:
+    """Refuse names of a path or a query that no database could look up."""
+    parameters = {**request.query, **request.path_params}
+    check_storable(**parameters)
+    for name, value in parameters.items():
+        if len(value) > MAX_PARAMETER:
+            raise InvalidInput(
+                f"{name[:50]} has more than {MAX_PARAMETER:,} characters.",
+                problems=[Problem(name[:50], f"at most {MAX_PARAMETER:,} characters")],
+            )
 
 
 def _has(if_none_match: str | None, etag: str) -> bool:

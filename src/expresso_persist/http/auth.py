@@ -15,7 +15,7 @@ from typing import Self
 
 import attrs
 
-from expresso_persist.errors import InvalidConfiguration, Unauthorized
+from expresso_persist.errors import IdempotencyMismatch, InvalidConfiguration, Unauthorized
 from expresso_persist.http.messages import Request
 from expresso_persist.store import Store
 from expresso_persist.tokens import AccessToken, tenant_of
@@ -35,6 +35,8 @@ SESSION_HOURS = 12
 REMEMBERED = 10.0
 """Seconds for which a token that was found in the database is not looked up again."""
 _MANY = 1_000
+REPEATED = 600.0
+"""Seconds for which the exchange of a one-time link can be repeated under its key."""
 
 
 class Permission(enum.IntEnum):
@@ -153,6 +155,21 @@ class StoredTokens:
         return Actor(found.name, Permission[found.permission.upper()], found.tenant)
 
 
+@attrs.frozen
+class Session:
+    """What a link was exchanged for: a token, and when it ends.
+
+    Attributes:
+        token: The bearer token.
+        until: When it ends.
+        replayed: The link was exchanged before, by a request with the same idempotency key.
+    """
+
+    token: str = attrs.field(repr=False)
+    until: dt.datetime
+    replayed: bool = False
+
+
 class OneTimeTokens:
     """Link tokens that can be exchanged once for a session of twelve hours."""
 
@@ -160,6 +177,7 @@ class OneTimeTokens:
         """Call ``on_used`` after each exchange, so that a fresh link can be shown."""
         self._links: set[bytes] = set()
         self._sessions: dict[bytes, dt.datetime] = {}
+        self._given: dict[str, tuple[dt.datetime, bytes, Session]] = {}
         self._lock = threading.Lock()
         self._on_used = on_used
 
@@ -170,23 +188,38 @@ class OneTimeTokens:
             self._links.add(_digest(token))
         return token
 
-    def exchange(self, token: str) -> tuple[str, dt.datetime]:
-        """Use a link token up; the session's token and when it ends.
+    def exchange(self, token: str, idempotency_key: str | None = None) -> Session:
+        """Use a link token up.
+
+        Args:
+            token: The link's token.
+            idempotency_key: The client's name for the request; the same again within
+                :data:`REPEATED` seconds, as when the answer was lost, gives the first answer.
 
         Raises:
             Unauthorized: The link token is unknown or was used.
+            IdempotencyMismatch: The key was used for another link.
         """
-        now = dt.datetime.now(dt.UTC)
-        session, until = secrets.token_urlsafe(32), now + dt.timedelta(hours=SESSION_HOURS)
+        now, link = dt.datetime.now(dt.UTC), _digest(token)
+        session = Session(secrets.token_urlsafe(32), now + dt.timedelta(hours=SESSION_HOURS))
         with self._lock:
-            if _digest(token) not in self._links:
+            since = now - dt.timedelta(seconds=REPEATED)
+            self._given = {k: given for k, given in self._given.items() if given[0] > since}
+            earlier = self._given.get(idempotency_key) if idempotency_key is not None else None
+            if earlier is not None:
+                if earlier[1] != link:
+                    raise IdempotencyMismatch
+                return attrs.evolve(earlier[2], replayed=True)
+            if link not in self._links:
                 raise Unauthorized("This link was used already, or is too old; ask for a new one.")
-            self._links.discard(_digest(token))
+            self._links.discard(link)
             self._sessions = {k: end for k, end in self._sessions.items() if end > now}
-            self._sessions[_digest(session)] = until
+            self._sessions[_digest(session.token)] = session.until
+            if idempotency_key is not None:
+                self._given[idempotency_key] = now, link, session
         if self._on_used is not None:
             self._on_used()
-        return session, until
+        return session
 
     def __call__(self, request: Request) -> Actor | None:
         """The actor of a session's token, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import attrs
 
@@ -10,6 +11,7 @@ from expresso_persist import jsontext
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
 from expresso_persist.http.auth import Actor
 from expresso_persist.http.messages import Request
+from expresso_persist.idempotency import KeyedRequest
 from expresso_persist.offers import Position, Standing
 from expresso_persist.store import Store
 
@@ -104,8 +106,17 @@ class Call:
     @property
     def fingerprint(self) -> bytes:
         """What tells this request from another one with the same Idempotency-Key."""
-        return b"%s %s\n%s" % (
+        query = "?" + urlencode(sorted(self.request.query.items())) if self.request.query else ""
+        return b"%s %s%s\n%s" % (
             self.request.method.encode(),
             self.request.path.encode(),
+            query.encode(),
             self.request.body,
+        )
+
+    @property
+    def keyed(self) -> KeyedRequest | None:
+        """The request under the client's name for it, for what is no commit."""
+        return KeyedRequest.of(
+            self.store.tenant, self.actor.name, self.idempotency_key, self.fingerprint
         )

@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 import attrs
 import msgspec
 
+from expresso_persist import idempotency
 from expresso_persist.changelog import commit_to_json
 from expresso_persist.doctor import Patient, examine, worst
 from expresso_persist.errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "list_backups",
     "metrics",
     "openapi",
+    "replayed",
     "restore_backup",
     "session",
     "settings",
@@ -145,15 +147,22 @@ def session(call: Call) -> Response:
         )
     if tokens is None:
         raise NotFound("This server hands out no one-time links; sign in with a token.")
-    value, until = tokens.exchange(token)
+    found = tokens.exchange(token, call.idempotency_key)
     return success(
         "Signed in.",
         {
-            "token": value,
-            "expires_at": until.isoformat().replace("+00:00", "Z"),
+            "token": found.token,
+            "expires_at": found.until.isoformat().replace("+00:00", "Z"),
             "permissions": ["read", "write", "admin"],
         },
+        None,
+        **replayed(found.replayed),
     )
+
+
+def replayed(was: bool) -> dict[str, str]:
+    """The header of an answer that was given before, under the same Idempotency-Key."""
+    return {"Idempotency_Replayed": "true"} if was else {}
 
 
 def import_local_storage(call: Call) -> Response:
@@ -166,6 +175,8 @@ def import_local_storage(call: Call) -> Response:
     }
     importer = call.store.importer
     if call.flag("dry_run"):
+        # It has no effect and is not remembered; a key that was used is another request's.
+        call.store.inventory.replay(call.actor.name, call.idempotency_key, call.fingerprint)
         receipt = importer.plan(call.request.body, **options)
         message = "This is what an import would do; nothing was stored."
     else:
@@ -176,7 +187,7 @@ def import_local_storage(call: Call) -> Response:
             **options,
         )
         message = "Imported." if receipt.committed else "Nothing had to change."
-    headers = {"Idempotency_Replayed": "true"} if receipt.replayed else {}
+    headers = replayed(receipt.replayed)
     return success(message, receipt.to_json(), receipt.revision, **headers)
 
 
@@ -195,6 +206,7 @@ def _inventory(call: Call, as_of: AsOf | None = None) -> tuple[str, bytes]:
         "message": "All inventory.",
         "data": msgspec.Raw(content),
         "revision": head.revision,
+        "cursor": head.cursor,
     }
     return head.etag, msgspec.json.encode(body)
 
@@ -307,8 +319,15 @@ def create_backup(call: Call) -> Response:
     notes = call.body().get("notes", "")
     if not isinstance(notes, str) or len(notes) > 1_000:
         raise InvalidInput("notes is a short text.", problems=[Problem("notes", "a text")])
-    backup = call.store.backups.create("manual", notes, call.actor.name)
-    return success("Backup made.", backup.to_json(), backup.revision)
+    made = call.store.backups.create_once(
+        "manual",
+        notes,
+        call.actor.name,
+        idempotency_key=call.idempotency_key,
+        request=call.fingerprint,
+    )
+    headers = replayed(made.replayed)
+    return success("Backup made.", made.backup.to_json(), made.backup.revision, **headers)
 
 
 def list_backups(call: Call) -> Response:
@@ -327,9 +346,22 @@ def get_backup(call: Call) -> Response:
 def verify_backup(call: Call) -> Response:
     """Check a backup."""
     call.body()  # nothing of it is used, but what is no object was not meant for this
-    result = call.store.backups.verify(call.request.path_params["backup_id"])
+    request, database = call.keyed, call.store.database
+    backup_id = call.request.path_params["backup_id"]
+    if request is not None:
+        with database.read() as connection:
+            earlier = idempotency.look_up(connection, request)
+        if earlier is not None and earlier.answer is not None:
+            return Response(200, earlier.answer.encode(), {"Idempotency-Replayed": "true"})
+    result = call.store.backups.verify(backup_id)
     message = "The backup restores." if result.ok else "The backup does not restore."
-    return success(message, attrs.asdict(result))
+    response = success(message, attrs.asdict(result))
+    if request is not None:
+        text = response.body.decode()
+        answer, first = idempotency.answered(database, request, backup_id, text)
+        if not first:
+            return Response(200, answer.encode(), {"Idempotency-Replayed": "true"})
+    return response
 
 
 def export_backup(call: Call) -> Response:
@@ -375,10 +407,15 @@ class _Pieces(Iterator[bytes]):
 def import_archive(call: Call) -> Response:
     """Store an archive."""
     assert call.request.stream is not None
-    backup = call.store.backups.import_(
-        call.request.stream, from_tenant=call.request.query.get("from_tenant")
+    made = call.store.backups.import_once(
+        call.request.stream,
+        actor=call.actor.name,
+        idempotency_key=call.idempotency_key,
+        request=call.fingerprint.decode(),
+        from_tenant=call.request.query.get("from_tenant"),
     )
-    return success("Stored as a backup; restore it to use it.", backup.to_json())
+    message, headers = "Stored as a backup; restore it to use it.", replayed(made.replayed)
+    return success(message, made.backup.to_json(), None, **headers)
 
 
 def restore_backup(call: Call) -> Response:
@@ -392,10 +429,11 @@ def restore_backup(call: Call) -> Response:
         kinds=_texts(call, "kinds"),
         stations=_texts(call, "stations"),
         keys=_texts(call, "keys"),
+        idempotency_key=call.idempotency_key,
+        request=call.fingerprint,
     )
-    data = plan.to_json()
     message = "This is what a restore would do." if dry_run else "Restored."
-    return success(message, data, call.store.inventory.head().revision)
+    return success(message, plan.to_json(), plan.revision, **replayed(plan.replayed))
 
 
 def _texts(call: Call, name: str) -> list[str] | None:
@@ -458,7 +496,7 @@ def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> R
         standing=call.standing(adds=all(isinstance(update, AdjustRequest) for update in updates)),
     )
     data = _adjusted(call, commit, touched, updates[0]) if adjust else None
-    headers = {"Idempotency_Replayed": "true"} if commit.replayed else {}
+    headers = replayed(commit.replayed)
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
     return success(message, data, commit.revision, commit.cursor, **headers)
 

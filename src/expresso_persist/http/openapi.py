@@ -168,7 +168,7 @@ def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
     if endpoint.method != "GET":
         found |= {409, 507}
     if "{" in prefix + endpoint.path:
-        found.add(404)
+        found |= {404, 422}
     return found
 
 

@@ -45,12 +45,13 @@ DEVICE = Query("whose preferences to include")
 RECIPIENT = Query("public keys of age, separated by commas, to encrypt it for")
 FROM_TENANT = Query("the tenant it was written for, if that is another one")
 # Both accept more than the pattern says: every time of ISO 8601, and a cursor is opaque.
-_CURSOR = r"^([0-9]{1,18}|[^.]+\.[0-9]{1,18}\..+|now)$"
+_CURSOR = r"^(0|[^.]+\.[0-9]{1,18}\..+|now)$"
 SINCE = Query(
-    "a revision, the cursor of an earlier answer, or now", {"type": "string", "pattern": _CURSOR}
+    "the cursor of an earlier answer, 0 for everything, or now",
+    {"type": "string", "pattern": _CURSOR},
 )
 STREAM_SINCE = Query(
-    "a revision, a cursor, or now; Last-Event-ID goes before it",
+    "a cursor, 0 for everything, or now; Last-Event-ID goes before it",
     {"type": "string", "pattern": _CURSOR},
 )
 _POSITION: Schema = {"type": "string", "pattern": r"^[^.\s]{1,256}\.[0-9]{1,18}\.[0-9a-f]{1,64}$"}

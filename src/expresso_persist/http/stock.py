@@ -50,7 +50,7 @@ _adjust_number = handlers.updater("adjust")
 
 
 def _answer(moved: Moved) -> Response:
-    headers = {"Idempotency_Replayed": "true"} if moved.replayed else {}
+    headers = handlers.replayed(moved.replayed)
     commit = moved.commit
     return handlers.success("Stored.", moved.to_json(), commit.revision, commit.cursor, **headers)
 
@@ -123,5 +123,5 @@ def undo(call: Call) -> Response:
         message, revision = "This is what an undo would do.", inventory.head().revision
     else:
         message, revision = "Undone.", undone.commit.revision
-    headers = {"Idempotency_Replayed": "true"} if undone.to_json()["replayed"] else {}
+    headers = handlers.replayed(undone.replayed)
     return handlers.success(message, undone.to_json(), revision, **headers)

@@ -69,6 +69,8 @@ def read_dump(source: bytes | str | Mapping[str, Any]) -> Dump:
         document: Any = jsontext.loads(source, max_depth=_OUTER_DEPTH, reject_duplicates=True)
     else:
         document = source
+        if isinstance(source, Mapping):
+            jsontext.check_json({**source}, max_depth=_OUTER_DEPTH, storable=False)
     if not isinstance(document, Mapping):
         raise MalformedJson(
             "The dump is not an object at offset 0; send {key: value} or "

@@ -200,7 +200,7 @@ class Request:
                 for record in state.records(kind):
                     if kind != "document" or record.parts[1] in ("", self.device_id):
                         current[record.key] = record
-        return diff(current.values(), wanted.values())
+        return diff(current.values(), [documents.ranked(state, r) for r in wanted.values()])
 
     def receipt(
         self,

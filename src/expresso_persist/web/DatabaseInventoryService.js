@@ -1518,7 +1518,7 @@ class Live {
       /^(?:W\/)?"(.+)-(\d+)-([0-9a-f]+)"$/.exec(envelope.etag ?? '') ?? [];
     const fresh = {
       data: envelope.data ?? {},
-      cursor: hash === undefined ? String(revision) : `${epoch}.${revision}.${hash}`,
+      cursor: hash === undefined ? (envelope.cursor ?? '0') : `${epoch}.${revision}.${hash}`,
       epoch,
       revision: Number(revision),
       etag: envelope.etag ?? null,
