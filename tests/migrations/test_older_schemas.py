@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 @pytest.fixture
 def first_schema(tmp_path: Path) -> str:
-    """A database as version 0.1.0 left it: an event, three commits, two backups between them."""
+    """A database of the first migration: an event, three commits, two backups between them."""
     path = tmp_path / "old.db"
     path.write_bytes(gzip.decompress((FIXTURES / "schema-0001.sqlite.gz").read_bytes()))
     return f"sqlite:///{path}"

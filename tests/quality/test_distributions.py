@@ -11,9 +11,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import expresso_persist
 from ci import missing
+from releases import releases
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
@@ -80,15 +83,28 @@ def test_the_three_distributions_have_one_version_and_licence() -> None:
     assert {p["requires-python"] for p in projects.values()} == {">=3.11"}
     for package, described in projects.items():
         assert described["name"] == package.replace("_", "-")
+    current = Version(expresso_persist.__version__)
+    for package in ("expresso_persist_flask", "expresso_persist_fastapi"):
+        wanted = [Requirement(text) for text in projects[package]["dependencies"]]
+        (core,) = [one.specifier for one in wanted if one.name == "expresso-persist"]
+        assert core.contains(current, prereleases=True)
+        assert core.contains(f"{current.major}.{current.minor}.9")
+        assert not core.contains(f"{current.major}.{current.minor + 1}.0", prereleases=True)
+        assert not core.contains(f"{current.major}.{current.minor - 1}.9", prereleases=True)
 
 
 def test_the_changelog_tells_of_this_version() -> None:
-    """CHANGELOG.md has a dated section for the version, newest first, under Unreleased."""
+    """CHANGELOG.md has a dated section for each release, newest first, under Unreleased."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
     assert versions[0] == ("Unreleased", "")
-    assert versions[1][0] == expresso_persist.__version__
+    released = [Version(version) for version, _ in versions[1:]]
+    assert released == sorted(set(released), reverse=True)
     assert all(date for _, date in versions[1:])
+    current = Version(expresso_persist.__version__)
+    assert current == released[0] or (current.is_devrelease and current > released[0])
+    # What each release wrote is kept, see tools/make_release_fixtures.py.
+    assert {folder.name for folder in releases()} == {str(version) for version in released}
 
 
 @pytest.mark.skipif(
