@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import audit, changelog, documents, jsontext
+from expresso_persist import audit, changelog, documents, jsontext, migrations
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database, TransactionRetry
@@ -346,6 +346,7 @@ class InventoryRepository:
     def _ensure_tenant(self) -> Head:
         head = Head(secrets.token_hex(8), 0, GENESIS)
         with self.database.write() as connection:
+            migrations.current(connection)  # no new tenant where the old ones were dropped
             refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
@@ -367,6 +368,7 @@ class InventoryRepository:
         )
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
+            migrations.current(connection)
             refuse_old_name(connection, self.tenant)
             self.database.insert_if_absent(
                 connection,
