@@ -1,4 +1,4 @@
-"""Something else drops our tables: said at start, by `health`, by `doctor`; never an empty store."""
+"""Something else drops our tables: start, `health` and `doctor` say so; no empty store begins."""
 
 from __future__ import annotations
 
@@ -203,9 +203,7 @@ def test_a_new_database_beside_a_full_mirror(
     folder.mkdir()
     with Store(f"sqlite:///{tmp_path / 'lost.db'}", migrate=True) as lost:
         fill(lost)
-        with BackupManager(
-            lost.database, lost.inventory, mirrors=[Mirror(str(folder))]
-        ) as backups:
+        with BackupManager(lost.database, lost.inventory, mirrors=[Mirror(str(folder))]) as backups:
             backups.sync_mirrors()
     monkeypatch.setenv("EXPRESSO_PERSIST_MIRRORS", str(folder))
     with caplog.at_level(logging.WARNING, "expresso_persist"):

@@ -29,7 +29,8 @@ with engine.connect() as connection, connection.begin():
 engine.dispose()
 """
 MAKO = (
-    "from alembic import op\nimport sqlalchemy as sa\nimport expresso_persist.tables\n${imports or ''}\n"
+    "from alembic import op\nimport sqlalchemy as sa\nimport expresso_persist.tables\n"
+    "${imports or ''}\n"
     "revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n"
     "def upgrade():\n    ${upgrades}\ndef downgrade():\n    ${downgrades}\n"
 )
