@@ -8,6 +8,11 @@ from __future__ import annotations
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.rotation import Rotation
 from expresso_persist.errors import ExpressoPersistError
+from expresso_persist.host_alembic import (
+    TABLE_NAMES,
+    alembic_include_name,
+    alembic_include_object,
+)
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.importing.receipt import Receipt
 from expresso_persist.inventory import Inventory
@@ -45,7 +50,10 @@ __all__ = [
     "RecordKey",
     "Rotation",
     "Store",
+    "TABLE_NAMES",
     "__version__",
+    "alembic_include_name",
+    "alembic_include_object",
 ]
 
 __version__ = "0.2.0.dev0"

@@ -18,11 +18,13 @@ import attrs
 import sqlalchemy as sa
 
 from expresso_persist import audit, migrations, row_security
+from expresso_persist.backups.mirrors import copies_ahead
 from expresso_persist.errors import (
     DatabaseAccessDenied,
     DatabaseUnavailable,
     ExpressoPersistError,
     SchemaMismatch,
+    TablesDropped,
 )
 from expresso_persist.store import Store
 from expresso_persist.tables import metadata
@@ -105,6 +107,9 @@ def schema(patient: Patient) -> Finding:
     """Are the tables those of this version?"""
     try:
         migrations.check(patient.store.database)
+    except TablesDropped as error:
+        copies = copies_ahead(patient.store.backups.mirrors, patient.store.tenant)
+        return Finding("schema", "problem", " ".join([error.message, *copies]))
     except SchemaMismatch as error:
         return Finding("schema", "problem", error.message)
     return Finding("schema", "ok", "The tables are those of this version.")
@@ -212,6 +217,8 @@ def mirror(patient: Patient) -> Finding:
             return Finding(
                 "mirror", "problem", f"{found['last_error']} ({found['failures']} times in a row)"
             )
+        if found["last_error"]:
+            return Finding("mirror", "problem", found["last_error"])
         if found["lag_seconds"] > max(STALE.total_seconds(), 0):
             return Finding(
                 "mirror",
@@ -219,6 +226,10 @@ def mirror(patient: Patient) -> Finding:
                 f"The mirror {found['mirror']} has lacked a backup for "
                 f"{found['lag_seconds'] / 3600:.1f} hours; run `expresso-persist backup sync`.",
             )
+    head = patient.store.inventory.head()
+    if not head.revision:  # a new database, or one in the place of another
+        for sentence in copies_ahead(patient.store.backups.mirrors, patient.store.tenant):
+            return Finding("mirror", "problem", sentence)
     return Finding("mirror", "ok", "Every mirror has the backups it should have.")
 
 
@@ -418,7 +429,10 @@ def failed_to_open(
     error: SchemaMismatch | DatabaseAccessDenied | DatabaseUnavailable,
 ) -> list[Finding]:
     """The one finding where there is no store to look at."""
-    name = {SchemaMismatch: "schema", DatabaseAccessDenied: "rights"}.get(type(error), "database")
+    if isinstance(error, SchemaMismatch):
+        name = "schema"
+    else:
+        name = "rights" if isinstance(error, DatabaseAccessDenied) else "database"
     return [Finding(name, "problem", error.message)]
 
 

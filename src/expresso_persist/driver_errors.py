@@ -59,7 +59,12 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
     # A process that does not know yet of row level security is told so by the same number.
     if state == "42501" and "row-level security" not in text:
         return DatabaseAccessDenied()
-    if state in ("42P01", "42703") or "no such table" in text or "no such column" in text:
+    if state == "42P01" or "no such table" in text:
+        return SchemaMismatch(
+            "A table of expresso-persist is missing: it was dropped by something else, or never "
+            "made. `expresso-persist doctor` says what is gone and how to go on."
+        )
+    if state == "42703" or "no such column" in text:
         return SchemaMismatch()
     if "database is locked" in text or state == "55P03":
         return DatabaseUnavailable(

@@ -7,7 +7,7 @@ Messages never hold SQL, parameters, file contents or secret values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -37,6 +37,7 @@ __all__ = [
     "RevisionConflict",
     "SchemaMismatch",
     "StorageFull",
+    "TablesDropped",
     "TimelineLost",
     "TooManyRequests",
     "TooManyStreams",
@@ -297,6 +298,37 @@ class SchemaMismatch(ExpressoPersistError):
 
     code = "schema_mismatch"
     status = 503
+
+
+class TablesDropped(SchemaMismatch):
+    """Tables of expresso-persist were dropped by something else; nothing was made instead."""
+
+    code = "tables_dropped"
+
+    @classmethod
+    def of(cls, missing: Collection[str], *, whole: bool) -> TablesDropped:
+        """The error for tables that were there and are not.
+
+        Args:
+            missing: Their names; none where only the version table is gone or empty.
+            whole: All of them are missing.
+        """
+        if whole:
+            what = "All tables of expresso-persist were dropped from this database"
+        elif missing:
+            what = f"These tables of expresso-persist were dropped: {', '.join(sorted(missing))}"
+        else:
+            what = (
+                "The tables of expresso-persist were dropped, or made again without their rows: "
+                "expresso_persist_version is gone or empty"
+            )
+        return cls(
+            f"{what}. Nothing was put in their place. The usual cause is a migration of the host's "
+            "own that was made by `alembic revision --autogenerate`; `expresso_persist."
+            "alembic_include_object` keeps it from happening. To go on: bring the database back "
+            "from its own backup; or make empty tables with `expresso-persist init --fresh` and "
+            "restore a backup."
+        )
 
 
 class InvalidConfiguration(ExpressoPersistError, ValueError):

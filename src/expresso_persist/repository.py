@@ -16,7 +16,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import audit, changelog, documents, jsontext, offers
+from expresso_persist import audit, changelog, documents, jsontext, migrations, offers
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database
@@ -429,6 +429,7 @@ class InventoryRepository:
         head = Head(secrets.token_hex(8), 0, GENESIS)
 
         def add(connection: Connection) -> Head:
+            migrations.current(connection)  # no new tenant where the old ones were dropped
             refuse_old_name(connection, self.tenant)
             refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(
@@ -453,6 +454,7 @@ class InventoryRepository:
         )
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
+            migrations.current(connection)
             refuse_old_name(connection, self.tenant)
             refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
 from functools import cached_property
 from types import TracebackType
@@ -12,14 +14,17 @@ from sqlalchemy.engine import Engine
 
 from expresso_persist import adoption, migrations
 from expresso_persist.backups.manager import BackupManager
-from expresso_persist.backups.mirrors import mirrors_from_environment
+from expresso_persist.backups.mirrors import copies_ahead, mirrors_from_environment
 from expresso_persist.database import Database
+from expresso_persist.errors import InvalidConfiguration, TablesDropped
 from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.inventory import Inventory
 from expresso_persist.tenancy import Tenants
 from expresso_persist.tokens import AccessTokens
+
+logger: logging.Logger = logging.getLogger("expresso_persist")
 
 __all__ = ["DEFAULT_URL", "Store", "default_url"]
 
@@ -29,6 +34,26 @@ DEFAULT_URL = "sqlite:///expresso.db"
 def default_url() -> str:
     """``DATABASE_URL`` of the environment, else the embedded default."""
     return os.environ.get("DATABASE_URL") or DEFAULT_URL
+
+
+def _copies(tenant: str) -> list[str]:
+    """What the mirrors have of a tenant whose data is not here."""
+    with contextlib.suppress(InvalidConfiguration):
+        return copies_ahead(mirrors_from_environment(), tenant)
+    return []
+
+
+def _prepare(database: Database, *, tenant: str, adopt: bool) -> None:
+    """Bring the tables to this version, and log what was done: nobody asked for a report."""
+    report = adoption.upgrade(database, tenant=tenant, adopt=adopt)
+    level = logging.INFO if report.adopted is None else logging.WARNING
+    for step in report.steps:
+        logger.log(level, "%s", step)
+    if report.adopted is not None:
+        logger.warning("`expresso-persist init --report` shows this again.")
+    if report.created:
+        for sentence in _copies(tenant):
+            logger.warning("This database is new. %s", sentence)
 
 
 class Store:
@@ -50,6 +75,7 @@ class Store:
         engine: Engine | None = None,
         tenant: str = "default",
         migrate: bool = False,
+        adopt: bool = False,
     ) -> None:
         """Open a database.
 
@@ -58,19 +84,25 @@ class Store:
             engine: An engine of the caller to use instead; it is never disposed of.
             tenant: Whose data to see.
             migrate: Create or update the library's tables first.
+            adopt: With ``migrate``, also carry over the rows of the replaced system, whose
+                tables are renamed, see ``docs/adopting.md``. What was done is logged.
 
         Raises:
             InvalidConfiguration: The URL is not one of SQLite or PostgreSQL.
-            SchemaMismatch: The tables are missing, older or newer than this version.
+            SchemaMismatch: The tables are missing, older or newer than this version; or
+                there are those of the replaced system, and ``adopt`` is not set.
+            TablesDropped: The tables were there, and something else dropped them.
             DatabaseUnavailable: The database does not answer.
         """
         if url is None and engine is None:
             url = default_url()
-        self.database: Database = migrations.ready(
-            Database(url, engine=engine),
-            migrate=migrate,
-            adopt=functools.partial(adoption.upgrade, tenant=tenant),
-        )
+        prepare = functools.partial(_prepare, tenant=tenant, adopt=adopt)
+        try:
+            self.database: Database = migrations.ready(
+                Database(url, engine=engine), migrate=migrate, adopt=prepare
+            )
+        except TablesDropped as error:
+            raise TablesDropped(" ".join([error.message, *_copies(tenant)])) from error
         self.tenant = tenant
 
     def for_tenant(self, tenant: str) -> Store:
@@ -119,7 +151,7 @@ class Store:
         return Feed(self.inventory)
 
     def init(self, dry_run: bool = False) -> list[str]:
-        """Create or update the tables; say what was (or would be) done, a sentence each."""
+        """Create, update or adopt the tables; say what was (or would be) done, a sentence each."""
         report = adoption.upgrade(self.database, tenant=self.tenant, dry_run=dry_run)
         return [*report.steps]
 

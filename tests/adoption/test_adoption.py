@@ -349,7 +349,8 @@ def test_two_at_once_adopt_once(database_url: str) -> None:
     old = LegacyDatabase(database_url)
     old.fill(90, 3)
     code = (
-        "import sys; from expresso_persist import Store; Store(sys.argv[1], migrate=True).close()"
+        "import sys; from expresso_persist import Store; "
+        "Store(sys.argv[1], migrate=True, adopt=True).close()"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, database_url]) for _ in range(3)]
     assert [worker.wait() for worker in workers] == [0, 0, 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expresso_persist.adoption.adopting import undo, upgrade
+from expresso_persist.adoption.adopting import last_report, undo, upgrade
 from expresso_persist.adoption.report import Adopted, Report, TableReport
 
-__all__ = ["Adopted", "Report", "TableReport", "undo", "upgrade"]
+__all__ = ["Adopted", "Report", "TableReport", "last_report", "undo", "upgrade"]

@@ -7,9 +7,11 @@ A failure leaves everything as it was. See docs/adopting.md.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
 
 import attrs
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -40,7 +42,7 @@ from expresso_persist.records import Head, Put, Record, StoredDocument
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.tables import access_tokens, commits, data_backups, metadata, tenants
 
-__all__ = ["SOURCE", "undo", "upgrade"]
+__all__ = ["SOURCE", "last_report", "undo", "upgrade"]
 
 SOURCE = "adoption"
 _OWN = ("automatic", *SAFETY_TYPES)  # made by the library itself, of the adopted state
@@ -48,17 +50,28 @@ _LONGEST = 63  # characters of a name in PostgreSQL
 _COMPLETED = ("completed", "complete", "success", None)
 
 
-def upgrade(database: Database, *, tenant: str = "default", dry_run: bool = False) -> Report:
+def upgrade(
+    database: Database,
+    *,
+    tenant: str = "default",
+    dry_run: bool = False,
+    fresh: bool = False,
+    adopt: bool = True,
+) -> Report:
     """Bring the tables to this version; adopt those of the replaced system if there are any.
 
     Args:
         database: Where they are.
         tenant: Whose the adopted data will be.
         dry_run: Only say what would be done.
+        fresh: Where tables were dropped by something else, make them again, empty.
+        adopt: Adopt tables of the replaced system that hold rows; refuse them otherwise.
 
     Raises:
-        SchemaMismatch: The tables are newer than this version of the library, or those of an
-            earlier adoption are in the way.
+        SchemaMismatch: The tables are newer than this version of the library, those of an
+            earlier adoption are in the way, or there are tables to adopt and ``adopt`` is not
+            set.
+        TablesDropped: Tables were dropped by something else, and ``fresh`` is not set.
         DatabaseAccessDenied: The database role may not change the tables.
     """
     if dry_run:
@@ -69,13 +82,13 @@ def upgrade(database: Database, *, tenant: str = "default", dry_run: bool = Fals
         steps = migrations.upgrade(database, dry_run=True)
         told = adopted.sentences(dry_run=True) if adopted else []
         return Report((*renames, *steps, *told), adopted)
-    work = _Adoption(database, tenant)
-    steps = migrations.upgrade(database, before=work.rename, after=work.carry)
+    work = _Adoption(database, tenant, adopt=adopt)
+    steps = migrations.upgrade(database, fresh=fresh, before=work.rename, after=work.carry)
     if not steps:  # nothing to do; or it began, was broken off, and another process did it
         return Report((), None)
     told = work.adopted.sentences(dry_run=False) if work.adopted else []
     renames = [_renaming(table, dry_run=False) for table in work.old]
-    return Report((*renames, *steps, *told), work.adopted)
+    return Report((*renames, *steps, *told), work.adopted, created=work.created)
 
 
 def undo(database: Database) -> list[str]:
@@ -92,8 +105,7 @@ def undo(database: Database) -> list[str]:
         if not kept or migrations.current(connection) is None:
             raise ConflictRefused("Nothing was adopted here, so there is nothing to undo.")
         _refuse_if_written(connection)
-        metadata.drop_all(connection)
-        connection.execute(sa.text(f"DROP TABLE {migrations.VERSION_TABLE}"))
+        migrations.remove(connection, [each.name for each in reversed(metadata.sorted_tables)])
         for table in kept:
             _rename(connection, "TABLE", table.name, table.legacy.name)
             for index in _indexes(connection, table.legacy.name):
@@ -141,13 +153,18 @@ def _refuse_if_written(connection: Connection) -> None:
 class _Adoption:
     """What happens around the migrations, in their transaction."""
 
-    def __init__(self, database: Database, tenant: str) -> None:
+    def __init__(self, database: Database, tenant: str, *, adopt: bool) -> None:
         self._repository = InventoryRepository(database, tenant)
+        self._adopt = adopt
         self.old: list[OldTable] = []
         self.adopted: Adopted | None = None
+        self.created = False
 
     def rename(self, connection: Connection) -> None:
+        self.created = migrations.current(connection) is None
         self.old = _adoptable(connection)
+        if not self._adopt:
+            _refuse_unasked(connection, self.old)
         for table in self.old:
             _rename(connection, "TABLE", table.name, table.legacy.kept_as)
             for index in _indexes(connection, table.legacy.kept_as):
@@ -159,12 +176,14 @@ class _Adoption:
             return
         kept = [attrs.evolve(table, name=table.legacy.kept_as) for table in self.old]
         found = _converted(connection, kept)
+        self.adopted = found.report()
         commit = self._repository.commit_within(
             connection,
             [Put(record) for record in found.records],
             actor=SOURCE,
             source=SOURCE,
             note=f"{len(found.records)} records of the replaced system",
+            receipt=json.dumps(self.adopted.to_json()),
             keep_empty=True,
             scanned=True,
         )
@@ -173,7 +192,6 @@ class _Adoption:
             raise SchemaMismatch("The old rows were not all stored; nothing was changed.")
         for backup in found.backups:
             self._store(connection, backup)
-        self.adopted = found.report()
         _count(connection, kept, self.adopted)
 
     def _store(self, connection: Connection, backup: _OldBackup) -> None:
@@ -240,6 +258,42 @@ def _adoptable(connection: Connection) -> list[OldTable]:
             )
     migrations.permitted(connection, [table.name for table in found])
     return found
+
+
+def _refuse_unasked(connection: Connection, found: Iterable[OldTable]) -> None:
+    """Rename no table of a system that may still be in use, unless that was asked for.
+
+    Raises:
+        SchemaMismatch: There are old tables with rows; nothing was changed.
+    """
+    rows = {table.name: table.count(connection) for table in found}
+    if any(rows.values()):
+        told = ", ".join(f"{name} ({count})" for name, count in sorted(rows.items()) if count)
+        raise SchemaMismatch(
+            f"This database has tables of the replaced system with rows: {told}. Nothing was "
+            "changed. To carry them over, which renames them to legacy_…: stop the old system, "
+            "look at `expresso-persist init --dry-run`, then run `expresso-persist init`; or "
+            "open it with migrate=True and adopt=True. To leave them alone, use a database or a "
+            "schema of its own."
+        )
+
+
+def last_report(database: Database, tenant: str = "default") -> Adopted | None:
+    """What the adoption of a database did, as it was kept with its commit.
+
+    Args:
+        database: Where the tables are.
+        tenant: Whose the adopted data is.
+
+    Returns:
+        None where nothing was adopted, or where version 0.1.0 did it, which kept no report.
+    """
+    query = sa.select(commits.c.receipt).where(
+        commits.c.tenant_id == tenant, commits.c.source == SOURCE
+    )
+    with database.of(tenant).read() as connection:
+        receipt = connection.scalar(query)
+    return None if receipt is None else msgspec.json.decode(receipt, type=Adopted)
 
 
 def _count(connection: Connection, kept: Iterable[OldTable], adopted: Adopted) -> None:

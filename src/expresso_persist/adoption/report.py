@@ -112,10 +112,12 @@ class Report:
     Attributes:
         steps: A sentence each; none when there was nothing to do.
         adopted: The old tables, if there were any.
+        created: There were no tables of ours before.
     """
 
     steps: tuple[str, ...] = ()
     adopted: Adopted | None = None
+    created: bool = False
 
 
 def _list(items: Sequence[str]) -> str:

@@ -218,6 +218,7 @@ class BackupManager:
                 catalog=self._catalog,
                 due=self._runner.due,
                 last_error=self._runner.last_error,
+                behind=self._mirroring.behind(connection),
             )
 
     def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:

@@ -30,7 +30,12 @@ class SyncPlan(Generic[Here, There]):
 
 
 def plan_sync(
-    here: Iterable[Here], there: Iterable[There], rule: Rotation, now: dt.datetime
+    here: Iterable[Here],
+    there: Iterable[There],
+    rule: Rotation,
+    now: dt.datetime,
+    *,
+    keep: Iterable[str] = (),
 ) -> SyncPlan[Here, There]:
     """Compare a database with a mirror.
 
@@ -42,14 +47,15 @@ def plan_sync(
         there: What the mirror has.
         rule: The mirror's rotation.
         now: The database's clock.
+        keep: Ids of copies that are not removed, whatever the rule says.
     """
     stored = {backup.id: backup for backup in here}
     copies = list(there)
     union: dict[str, Rotatable] = {copy.id: copy for copy in copies}
     union.update(stored)  # the database knows which ones are pinned
     kept = [decision.backup_id for decision in plan(union.values(), rule, now=now) if decision.keep]
-    present = {copy.id for copy in copies}
+    present, spared = {copy.id for copy in copies}, {*kept, *keep}
     return SyncPlan(
         copy=tuple(stored[name] for name in kept if name in stored and name not in present),
-        delete=tuple(copy for copy in copies if copy.id not in set(kept)),
+        delete=tuple(copy for copy in copies if copy.id not in spared),
     )

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.mirror_plan import plan_sync
-from expresso_persist.backups.mirrors import Copy, Folder, Mirror, copy_name
+from expresso_persist.backups.mirrors import Copy, Folder, Mirror, copy_name, newest_ahead, told
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.transfer import Transfer
 from expresso_persist.database import Database
@@ -34,6 +34,7 @@ from expresso_persist.errors import (
     InvalidConfiguration,
 )
 from expresso_persist.leases import Lease
+from expresso_persist.state import read_head
 from expresso_persist.tables import backup_mirrors
 
 __all__ = ["Mirroring", "Synced"]
@@ -165,9 +166,14 @@ class Mirroring:
             with self._database.read() as connection:
                 here = self._verified(connection)
                 now = self._database.now(connection)
+                head = read_head(connection, self._catalog.tenant)
+            revision = 0 if head is None else head.revision
             with mirror.reached(self._catalog.tenant) as folder:
                 folder.tidy()
-                plan = plan_sync(here, folder.copies(), mirror.rotation, now)
+                before = folder.copies()
+                # What this database lacks is not removed: it may be all that is left of it.
+                lost = [copy.id for copy in before if copy.revision > revision]
+                plan = plan_sync(here, before, mirror.rotation, now, keep=lost)
                 beat = _Beat(lease)
                 for backup in plan.copy:
                     beat()
@@ -184,7 +190,7 @@ class Mirroring:
             return Synced(mirror.name, tuple(copied), error=describe(error))
         finally:
             lease.release()
-        self._note_success(mirror, here[0] if here else None, there)
+        self._note_success(mirror, here[0] if here else None, there, newest_ahead(there, revision))
         return Synced(mirror.name, tuple(copied), tuple(copy.id for copy in plan.delete))
 
     def _copy(
@@ -217,7 +223,18 @@ class Mirroring:
         select = sa.select(backup_mirrors).where(backup_mirrors.c.tenant_id == self._catalog.tenant)
         return select if name is None else select.where(backup_mirrors.c.mirror == name)
 
-    def _note_success(self, mirror: Mirror, newest: Backup | None, there: list[Copy]) -> None:
+    def behind(self, connection: Connection) -> bool:
+        """Whether a mirror has copies of a newer state than the database."""
+        rows = connection.execute(self._select())
+        return any(row.error is not None and not row.failures for row in rows)
+
+    def _note_success(
+        self, mirror: Mirror, newest: Backup | None, there: list[Copy], ahead: Copy | None
+    ) -> None:
+        warning = None if ahead is None else told(mirror, ahead)
+        if warning is not None:
+            logger.warning("%s", warning)
+
         def note(connection: Connection) -> None:
             now = self._database.now(connection)
             self._note(
@@ -229,7 +246,7 @@ class Mirroring:
                 stored_bytes=sum(copy.size for copy in there),
                 checked_at=now,
                 failures=0,
-                error=None,
+                error=warning,
                 next_at=now + _LOOK_AGAIN,
             )
 

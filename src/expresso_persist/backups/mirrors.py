@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.disk import Disk, local_path
 from expresso_persist.backups.encryption import Encryption
+from expresso_persist.backups.manifest import IMPORTED
 from expresso_persist.backups.rotation import SAFETY_TYPES, Rotation
 from expresso_persist.errors import (
     BackupNotFound,
@@ -32,7 +33,15 @@ from expresso_persist.errors import (
     MirrorUnavailable,
 )
 
-__all__ = ["Copy", "Folder", "Mirror", "mirrors_from_environment"]
+__all__ = [
+    "Copy",
+    "Folder",
+    "Mirror",
+    "copies_ahead",
+    "mirrors_from_environment",
+    "newest_ahead",
+    "told",
+]
 
 _BLOCK = 1024**2
 _PARTIAL = ".partial"
@@ -300,6 +309,41 @@ def folder_of(tenant: str) -> str:
         return tenant
     readable = re.sub("[^a-z0-9_-]+", "_", tenant.lower())[:40]
     return f"{readable}~{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
+
+
+def newest_ahead(copies: Iterable[Copy], revision: int) -> Copy | None:
+    """The copy of the newest state, if that is one that a database never came to.
+
+    Args:
+        copies: Those of one tenant at a mirror.
+        revision: Where the database stands.
+    """
+    # An imported backup has the revision that it had where it was made.
+    own = (copy for copy in copies if copy.backup_type != IMPORTED and copy.revision > revision)
+    return max(own, key=lambda copy: (copy.revision, copy.created_at), default=None)
+
+
+def copies_ahead(mirrors: Iterable[Mirror], tenant: str, revision: int = 0) -> list[str]:
+    """A sentence for each mirror that has a newer state than the database, see :func:`told`.
+
+    A mirror that cannot be read is left out: this is asked where something is wrong already.
+    """
+    found = []
+    for mirror in mirrors:
+        with contextlib.suppress(MirrorUnavailable, InvalidConfiguration):
+            copy = newest_ahead(mirror.copies(tenant), revision)
+            if copy is not None:
+                found.append(told(mirror, copy))
+    return found
+
+
+def told(mirror: Mirror, copy: Copy) -> str:
+    """What a mirror has that the database has not, and how to restore it."""
+    return (
+        f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}), "
+        "which is newer than what this database holds. To bring it back: "
+        f"`expresso-persist backup restore {copy.id} --from {shlex.quote(mirror.name)}`."
+    )
 
 
 def mirrors_from_environment() -> tuple[Mirror, ...]:

@@ -17,6 +17,12 @@ from expresso_persist.leases import Lease
 __all__ = ["health", "status"]
 
 
+_BEHIND = (
+    "A mirror has copies of a newer state than this database holds; `expresso-persist doctor` "
+    "says which, and how to restore them."
+)
+
+
 def status(
     connection: Connection,
     *,
@@ -62,12 +68,17 @@ def status(
 
 
 def health(
-    connection: Connection, *, catalog: Catalog, due: DueMark, last_error: str | None
+    connection: Connection,
+    *,
+    catalog: Catalog,
+    due: DueMark,
+    last_error: str | None,
+    behind: bool,
 ) -> dict[str, Any]:
     """The least that a monitor asks: a few rows by index, whatever is stored.
 
-    ``ok``: the newest backup is verified, its state was seen at most two intervals ago, and
-    no attempt failed since.
+    ``ok``: the newest backup is verified, its state was seen at most two intervals ago, no
+    attempt failed since, and no mirror has a newer state than the database.
     """
     now = due.database.now(connection)
     last = due.last(connection)
@@ -78,9 +89,11 @@ def health(
         and latest.verified_at is not None
         and success is not None
         and now - success <= 2 * due.interval
-        and not (last_error or _failure(connection, catalog, last))
+        and not (last_error or _failure(connection, catalog, last) or behind)
     )
-    return {"ok": ok, "last_success_at": iso(success), "lag_seconds": _lag(now, last, due)}
+    warning = {"warning": _BEHIND} if behind else {}
+    lag = _lag(now, last, due)
+    return {"ok": ok, "last_success_at": iso(success), "lag_seconds": lag, **warning}
 
 
 def _lag(now: dt.datetime, last: dt.datetime | None, due: DueMark) -> float:
@@ -108,6 +121,8 @@ def _mirror_warnings(mirrors: list[dict[str, Any]], interval: dt.timedelta) -> l
     for mirror in mirrors:
         if mirror["failures"]:
             found.append(f"{mirror['last_error']} ({mirror['failures']} times in a row)")
+        elif mirror["last_error"]:
+            found.append(mirror["last_error"])
         if mirror["lag_seconds"] > interval.total_seconds():
             lag = round(mirror["lag_seconds"])
             found.append(f"The mirror {mirror['mirror']} has lacked a backup for {lag} seconds.")

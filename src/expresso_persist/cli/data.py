@@ -27,16 +27,32 @@ __all__ = ["export", "import_", "init", "status", "verify"]
     is_flag=True,
     help="Bring the replaced system's tables back, if nothing changed since.",
 )
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Where tables were dropped by something else, make them again, empty.",
+)
+@click.option("--report", is_flag=True, help="Show again what an earlier adoption did.")
 @verb
-def init(target: Target, terminal: Terminal, dry_run: bool, undo: bool) -> None:
+def init(
+    target: Target, terminal: Terminal, dry_run: bool, undo: bool, fresh: bool, report: bool
+) -> None:
     """Create the tables, bring older ones up to date, or adopt those of the replaced system.
 
     An adopted database keeps its old tables as legacy_…; --dry-run says what would become of
-    every row.
+    every row, --report what did.
     """
+    if dry_run + undo + fresh + report > 1:
+        raise click.UsageError("Give one of --dry-run, --undo, --fresh and --report.")
     if undo:
-        _bring_back(target, terminal, dry_run=dry_run)
-        return
+        _bring_back(target, terminal)
+    elif report:
+        _show_report(target, terminal)
+    else:
+        _bring_up_to_date(target, terminal, dry_run=dry_run, fresh=fresh)
+
+
+def _bring_up_to_date(target: Target, terminal: Terminal, *, dry_run: bool, fresh: bool) -> None:
     tenant, existed = target.tenant or "default", not target.is_missing_file
     if dry_run:
         database = target.look()
@@ -49,7 +65,7 @@ def init(target: Target, terminal: Terminal, dry_run: bool, undo: bool) -> None:
         database = Database(target.url)
         try:
             with target.reached():
-                report = adoption.upgrade(database, tenant=tenant)
+                report = adoption.upgrade(database, tenant=tenant, fresh=fresh)
         finally:
             database.close()
     steps = [*report.steps]
@@ -63,9 +79,17 @@ def init(target: Target, terminal: Terminal, dry_run: bool, undo: bool) -> None:
         click.get_current_context().exit(NEEDS_A_LOOK)
 
 
-def _bring_back(target: Target, terminal: Terminal, *, dry_run: bool) -> None:
-    if dry_run:
-        raise click.UsageError("--undo has no dry run; it refuses when anything would be lost.")
+def _show_report(target: Target, terminal: Terminal) -> None:
+    with target.open() as store:
+        found = adoption.last_report(store.database, store.tenant)
+    if found is None:
+        lines = ["Nothing was adopted here, or by a version that kept no report of it."]
+        terminal.result({"adopted": None}, *lines)
+        return
+    terminal.result({"adopted": found.to_json()}, *map(plain, found.sentences(dry_run=False)))
+
+
+def _bring_back(target: Target, terminal: Terminal) -> None:
     database = Database(target.url)
     try:
         with target.reached():

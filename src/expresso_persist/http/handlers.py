@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 import attrs
 import msgspec
 
-from expresso_persist import idempotency
+from expresso_persist import idempotency, migrations
 from expresso_persist.changelog import commit_to_json
 from expresso_persist.doctor import Patient, examine, worst
 from expresso_persist.errors import (
@@ -102,6 +102,7 @@ def success(
 def health(call: Call) -> Response:
     """Tell that the database answers, and whether backups are made; late ones are no 503."""
     deep = _examined(call) if call.flag("deep") else {}
+    migrations.check(call.store.database)
     call.store.inventory.head()
     return success(
         "Ready.",

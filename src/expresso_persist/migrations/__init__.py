@@ -1,65 +1,111 @@
 """The schema's history: Alembic revisions, run by the library itself.
 
 They have a version table of their own, so a host that uses Alembic too is not disturbed.
-A whole upgrade is one transaction on both databases: it happens, or it did not.
+A whole upgrade is one transaction on both databases: it happens, or it did not. Alembic is
+imported when there is something to do; a store that is up to date opens without it.
+
+A view, the *marker*, says that there is a store here. Whatever drops tables that it does not
+know (a host's ``alembic revision --autogenerate``, ``metadata.drop_all()``) leaves it, so that
+a store that is gone is told from one that never was.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from expresso_persist.database import Database
-from expresso_persist.errors import DatabaseAccessDenied, SchemaMismatch
+from expresso_persist.errors import DatabaseAccessDenied, SchemaMismatch, TablesDropped
 from expresso_persist.tables import metadata
 
-__all__ = ["VERSION_TABLE", "check", "current", "lock", "permitted", "ready", "upgrade"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = [
+    "MARKER",
+    "VERSION_TABLE",
+    "check",
+    "current",
+    "lock",
+    "permitted",
+    "ready",
+    "remove",
+    "upgrade",
+]
 
 VERSION_TABLE = "expresso_persist_version"
+MARKER = "expresso_persist_marker"
+"""The view that says that there is a store; made by a migration, dropped by :func:`remove`."""
+
 _FOLDER = Path(__file__).parent
+# The name of each file begins with its revision, so that no Alembic is needed to know them.
+_REVISIONS = sorted(path.name.partition("_")[0] for path in _FOLDER.glob("versions/[0-9]*.py"))
+_VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text)).c.version_num
 # Any number will do, as long as nobody else uses it: "expresso" in a bigint.
 _LOCK = 0x6578_7072_6573_736F
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     # Alembic interpolates "%" in options, and a path may have one.
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
 
 
+def _present(connection: Connection, names: Collection[str]) -> set[str]:
+    """Which tables and views of these names there are."""
+    if connection.dialect.name == "sqlite":
+        found = connection.scalars(
+            sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        )
+        return {*found} & {*names}
+    query = sa.text(
+        "SELECT name FROM unnest(CAST(:names AS text[])) AS name "
+        "WHERE to_regclass(quote_ident(name)) IS NOT NULL"
+    )
+    return {*connection.scalars(query, {"names": [*names]})}
+
+
+def _revision(connection: Connection) -> str | None:
+    version: str | None = connection.scalar(sa.select(sa.func.max(_VERSION)))
+    return version
+
+
 def current(connection: Connection) -> str | None:
-    """The revision of the tables; None where there are none of ours."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
-
-
-def _pending(script: ScriptDirectory, current: str | None) -> list[tuple[str, str]]:
-    """Revisions after ``current``, oldest first, each with its sentence.
+    """The revision of the tables; None where there are none of ours, and never were.
 
     Raises:
-        SchemaMismatch: This version of the library does not know ``current``.
+        TablesDropped: There were, and something else dropped some or all of them.
     """
-    revisions = list(script.walk_revisions())
-    if current is not None and current not in {revision.revision for revision in revisions}:
+    found = _present(connection, [*metadata.tables, VERSION_TABLE, MARKER])
+    revision = _revision(connection) if VERSION_TABLE in found else None
+    missing = metadata.tables.keys() - found
+    if (revision is None and MARKER in found) or (revision == _REVISIONS[-1] and missing):
+        raise TablesDropped.of(missing, whole=len(missing) == len(metadata.tables))
+    return revision
+
+
+def _pending(revision: str | None) -> list[str]:
+    """Revisions after ``revision``, oldest first.
+
+    Raises:
+        SchemaMismatch: This version of the library does not know ``revision``.
+    """
+    if revision is None:
+        return _REVISIONS
+    if revision not in _REVISIONS:
         raise SchemaMismatch(
             "The database was written by a newer version of expresso-persist; upgrade the "
             "library on this machine: pip install --upgrade expresso-persist."
         )
-    pending: list[tuple[str, str]] = []
-    for revision in revisions:
-        if revision.revision == current:
-            break
-        pending.append((revision.revision, revision.doc or revision.revision))
-    return pending[::-1]
+    return _REVISIONS[_REVISIONS.index(revision) + 1 :]
 
 
 def ready(
@@ -93,8 +139,8 @@ def check(database: Database) -> None:
         SchemaMismatch: They are missing, older or newer.
     """
     with database.read() as connection:
-        revision = current(connection)
-    if _pending(ScriptDirectory.from_config(_config()), revision):
+        pending = _pending(current(connection))
+    if pending:
         raise SchemaMismatch(
             "The database has no expresso-persist tables yet, or older ones; run "
             "`expresso-persist init` or open it with migrate=True."
@@ -155,6 +201,7 @@ def upgrade(
     database: Database,
     *,
     dry_run: bool = False,
+    fresh: bool = False,
     before: Callable[[Connection], None] | None = None,
     after: Callable[[Connection], None] | None = None,
 ) -> list[str]:
@@ -163,6 +210,7 @@ def upgrade(
     Args:
         database: Where they are.
         dry_run: Only say what would be done.
+        fresh: Where tables were dropped, make them again, empty.
         before: Called in the transaction if there is something to do, before it is done.
         after: The same, after it.
 
@@ -171,34 +219,99 @@ def upgrade(
 
     Raises:
         SchemaMismatch: The tables are newer than this version of the library.
+        TablesDropped: Something else dropped some or all of them, and ``fresh`` is not set;
+            or what is left holds rows.
         DatabaseAccessDenied: The database role may not change the tables.
     """
-    config = _config()
-    script = ScriptDirectory.from_config(config)
-    with database.read() as connection:
-        pending = _pending(script, current(connection))
-        if pending:
-            permitted(connection, [*metadata.tables, VERSION_TABLE])
-    if dry_run or not pending:
-        return [f"Would run migration {name}: {text}" for name, text in pending]
+    if not fresh:
+        with database.read() as connection:
+            pending = _pending(current(connection))
+            if pending:
+                permitted(connection, [*metadata.tables, VERSION_TABLE])
+        if dry_run or not pending:
+            return [f"Would run migration {step}." for step in _told(pending)]
 
-    def run(connection: Connection) -> list[tuple[str, str]]:
+    def run(connection: Connection) -> list[str]:
+        steps: list[str] = []
         lock(database, connection)
-        pending = _pending(script, current(connection))
+        if fresh:
+            permitted(connection, [*metadata.tables, VERSION_TABLE])
+            steps = _make_room(connection)
+        pending = _pending(current(connection))
         if not pending:
-            return []  # another process was faster
+            return steps  # another process was faster, or only some tables were missing
         if before is not None:
             before(connection)
-        config.attributes["connection"] = connection
-        logger = logging.getLogger("alembic")
-        previous = logger.level
-        logger.setLevel(logging.WARNING)
-        try:
-            command.upgrade(config, "head")
-        finally:
-            logger.setLevel(previous)
+        _run(connection)
+        current(connection)  # of an older schema, some tables may have been dropped
         if after is not None:
             after(connection)
-        return pending
+        return [*steps, *(f"Ran migration {step}." for step in _told(pending))]
 
-    return [f"Ran migration {name}: {text}" for name, text in database.transact(run)]
+    return database.transact(run)
+
+
+def _run(connection: Connection) -> None:
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    logger = logging.getLogger("alembic")
+    previous = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        command.upgrade(config, "head")
+    finally:
+        logger.setLevel(previous)
+
+
+def _told(revisions: Iterable[str]) -> list[str]:
+    """Each revision with its sentence."""
+    revisions = [*revisions]
+    if not revisions:
+        return []
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(_config())
+    docs = {each.revision: each.doc or each.revision for each in script.walk_revisions()}
+    return [f"{name}: {docs[name].rstrip('.')}" for name in revisions]
+
+
+def _make_room(connection: Connection) -> list[str]:
+    """Make what was dropped again, or remove what is left of it, if that is empty."""
+    found = _present(connection, [*metadata.tables, VERSION_TABLE, MARKER])
+    revision = _revision(connection) if VERSION_TABLE in found else None
+    missing = [table for table in metadata.sorted_tables if table.name not in found]
+    if revision == _REVISIONS[-1] and missing:
+        metadata.create_all(connection, tables=missing)
+        return [f"Made {table.name} again, empty." for table in missing]
+    if revision is not None or MARKER not in found:
+        raise SchemaMismatch(
+            "No tables of expresso-persist were dropped here, so there are none to make again. "
+            "Without --fresh, `init` creates or updates them; nothing was changed."
+        )
+    left = [table.name for table in reversed(metadata.sorted_tables) if table.name in found]
+    quote = connection.dialect.identifier_preparer.quote
+    full = [
+        name
+        for name in left
+        if connection.execute(sa.text(f"SELECT 1 FROM {quote(name)} LIMIT 1")).first()  # noqa: S608
+    ]
+    if full:
+        raise TablesDropped(
+            f"{VERSION_TABLE} was dropped or emptied, but {', '.join(sorted(full))} still hold "
+            "rows; nothing was changed. Bring the database back from its own backup, or restore "
+            "a copy from a mirror into another database, and drop these when you no longer need "
+            "them."
+        )
+    remove(connection, left)
+    return [f"Removed what was left of {name}, which was empty." for name in sorted(left)]
+
+
+def remove(connection: Connection, tables: Iterable[str]) -> None:
+    """Drop tables of ours, the version table and the marker, in a transaction."""
+    quote = connection.dialect.identifier_preparer.quote
+    for name in tables:
+        connection.execute(sa.text(f"DROP TABLE {quote(name)}"))
+    connection.execute(sa.text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+    connection.execute(sa.text(f"DROP VIEW IF EXISTS {MARKER}"))
