@@ -118,14 +118,16 @@ def names_of(record: Record) -> list[str]:
 
 
 def own_id(record: Record) -> str | None:
-    """The id that an item has itself; None for one that is known by its name only."""
+    """The id that an item has itself; None for one that is known by its name only.
+
+    An id that is the name was made from it, for want of another one.
+    """
     data = record.data
     if not isinstance(data, dict):
         return None
-    value = data.get("id")
+    value, name, address = data.get("id"), data.get("name"), record.parts[-1]
     if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return str(value)
-    name, address = data.get("name"), record.parts[-1]
+        return str(value) if str(value) != name else None
     if not isinstance(name, str) or name == address or address.startswith(f"{name}~"):
         return None
     return address

@@ -302,3 +302,26 @@ def test_a_moved_flat_item_is_one_item(store: Store) -> None:
     assert held(store) == second
     assert [r.parts for r in store.inventory.records("event_stock")] == [("vegan", "Oat")]
     assert not store.importer.import_(second, actor="test").committed
+
+
+def test_an_id_made_from_a_name_gives_way_to_the_browsers(store: Store) -> None:
+    """The seed's name first, a front end with the item's real id later: still one item."""
+    known = {**FRONT_END["event_inventory"]["milk"][0]}
+    first = {
+        "event_inventory": {"milk": [known]},
+        "event_stock_levels": {"milk": {"milk_1": {"quantity": 1}}},
+        "station_inventory_quantities": {"1": {"milk": {"milk_1": {"quantity": 1}}}},
+    }
+    store.importer.import_(first, actor="test")
+    store.importer.import_(SEED, actor="test")
+    assert [i["id"] for i in held(store)["event_inventory"]["milk"]] == ["milk_1", "Oat Milk"]
+    store.importer.import_(FRONT_END, actor="test")
+    found = held(store)
+    assert [i["id"] for i in found["event_inventory"]["milk"]] == ["milk_1", "milk_3"]
+    assert [*found["event_stock_levels"]["milk"]] == ["milk_1", "milk_3"]
+    assert [*found["station_inventory_quantities"]["1"]["milk"]] == ["milk_1", "milk_3"]
+    for dump in (FRONT_END, SEED, FRONT_END):
+        store.importer.import_(dump, actor="test")
+        assert len(held(store)["event_inventory"]["milk"]) == 2
+    assert not store.importer.import_(FRONT_END, actor="test").committed
+    assert store.inventory.verify().ok

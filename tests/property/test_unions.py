@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expresso_persist import LocalStorageImporter, Store, jsontext
 from expresso_persist.merge import by_id, is_empty
+from memory_state import MemoryState
 
 CATEGORIES = ("milk", "coffee", "cups")
 ITEMS = {
@@ -20,13 +19,6 @@ ITEMS = {
     "coffee": ("House", "Decaf"),
     "cups": ("Regular", "Large"),
 }
-_tenants = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Store]:
-    with Store("sqlite://", migrate=True) as store:
-        yield store
 
 
 def identifier(category: str, name: str) -> str:
@@ -94,9 +86,8 @@ def seed(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def exported(store: Store) -> dict[str, Any]:
-    found = store.inventory.dump()["localStorage"]
-    return {key: json.loads(raw) for key, raw in found.items()}
+def parsed(state: MemoryState) -> dict[str, Any]:
+    return {key: json.loads(raw) for key, raw in state.dump().items()}
 
 
 def containers(value: Any, depth: int) -> Iterator[tuple[tuple[str, ...], type]]:
@@ -121,13 +112,13 @@ def members(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 @settings(max_examples=60)
 @given(
     event=events,
-    part=st.sets(st.sampled_from([n for names in ITEMS.values() for n in names])),
+    part=st.sets(st.sampled_from([name for names in ITEMS.values() for name in names])),
     side=st.sampled_from(["incoming", "existing"]),
     turned=st.booleans(),
     changes=st.data(),
 )
 def test_the_stored_shape_stays(
-    shared: Store, event: Any, part: set[str], side: Any, turned: bool, changes: Any
+    event: Any, part: set[str], side: Any, turned: bool, changes: Any
 ) -> None:
     """No container changes, no named item is there twice, no member is lost, twice is once."""
     subset = {
@@ -135,69 +126,101 @@ def test_the_stored_shape_stays(
         for category, items in event.items()
     }
     first, second = (seed(event), front_end(subset)) if turned else (front_end(event), seed(subset))
-    tenant = shared.for_tenant(f"t{next(_tenants)}")
-    importer = LocalStorageImporter(tenant.inventory)
-    importer.import_(first, actor="test")
-    assert exported(tenant) == first  # nothing was stored: exactly the dump
-    before = exported(tenant)
-    receipt = importer.import_(second, actor="test", on_conflict=side)
-    after = exported(tenant)
-    if any(event.values()):
-        # Empty containers that only the dump has come in with it; the others stay.
-        for key, document in before.items():
-            if not is_empty(document):
-                kinds = dict(containers(after[key], 2))
-                assert {p: kinds[p] for p, _ in containers(document, 2)} == dict(
-                    containers(document, 2)
-                )
-            assert {*members(document)} <= {*members(after[key])}
+    state = MemoryState()
+    state.take(first)
+    before = parsed(state)
+    assert before == first  # nothing was stored: exactly the dump
+    receipt = state.take(second, on_conflict=side)
+    after = parsed(state)
+    for key, document in before.items():
+        if not is_empty(document):
+            kinds = dict(containers(after[key], 2))
+            assert all(kinds[path] is kind for path, kind in containers(document, 2))
+        assert {*members(document)} <= {*members(after[key])}
     named = [
-        (category, item.get("name", name) if isinstance(item, dict) else name)
-        for category, items in after["event_inventory"].items()
-        for name, item in (
-            items.items() if isinstance(items, dict) else ((i["name"], i) for i in items)
-        )
+        (record.parts[0], record.columns()["item_name"]) for record in state.all("event_inventory")
     ]
     assert len(named) == len({*named}) == sum(map(len, event.values()))
-    for kind, count in (("event_stock", 1), ("station_quantity", 1)):
-        assert len(tenant.inventory.records(kind)) == count * len(named)
-    if side == "existing":
-        assert after == {**after, **{k: v for k, v in before.items() if not is_empty(v)}}
-    else:
-        for category, items in subset.items():
-            for name, item in items.items():
-                if name in event[category]:
-                    assert [
-                        r.columns()["total_quantity"]
-                        for r in tenant.inventory.records("event_stock")
-                        if r.parts[0] == category
-                        and r.parts[1] in (name, identifier(category, name))
-                    ] == [item["n"]]
-    assert {match.document for match in receipt.matched} <= {*first}
-    again = importer.import_(second, actor="test", on_conflict=side)
-    assert not again.committed
-    assert jsontext.dumps(exported(tenant)) == jsontext.dumps(after)
+    for kind in ("event_stock", "station_quantity"):
+        assert len(state.all(kind)) == len(named)
+    totals = {
+        (record.parts[0], record.parts[1]): record.columns()["total_quantity"]
+        for record in state.all("event_stock")
+    }
+    for category, items in event.items():
+        for name, item in items.items():
+            chosen = subset[category].get(name, item) if side == "incoming" else item
+            address = (category, name if turned else identifier(category, name))
+            assert totals[address] == chosen["n"]
+    count = sum(map(len, subset.values()))
+    assert len(receipt.matched) == 3 * count
+    assert not state.take(second, on_conflict=side).committed
 
 
 @settings(max_examples=30)
-@given(dumps=st.lists(events, min_size=2, max_size=3), shapes=st.lists(st.booleans(), min_size=3))
-def test_several_devices_in_any_order_give_the_same_items(
-    shared: Store, dumps: list[Any], shapes: list[bool]
-) -> None:
+@given(dumps=st.lists(st.tuples(events, st.booleans()), min_size=2, max_size=3))
+def test_several_devices_in_any_order_give_the_same_items(dumps: list[Any]) -> None:
     """Whatever shape each has, and whichever came first."""
-    forms = [
-        (seed if turned else front_end)(event) for event, turned in zip(dumps, shapes, strict=False)
-    ]
+    forms = [seed(event) if turned else front_end(event) for event, turned in dumps]
     results = []
     for order in itertools.permutations(forms):
-        tenant = shared.for_tenant(f"t{next(_tenants)}")
-        importer = LocalStorageImporter(tenant.inventory)
+        state = MemoryState()
         for dump in order:
-            importer.import_(dump, actor="test")
-        results.append(
-            {
-                (record.parts[0], record.columns()["item_name"])
-                for record in tenant.inventory.records("event_inventory")
-            }
-        )
+            state.take(dump)
+        found = state.all("event_inventory")
+        results.append({(record.parts[0], record.columns()["item_name"]) for record in found})
+        assert len(results[-1]) == len(found)
     assert all(result == results[0] for result in results)
+
+
+names = st.sampled_from(["milk", "cups", "1", "a", "b", "id", "name", "quantity", "total", ""])
+scalars = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b", "milk"])
+things = scalars | st.dictionaries(names, scalars | st.lists(scalars, max_size=2), max_size=3)
+trees = st.dictionaries(
+    names,
+    things
+    | st.lists(things, max_size=3)
+    | st.dictionaries(names, things | st.dictionaries(names, things, max_size=2), max_size=3),
+    max_size=3,
+)
+keys = st.sampled_from(
+    [
+        "event_inventory",
+        "event_stock_levels",
+        "station_inventory_configs",
+        "station_inventory_quantities",
+        "coffee_stock_station_1",
+        "event_menu",
+    ]
+)
+dumps = st.dictionaries(keys, trees | scalars | st.lists(things, max_size=2), max_size=4)
+
+
+@settings(max_examples=120)
+@given(first=dumps, second=dumps, side=st.sampled_from(["incoming", "existing"]))
+def test_documents_of_any_shape_are_united_once(
+    first: dict[str, Any], second: dict[str, Any], side: Any
+) -> None:
+    """However odd both are: twice is once, the receipt adds up, what is stored is written back."""
+    state = MemoryState()
+    state.take(first)
+    before = state.dump()
+    receipt = state.take(second, on_conflict=side)
+    after = state.dump()
+    assert {*before} | {*second} == {*after}
+    totals = receipt.totals
+    assert totals.pop("keys") == sum(totals.values()) == len(second)
+    kept = {
+        conflict.document for conflict in receipt.conflicts if conflict.resolution == "existing"
+    }
+    for key in receipt.keys:
+        assert (key.kept > 0) == (key.key in kept)
+        if key.outcome == "kept":
+            assert after[key.key] == before[key.key]
+        if is_empty(second[key.key]) and not is_empty(first.get(key.key)):
+            assert after[key.key] == before[key.key]
+    assert not state.take(second, on_conflict=side).committed
+    assert state.dump() == after
+    fresh = MemoryState()
+    fresh.take({"localStorage": after})
+    assert fresh.dump() == after

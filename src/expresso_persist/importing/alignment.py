@@ -10,7 +10,7 @@ guessed: such a record keeps its own address, and the result says so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -51,12 +51,14 @@ class Aligned:
         root: Their skeleton.
         matched: Pairs of addresses, where the host knows an item by another one.
         ambiguous: Records whose name means several items, and so keep their own address.
+        renamed: Addresses of the host that were made from a name, and the guest's id for each.
     """
 
     records: tuple[Record, ...]
     root: Node
     matched: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     ambiguous: tuple[Record, ...] = ()
+    renamed: Mapping[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict)
 
 
 class Names:
@@ -121,26 +123,33 @@ def align(
         names: The inventory, which knows items by id and by name.
     """
     kind = codec.record_type.kind
-    if kind not in _MAIN or not guests:
+    if kind not in _MAIN:
         return Aligned(tuple(guests), guest_root)
-    work = _Alignment(codec, guest_root, hosts, host_root, names)
-    return work.aligned(guests)
+    return _Alignment(codec, guests, guest_root, hosts, host_root, names).aligned()
 
 
 class _Alignment:
     def __init__(
-        self, codec: Codec, guest_root: Node, hosts: Sequence[Record], host_root: Node, names: Names
+        self,
+        codec: Codec,
+        guests: Sequence[Record],
+        guest_root: Node,
+        hosts: Sequence[Record],
+        host_root: Node,
+        names: Names,
     ) -> None:
         self.codec = codec
         self.kind = codec.record_type.kind
         self.skip = len(codec.prefix)
+        self.guests = guests
         self.guest_root, self.host_root = guest_root, host_root
         self.hosts = {record.parts: record for record in hosts}
         self.names = names.replaced(self.kind, hosts)
         # A document without items has no layout that could be kept.
-        self.flat = _is_flat(codec, host_root if hosts else guest_root)
+        self.flat = _is_flat(*((hosts, host_root) if hosts else (guests, guest_root)))
 
-    def aligned(self, guests: Sequence[Record]) -> Aligned:
+    def aligned(self) -> Aligned:
+        guests = self.guests
         meanings = {
             record.parts: Meant() if record.parts in self.hosts else self.meaning(record)
             for record in guests
@@ -153,6 +162,7 @@ class _Alignment:
         records: list[Record] = []
         matched: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         ambiguous: list[Record] = []
+        renamed: dict[tuple[str, ...], tuple[str, ...]] = {}
         for record in guests:
             meaning = meanings[record.parts]
             host = self.hosts.get(record.parts)
@@ -161,16 +171,21 @@ class _Alignment:
             elif meaning.records:
                 host = meaning.records[0]
                 matched.append((record.parts, host.parts))
+                better = self.better_parts(record, host)
+                if better is not None and better not in taken:
+                    renamed[host.parts] = better
+                    host = attrs.evolve(host, parts=better)
             parts = host.parts if host is not None else self.new_parts(record, taken)
             taken.add(parts)
             text = self.new_text(record, parts) if host is None else self.known_text(record, host)
             records.append(attrs.evolve(record, parts=parts, text=text))
         if len({record.parts for record in records}) < len(records):
             raise Clash
-        if records == [*guests]:
-            return Aligned(tuple(guests), self.guest_root, (), tuple(ambiguous))
+        if not matched and records == [*guests]:
+            root = self.skeleton(guests) if self.drops_empty else self.guest_root
+            return Aligned(tuple(guests), root, (), tuple(ambiguous))
         placed = tuple(attrs.evolve(record, position=i) for i, record in enumerate(records))
-        return Aligned(placed, self.skeleton(guests, placed), tuple(matched), tuple(ambiguous))
+        return Aligned(placed, self.skeleton(placed), tuple(matched), tuple(ambiguous), renamed)
 
     # -- which item it is ------------------------------------------------------------------
 
@@ -215,6 +230,22 @@ class _Alignment:
             if among:
                 return Meant(tuple(among), len(among) > 1)
         return Meant()
+
+    def better_parts(self, record: Record, host: Record) -> tuple[str, ...] | None:
+        """The guest's id for an item that the host knows by its name, where it goes by ids."""
+        found = None
+        if self.kind in LISTED:
+            path = host.parts[self.skip : -1]
+            if own_id(host) is None and self.codec.container_of(path, self.host_root) == "list":
+                found = own_id(record)
+        elif not self.flat and host.parts[-2]:
+            scope = {"category": host.parts[-2]}
+            ids = [
+                self.names.find(_INVENTORY, **scope, item_id=parts[-1])
+                for parts in (record.parts, host.parts)
+            ]
+            found = record.parts[-1] if ids[0] and not ids[1] else None
+        return None if found is None else (*host.parts[:-1], found)
 
     # -- what is new ------------------------------------------------------------------------
 
@@ -287,27 +318,34 @@ class _Alignment:
 
     # -- where it stands --------------------------------------------------------------------
 
-    def skeleton(self, guests: Sequence[Record], records: Sequence[Record]) -> Node:
+    @property
+    def drops_empty(self) -> bool:
+        """Whether the guest has categories that a flat document has no place for."""
+        if not self.flat or self.kind in LISTED:
+            return False
+        nodes = [self.guest_root]
+        if self.kind == _ALLOTTED:
+            nodes = [station for _, station in self.guest_root.children.values()]
+        return any(node.children for node in nodes)
+
+    def skeleton(self, records: Sequence[Record]) -> Node:
         """The guest's skeleton for the new addresses."""
-        had = _prefixes(self.codec.path_of(r.parts[self.skip :], self.guest_root) for r in guests)
+        had = _prefixes(
+            self.codec.path_of(record.parts[self.skip :], self.guest_root) for record in self.guests
+        )
         paths = [
-            r.parts[self.skip : -2 if self.stands_flat(r.parts) else -1]
-            if self.kind not in LISTED
-            else r.parts[self.skip : -1]
+            r.parts[self.skip : -2 if self.kind not in LISTED and self.stands_flat(r.parts) else -1]
             for r in records
         ]
         needed = _prefixes(paths)
-        categories = {r.parts[-2] for r in (*records, *self.hosts.values())}
-        flat = self.kind == _STOCK and any(not path for path in paths)
+        # An empty category in a flat document would draw the items of that category into it.
+        category = (2 if self.kind == _ALLOTTED else 1) if self.drops_empty else 0
         root = _pruned(
             self.guest_root,
             (),
-            # In a flat document a container would draw the items of its category into it.
-            lambda path: (
-                path in needed or (path not in had and not (flat and path[-1] in categories))
-            ),
+            lambda path: path in needed or (path not in had and len(path) != category),
         )
-        root.flat = flat
+        root.flat = self.kind == _STOCK and any(not path for path in paths)
         for record, path in zip(records, paths, strict=True):
             node = root
             for depth, name in enumerate(path):
@@ -329,10 +367,11 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_flat(codec: Codec, root: Node) -> bool:
-    if codec.record_type.kind == _STOCK:
+def _is_flat(records: Sequence[Record], root: Node) -> bool:
+    """Whether the items of a document stand in it without categories around them."""
+    if not records or records[0].kind != _ALLOTTED:
         return root.flat
-    return codec.layout_name(root) == "flat"
+    return not any(record.parts[-2] for record in records)
 
 
 def _name(record: Record) -> str | None:

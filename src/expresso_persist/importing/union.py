@@ -97,12 +97,13 @@ class _Union:
         if self.by_stored:
             guest = align(self.codec, incoming.records, incoming.root, stored, base, names)
             self.reshaped = guest.root is not incoming.root
-            sides = (stored, base, guest.records, guest.root)
+            ours = [_renamed(record, guest.renamed) for record in stored]
+            sides = (ours, base, guest.records, guest.root)
             pairs = guest.matched
         else:
             guest = align(self.codec, stored, base, incoming.records, incoming.root, names)
-            sides = (guest.records, guest.root, incoming.records, incoming.root)
-            pairs = tuple((theirs, ours) for ours, theirs in guest.matched)
+            sides = ([*guest.records], guest.root, incoming.records, incoming.root)
+            pairs = tuple((theirs, mine) for mine, theirs in guest.matched)
         self._note_ambiguous(guest)
         old, old_root, new, new_root = sides
         full = tuple(_full(self.codec, records, root) for records, root in (sides[:2], sides[2:]))
@@ -110,7 +111,7 @@ class _Union:
         records = self.placed(
             sides, root, "existing" if self.reshaped else self.prefer, self.values(old, new, root)
         )
-        matched = (Match(self.codec.document_key, theirs, ours) for theirs, ours in pairs)
+        matched = (Match(self.codec.document_key, theirs, mine) for theirs, mine in pairs)
         return United(tuple(records), root, tuple(self.conflicts), tuple(matched))
 
     # -- conflicts ----------------------------------------------------------------------------
@@ -329,6 +330,17 @@ class _Union:
             raise Clash
         merged.sort(key=lambda record: (record.parts[:-1], record.position))
         return merged
+
+
+def _renamed(record: Record, renamed: Mapping[Path, Path]) -> Record:
+    """A stored item under the id that the dump has for it."""
+    parts = renamed.get(record.parts)
+    if parts is None:
+        return record
+    data = record.data
+    if isinstance(data, dict) and "id" in data:
+        data = {**data, "id": parts[-1]}
+    return attrs.evolve(record, parts=parts, text=jsontext.dumps(data))
 
 
 @attrs.frozen(order=True)
