@@ -174,7 +174,9 @@ def test_gunicorn(request: pytest.FixtureRequest, database: str, options: tuple[
             assert frame.data["revision"] == 21
             stream.cut()
         else:
-            assert http.get(STREAM).status_code == 503
+            brief = http.get(f"{STREAM}?since=19").text
+            assert brief.startswith("retry: 2000\n\nevent: commit\n")
+            assert brief.count("event: ") == 1, "sent, and ended"
             page = http.get("/api/inventory/changes?since=20&wait=30").json()["data"]
             assert page["waited"] is False
 

@@ -24,9 +24,9 @@ from expresso_persist.errors import (
 )
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
-from expresso_persist.http.live import SSE, Listening, waiting
+from expresso_persist.http.live import FIRST, SSE, Listening, brief_events, sse_mark, waiting
 from expresso_persist.http.messages import Response
-from expresso_persist.http.streams import FIRST, EventStream
+from expresso_persist.http.streams import EventStream
 from expresso_persist.past import AsOf, read_as_of
 from expresso_persist.records import Commit, Operation
 from expresso_persist.state import State
@@ -210,6 +210,10 @@ def settings(call: Call) -> Response:
     return success("The settings.", inventory.settings(), inventory.head().revision)
 
 
+RETRY_AFTER = "2"
+"""Seconds between two looks of a client that this server cannot let wait."""
+
+
 def changes(call: Call) -> Response:
     """Give a page of the change feed, as soon as there is one."""
     query = call.request.query
@@ -232,6 +236,8 @@ def changes(call: Call) -> Response:
             data["waited"] = wait == 0 or later is not None
         keep = later if not (page.commits or page.reset) else None
         response = attrs.evolve(success("Changes.", data), later=keep)
+        if data.get("waited") is False:
+            response = attrs.evolve(response, headers={"Retry-After": RETRY_AFTER})
     except BaseException:
         if later is not None:
             later.close()
@@ -265,9 +271,11 @@ def stream(call: Call) -> Response:
     since = call.request.headers.get("last-event-id") or call.request.query.get("since", "0")
     if call.request.method == "HEAD":
         return Response(200, b"", headers)
+    if not call.may_wait:
+        return Response(200, brief_events(call, since), headers)
     listening = Listening(call, since, SSE)
     # A client that begins now has nothing to come back with before the first commit.
-    mark = f"id: {listening.cursor}\n\n".encode() if since == "now" else b""
+    mark = sse_mark(listening.cursor) if since == "now" else b""
     return Response(200, b"", headers, EventStream(listening, FIRST + mark))
 
 

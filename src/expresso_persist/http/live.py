@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     from expresso_persist.http.api import Api
     from expresso_persist.http.endpoints import Endpoint
 
-__all__ = ["Format", "Later", "Listening", "LiveSettings", "Slots"]
+__all__ = [
+    "FIRST",
+    "Format",
+    "Later",
+    "Listening",
+    "LiveSettings",
+    "Slots",
+    "brief_events",
+    "sse_mark",
+]
+
+FIRST = b"retry: 2000\n\n"
+"""How a stream begins: the browser comes back two seconds after its end."""
 
 HEARTBEAT = 15.0
 RETRY = 1.0
@@ -127,7 +139,7 @@ class Later:
 def waiting(call: Call, cursor: str, seconds: float) -> Later | None:
     """A place to wait; None if this server cannot afford one now."""
     slots, who = call.api.slots, call.who
-    if not (call.request.can_wait and slots.take(who)):
+    if not (call.may_wait and slots.take(who)):
         return None
     hub, token = call.store.feed.hub, object()
     channel = hub.enter(call.store.tenant, token)
@@ -155,7 +167,7 @@ class Listening:
         self._call = call
         self._form = form
         start = call.store.feed.start(cursor)
-        if not (call.request.can_wait and call.api.slots.take(call.who)):
+        if not (call.may_wait and call.api.slots.take(call.who)):
             raise TooManyStreams(retry_after=5)
         self.cursor: str = start
         self.hub: Hub = call.store.feed.hub
@@ -236,6 +248,32 @@ class Listening:
             self.closed = True
         self.hub.leave(self.channel, self)
         self._call.api.slots.release(self._call.who)
+
+
+def brief_events(call: Call, since: str) -> bytes:
+    """A page of commits after a cursor as server-sent events, complete.
+
+    For a server that cannot keep the connection: a browser's ``EventSource`` comes back with
+    the last ``id``, so that it polls. One page at a time, for nothing else runs meanwhile.
+
+    Raises:
+        InvalidInput: The cursor cannot be read.
+        DatabaseUnavailable: The database does not answer.
+    """
+    feed = call.store.feed
+    page = feed.page(feed.start(since))
+    pieces = [b"retry: 100\n\n" if page.has_more else FIRST]
+    if page.reset:
+        pieces.append(SSE.reset(page.cursor))
+    pieces += map(SSE.commit, page.entries)
+    if page.reset or since == "now":
+        pieces.append(sse_mark(page.cursor))
+    return b"".join(pieces)
+
+
+def sse_mark(cursor: str) -> bytes:
+    """A block without an event: what the client comes back with."""
+    return b"id: %s\n\n" % cursor.encode()
 
 
 def _sse_commit(entry: Encoded) -> bytes:

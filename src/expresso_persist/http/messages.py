@@ -28,7 +28,7 @@ class Request:
         client: The network address it came from, as the framework tells it.
         native: The framework's own request, for an ``authorize`` hook of the host.
         can_wait: Whether the server can keep the request open at all; one that has a single
-            thread cannot.
+            thread cannot. Under eventlet and gevent the library finds out by itself.
         again: Runs a function as if the request came once more, for frameworks whose hooks
             look at the current request instead of the one they are given.
     """
