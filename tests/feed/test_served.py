@@ -381,7 +381,12 @@ def test_a_socket_tells_commits_and_ends(store: Store) -> None:
             eventually(lambda: taken(store) == count, f"{count} are left")
 
         check_socket(port, store, gone, valid.clear)
-        for origin in ("https://evil.example", "null", f"http://127.0.0.1:{port + 1}"):
+        for origin in (
+            "https://evil.example",
+            "null",
+            f"http://127.0.0.1:{port + 1}",
+            f"https://127.0.0.1:{port}",
+        ):
             with pytest.raises(InvalidStatus, match="403"):
                 socket_client(port, Origin=origin)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
+from expresso_persist.doctor import ROUTES
 from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
@@ -39,6 +40,7 @@ from expresso_persist.http.endpoints import Endpoint
 from expresso_persist.http.limits import MIB, Limits, RateLimiter
 from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.mounting import Lookup, conflicts, normal_prefix, told
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.tenants import KnownTenants, TenantOf
 from expresso_persist.jsontext import find_unstorable
@@ -90,7 +92,7 @@ class Api:
             InvalidConfiguration: The limits cannot be understood.
         """
         self.store = store
-        self.prefix: str = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self.prefix: str = normal_prefix(prefix)
         self.one_time_tokens = one_time_tokens
         self.live: LiveSettings = live or LiveSettings()
         self.limits: Limits = limits or Limits()
@@ -98,6 +100,7 @@ class Api:
         self._rates = RateLimiter(self.limits, store)
         self._tenants = KnownTenants(store)
         limit = self.live.connections
+        self._unlooked: Callable[[], str | None] | None = None
         self.no_socket: str | None = None  # why there are no WebSockets, if an adapter knows
         self.slots: Slots = Slots(CONNECTIONS if limit is None else limit, self.live.per_actor)
         self._tenant = tenant
@@ -128,6 +131,27 @@ class Api:
         from expresso_persist.http.openapi import openapi_document
 
         return openapi_document(self.prefix, importlib.metadata.version("expresso-persist"))
+
+    def watch_routes(self, look_up: Lookup) -> None:
+        """Look for routes that the host adds later, at the first request and in the doctor.
+
+        Args:
+            look_up: Asks the application's own router.
+        """
+
+        def look() -> str | None:
+            found = conflicts(self.prefix, look_up)
+            return told(found) if found else None
+
+        watched = self.store.database.companions.setdefault(ROUTES, [])
+        assert isinstance(watched, list)
+        watched.append(look)
+        self._unlooked = look
+
+    def _look_at_routes(self) -> None:
+        look, self._unlooked = self._unlooked, None
+        if look is not None and (sentence := look()) is not None:
+            logger.error("%s", sentence)
 
     def body_limit(self, endpoint: Endpoint) -> int:
         """Bytes that the body may have."""
@@ -185,6 +209,7 @@ class Api:
         return self._guarded(call.endpoint, lambda: self._answered(call))
 
     def _received(self, endpoint: Endpoint, request: Request) -> Call:
+        self._look_at_routes()
         try:
             call = self.admit(endpoint, request)
         except Unauthorized:

@@ -17,6 +17,7 @@ from expresso_persist.http.streams import EventStream
 
 __all__ = ["give", "neutral", "staying"]
 
+_SCHEMES = {"ws": "http", "wss": "https"}
 _EVENTLET_CHUNK = 8096
 """Bytes that eventlet's server collects before it sends any, unless it is told otherwise."""
 
@@ -31,6 +32,7 @@ def neutral(path_params: dict[str, str]) -> Request:
         cast("Mapping[str, str]", request.headers),  # finds a name in any case
         path_params=path_params,
         client=request.remote_addr or "",
+        scheme=_SCHEMES.get(request.scheme, request.scheme),
         native=request,
     )
 
