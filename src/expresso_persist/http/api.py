@@ -19,9 +19,11 @@ from expresso_persist.doctor import ROUTES
 from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
+    InvalidConfiguration,
     MalformedJson,
     NotFound,
     PayloadTooLarge,
+    TooManyRequests,
     TooManyStreams,
     Unauthorized,
     UnsupportedMediaType,
@@ -34,6 +36,7 @@ from expresso_persist.http.auth import (
     Permission,
     StoredTokens,
     first_of,
+    names_any_tenant,
 )
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints import Endpoint
@@ -42,7 +45,7 @@ from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.mounting import Lookup, conflicts, normal_prefix, told
 from expresso_persist.http.origins import same_origin
-from expresso_persist.http.tenants import KnownTenants, TenantOf
+from expresso_persist.http.tenants import ByRequest, KnownTenants, TenantOf
 from expresso_persist.jsontext import find_unstorable
 from expresso_persist.store import Store
 
@@ -89,7 +92,8 @@ class Api:
                 what the browser keeps for this one: cookies, for writes and WebSockets.
 
         Raises:
-            InvalidConfiguration: The limits cannot be understood.
+            InvalidConfiguration: The limits cannot be understood, a token of the environment is
+                short, or anybody signed in could name any tenant.
         """
         self.store = store
         self.prefix: str = normal_prefix(prefix)
@@ -119,6 +123,12 @@ class Api:
         if one_time_tokens is not None:
             ways.append(one_time_tokens)
         self._authorize = first_of(ways)
+        if isinstance(tenant, ByRequest) and names_any_tenant(self._authorize):
+            raise InvalidConfiguration(
+                "Whoever is signed in could name any event: tenant= reads it from the request, and "
+                "JwtTokens has no tenant_claim. Name the claim that holds a person's event, "
+                "JwtTokens(..., tenant_claim=...); or say that all may see all, all_tenants=True."
+            )
         self._bodies: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -210,17 +220,42 @@ class Api:
 
     def _received(self, endpoint: Endpoint, request: Request) -> Call:
         self._look_at_routes()
-        try:
-            call = self.admit(endpoint, request)
-        except Unauthorized:
-            self._rates.count_stranger(endpoint.rate, request.client)
-            raise
         if endpoint.permission is Permission.NONE:
             self._rates.count_stranger(endpoint.rate, request.client)
+            call = self.admit(endpoint, request)
         else:
-            self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+            call = self.let_in(endpoint, request)
         self._check_headers(endpoint, request)
         return call
+
+    def let_in(self, endpoint: Endpoint, request: Request) -> Call:
+        """Admit a request that was not admitted before: it is counted, and so are guesses.
+
+        Raises:
+            TooManyRequests: There were too many, of this actor or of wrong ones from there.
+            Unauthorized: See :meth:`admit`, as for the others.
+            Forbidden: The same.
+            NotFound: The same.
+        """
+        try:
+            with self.guesses(request):
+                call = self.admit(endpoint, request)
+        except Unauthorized:
+            try:
+                self._rates.count_stranger(endpoint.rate, request.client)
+            except TooManyRequests as error:
+                # Else the right credentials would be answered otherwise than the next wrong ones.
+                self._rates.guesses.close(request, error.retry_after or 0)
+                raise
+            raise
+        self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+        return call
+
+    def guesses(
+        self, request: Request, secret: str | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Counts a guess by its address while it is looked up; see :class:`Guesses`."""
+        return self._rates.guesses.attempt(request, secret)
 
     def _answered(self, call: Call) -> Response:
         self._check_body(call.endpoint, call.request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
@@ -24,6 +23,7 @@ from expresso_persist.errors import (
 )
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
+from expresso_persist.http.guesses import TELLS_NOBODY
 from expresso_persist.http.live import FIRST, SSE, Listening, brief_events, sse_mark, waiting
 from expresso_persist.http.messages import Response
 from expresso_persist.http.streams import EventStream
@@ -59,11 +59,6 @@ __all__ = [
 ]
 
 MAX_WAIT = 55  # proxies end what is silent for a minute
-_TELLS_NOBODY = re.compile(
-    "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
-    "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
-    "x-request-id|traceparent|idempotency-key"
-)
 _IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
 
@@ -110,10 +105,10 @@ def health(call: Call) -> Response:
 def _examined(call: Call) -> dict[str, Any]:
     """What the doctor finds; it tells more than strangers should know."""
     request = call.request
-    known = call.api.admit(attrs.evolve(call.endpoint, permission=Permission.READ), request)
+    known = call.api.let_in(attrs.evolve(call.endpoint, permission=Permission.READ), request)
     # Whoever sent nothing that could tell who they are should not have got here.
     names = request.headers.keys()  # iterating over a framework's own may give pairs
-    bare = all(_TELLS_NOBODY.fullmatch(name.lower()) for name in names)
+    bare = all(TELLS_NOBODY.fullmatch(name.lower()) for name in names)
     patient = Patient(known.store, open_to=known.actor.name if bare else None)
     findings = [
         finding
@@ -139,7 +134,8 @@ def session(call: Call) -> Response:
         )
     if tokens is None:
         raise NotFound("This server hands out no one-time links; sign in with a token.")
-    value, until = tokens.exchange(token)
+    with call.api.guesses(call.request, token):
+        value, until = tokens.exchange(token)
     return success(
         "Signed in.",
         {

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
-from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, TooManyStreams
+from expresso_persist.errors import (
+    DatabaseUnavailable,
+    ExpressoPersistError,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    TooManyStreams,
+    Unauthorized,
+)
 from expresso_persist.feed import Encoded, Hub
 from expresso_persist.feed.channel import Channel
 from expresso_persist.http.call import Call
@@ -326,6 +334,7 @@ class Refusal(Exception):
 
 UNAUTHORIZED = ("unauthorized", 4401)
 TOO_MANY = ("too_many_streams", 4429)
+TOO_OFTEN = ("too_many_requests", 4429)
 NOT_UNDERSTOOD = ("invalid_input", 1008)
 UNAVAILABLE = ("database_unavailable", 1013)
 SLOW = 1013
@@ -355,6 +364,8 @@ def greet(api: Api, endpoint: Endpoint, request: Request, hello: str | bytes | N
         return Listening(call, said.since or "0", SOCKET)
     except TooManyStreams:
         raise Refusal(*TOO_MANY) from None
+    except TooManyRequests:
+        raise Refusal(*TOO_OFTEN) from None
     except DatabaseUnavailable:
         raise Refusal(*UNAVAILABLE) from None
     except ExpressoPersistError as error:
@@ -364,10 +375,10 @@ def greet(api: Api, endpoint: Endpoint, request: Request, hello: str | bytes | N
 
 def _recognised(api: Api, endpoint: Endpoint, request: Request, token: str | None) -> Call:
     try:
-        return api.admit(endpoint, request)
-    except ExpressoPersistError:
+        return api.let_in(endpoint, request)
+    except (Unauthorized, Forbidden, NotFound):
         if token is None:
             raise
         headers = {name.lower(): value for name, value in request.headers.items()}
         headers["authorization"] = f"Bearer {token}"
-        return api.admit(endpoint, attrs.evolve(request, headers=headers))
+        return api.let_in(endpoint, attrs.evolve(request, headers=headers))
