@@ -62,6 +62,7 @@ def _neutral(native: WSGIRequest, path_params: dict[str, str]) -> Request:
         {name.lower(): value for name, value in native.headers.items()},
         path_params=path_params,
         client=native.META.get("REMOTE_ADDR", ""),
+        scheme=native.scheme or "http",
         native=native,
         # A server with one thread for everything must not wait for anything.
         can_wait=bool(native.META.get("wsgi.multithread")),

@@ -51,6 +51,8 @@ ROOM = 100 * 1024**2
 STALE = dt.timedelta(hours=1)
 """After how long the newest backup is old, if its interval is shorter than that."""
 TOKEN_LENGTH = 16
+ROUTES = "routes"
+"""Among the database's companions: functions that say which routes of a host hide ours."""
 _ORDER: tuple[State, ...] = ("ok", "warning", "problem")
 _TOKENS = ("EXPRESSO_PERSIST_TOKEN", "EXPRESSO_PERSIST_WRITE_TOKEN", "EXPRESSO_PERSIST_READ_TOKEN")
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -397,6 +399,15 @@ def access(patient: Patient) -> Finding:
     return Finding("access", "ok", "No way in that should not be there was found.")
 
 
+def routes(patient: Patient) -> Finding:
+    """Does the host answer our paths itself?"""
+    looks: Any = patient.store.database.companions.get(ROUTES, [])
+    found = [sentence for look in looks if (sentence := look()) is not None]
+    if found:
+        return Finding("routes", "problem", " ".join(found))
+    return Finding("routes", "ok", "No route of a host that mounted this store hides one of ours.")
+
+
 CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
     "schema": schema,
     "rights": rights,
@@ -411,6 +422,7 @@ CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
     "row_security": tenants_wall,
     "audit": trail,
     "access": access,
+    "routes": routes,
 }
 
 

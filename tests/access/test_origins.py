@@ -23,7 +23,26 @@ CASES: list[tuple[dict[str, str], int]] = [
     ({"Sec-Fetch-Site": "none"}, 200),
     ({"Origin": "https://evil.example"}, 403),
     ({"Origin": "https://expresso.example.evil.example"}, 403),
+    ({"Origin": "http://expresso.example:80"}, 200),
+    ({"Origin": "http://expresso.example", "Host": "expresso.example:80"}, 200),
+    ({"Origin": "http://expresso.example:8080", "Host": "expresso.example:8080"}, 200),
+    ({"Origin": "http://[::1]:8080", "Host": "[::1]:8080"}, 200),
     ({"Origin": "http://expresso.example:8080"}, 403),
+    ({"Origin": "http://expresso.example", "Host": "expresso.example:8080"}, 403),
+    ({"Origin": "https://expresso.example"}, 403),
+    ({"Origin": "https://expresso.example:443"}, 403),
+    ({"Origin": "https://expresso.example:80"}, 403),
+    ({"Origin": "https://expresso.example", "X-Forwarded-Proto": "https"}, 403),  # whose?
+    ({"Origin": "https://expresso.example", "Forwarded": "proto=https"}, 403),
+    ({"Origin": "ws://expresso.example"}, 403),
+    ({"Origin": "expresso.example"}, 403),
+    ({"Origin": "//expresso.example"}, 403),
+    ({"Origin": "http://expresso.example:x"}, 403),
+    ({"Origin": "http://expresso.example:99999"}, 403),
+    ({"Origin": "http://expresso.example/"}, 403),
+    ({"Origin": "http://a@expresso.example"}, 403),
+    ({"Origin": "http://[expresso.example"}, 403),
+    ({"Origin": "http://expresso.example, http://evil.example"}, 403),
     ({"Origin": "null"}, 403),
     ({"Origin": ""}, 403),
     ({"Sec-Fetch-Site": "cross-site"}, 403),
@@ -75,3 +94,27 @@ def test_what_a_form_can_send_is_no_update(mount: Callable[..., Send], store: St
         body = b'{"key":"a","value":1}'
         assert send("POST", PATH, {**sent, "Content-Type": kind}, body).status == 415
     assert store.inventory.head().revision == 0
+
+
+def test_behind_tls_the_framework_says_so(store: Store) -> None:
+    """Told to trust its proxy, as each framework is; then the same page without TLS may not."""
+    import flask
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    from expresso_persist_flask import register_routes
+
+    app = flask.Flask("host")
+    register_routes(app, store, authorize=by_cookie)
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    for origin, status in (("https://expresso.example", 200), ("http://expresso.example", 403)):
+        answer = app.test_client(use_cookies=False).post(
+            PATH,
+            json={"key": "a", "value": 1},
+            headers={
+                "Host": "expresso.example",
+                "Cookie": "session=anna",
+                "Origin": origin,
+                "X-Forwarded-Proto": "https",
+            },
+        )
+        assert answer.status_code == status

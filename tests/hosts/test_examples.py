@@ -175,9 +175,13 @@ def test_gunicorn(request: pytest.FixtureRequest, database: str, options: tuple[
             assert frame.data["revision"] == 21
             stream.cut()
         else:
-            assert http.get(STREAM).status_code == 503
+            changes = "/api/inventory/changes"
+            cursor = http.get(f"{changes}?limit=19").json()["data"]["cursor"]
+            brief = http.get(f"{STREAM}?since={cursor}").text
+            assert brief.startswith("retry: 2000\n\nevent: commit\n")
+            assert brief.count("event: ") == 1, "sent, and ended"
             cursor = http.get("/api/inventory/get-all").json()["cursor"]
-            page = http.get(f"/api/inventory/changes?since={cursor}&wait=30").json()["data"]
+            page = http.get(f"{changes}?since={cursor}&wait=30").json()["data"]
             assert page["waited"] is False
 
 

@@ -79,9 +79,7 @@ def used(module: Any) -> Iterator[tuple[re.Pattern[str], str]]:
             yield re.compile(eval(expression, vars(module))), call.func.attr
 
 
-PATTERNS = sorted(
-    {(p.pattern, p.flags, way) for module in modules() for p, way in used(module)}
-)
+PATTERNS = sorted({(p.pattern, p.flags, way) for module in modules() for p, way in used(module)})
 
 
 def alternatives(tree: Any) -> list[str]:
@@ -212,7 +210,18 @@ UNITS = [
     *("eyJ", "eyJaaaa.", "eyJaaaa.aaaa", ".", "ZXlK", "ZXlKaaaa", "bearer ", "bearer%20", "://"),
     *("://a:", "://a:b", "-----BEGIN ", "-----BEGIN PRIVATE ", "AKIA", "ghp_", "sk-", "SG.", "xox"),
     *("\\u0070", "\\", "\\\\u", '"', '\\"', "{", "[", '{"a":', '["', "[[", "}", "_a", "aB", "pass"),
-    *("mot_de_passe", "contraseña ", "\u3000", ACCENTS, "a" + ACCENTS, "İ", "ﬃ", "\u200b", "🫘", "٣"),
+    *(
+        "mot_de_passe",
+        "contraseña ",
+        "\u3000",
+        ACCENTS,
+        "a" + ACCENTS,
+        "İ",
+        "ﬃ",
+        "\u200b",
+        "🫘",
+        "٣",
+    ),
     *("SK" + "0" * 31 + "!", "0" * 31 + "-", "12345678:A", "key-", "_live_", "token", "tokens:"),
 ]
 
@@ -241,8 +250,10 @@ def nested(count: int, name: str) -> str:
     [
         lambda n: nested(n // 20, "n" * 10),
         lambda n: "[" * 60 + ",".join(["1"] * n) + "]" * 60,
-        lambda n: '{"a":"\\ud83d\\ude00","%s":{%s}}'
-        % ("n" * n, ",".join(f'"{i}":1' for i in range(n // 10))),
+        lambda n: (
+            '{"a":"\\ud83d\\ude00","%s":{%s}}'
+            % ("n" * n, ",".join(f'"{i}":1' for i in range(n // 10)))
+        ),
         lambda n: "[" + ",".join(['"[[["'] * (n // 6)) + "]",
         lambda n: "[" * n,
         lambda n: '{"a":' * n,

@@ -19,6 +19,7 @@ TEXTS = {
 }
 KEYS = [key for key, _, _ in vectors.documents()]
 
+
 @pytest.mark.parametrize("text", TEXTS.values(), ids=[name.split(":")[0] for name in TEXTS])
 def test_credentials_of_services_are_found(text: str) -> None:
     assert secrets.is_secret_text(text)

@@ -51,6 +51,7 @@ class Page:
     entries: tuple[Encoded, ...]
     cursor: str
     reset: bool
+    has_more: bool
 
 
 class Feed:
@@ -108,7 +109,8 @@ class Feed:
         with _catching_up:
             page = self._inventory.changes(cursor, _PAGE)
             epoch = page.cursor.partition(".")[0]
-            return Page(tuple(encode(epoch, page.commits)), page.cursor, page.reset)
+            entries = tuple(encode(epoch, page.commits))
+            return Page(entries, page.cursor, page.reset, page.has_more)
 
 
 class Subscription(Iterator[FeedEvent]):

@@ -15,14 +15,17 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
+from expresso_persist.doctor import ROUTES
 from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
+    InvalidConfiguration,
     InvalidInput,
     MalformedJson,
     NotFound,
     PayloadTooLarge,
     Problem,
+    TooManyRequests,
     TooManyStreams,
     Unauthorized,
     UnsupportedMediaType,
@@ -35,14 +38,16 @@ from expresso_persist.http.auth import (
     Permission,
     StoredTokens,
     first_of,
+    names_any_tenant,
 )
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints import Endpoint
 from expresso_persist.http.limits import MIB, Limits, RateLimiter
 from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.mounting import Lookup, conflicts, normal_prefix, told
 from expresso_persist.http.origins import same_origin
-from expresso_persist.http.tenants import KnownTenants, TenantOf
+from expresso_persist.http.tenants import ByRequest, KnownTenants, TenantOf
 from expresso_persist.jsontext import check_storable, find_unstorable
 from expresso_persist.store import Store
 
@@ -92,10 +97,11 @@ class Api:
                 what the browser keeps for this one: cookies, for writes and WebSockets.
 
         Raises:
-            InvalidConfiguration: The limits cannot be understood.
+            InvalidConfiguration: The limits cannot be understood, a token of the environment is
+                short, or anybody signed in could name any tenant.
         """
         self.store = store
-        self.prefix: str = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self.prefix: str = normal_prefix(prefix)
         self.one_time_tokens = one_time_tokens
         self.live: LiveSettings = live or LiveSettings()
         self.limits: Limits = limits or Limits()
@@ -103,6 +109,7 @@ class Api:
         self._rates = RateLimiter(self.limits, store)
         self._tenants = KnownTenants(store)
         limit = self.live.connections
+        self._unlooked: Callable[[], str | None] | None = None
         self.no_socket: str | None = None  # why there are no WebSockets, if an adapter knows
         self.slots: Slots = Slots(CONNECTIONS if limit is None else limit, self.live.per_actor)
         self._tenant = tenant
@@ -121,6 +128,12 @@ class Api:
         if one_time_tokens is not None:
             ways.append(one_time_tokens)
         self._authorize = first_of(ways)
+        if isinstance(tenant, ByRequest) and names_any_tenant(self._authorize):
+            raise InvalidConfiguration(
+                "Whoever is signed in could name any event: tenant= reads it from the request, and "
+                "JwtTokens has no tenant_claim. Name the claim that holds a person's event, "
+                "JwtTokens(..., tenant_claim=...); or say that all may see all, all_tenants=True."
+            )
         self._bodies: OrderedDict[tuple[str, str], tuple[str, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -133,6 +146,27 @@ class Api:
         from expresso_persist.http.openapi import openapi_document
 
         return openapi_document(self.prefix, importlib.metadata.version("expresso-persist"))
+
+    def watch_routes(self, look_up: Lookup) -> None:
+        """Look for routes that the host adds later, at the first request and in the doctor.
+
+        Args:
+            look_up: Asks the application's own router.
+        """
+
+        def look() -> str | None:
+            found = conflicts(self.prefix, look_up)
+            return told(found) if found else None
+
+        watched = self.store.database.companions.setdefault(ROUTES, [])
+        assert isinstance(watched, list)
+        watched.append(look)
+        self._unlooked = look
+
+    def _look_at_routes(self) -> None:
+        look, self._unlooked = self._unlooked, None
+        if look is not None and (sentence := look()) is not None:
+            logger.error("%s", sentence)
 
     def body_limit(self, endpoint: Endpoint) -> int:
         """Bytes that the body may have."""
@@ -190,18 +224,44 @@ class Api:
         return self._guarded(call.endpoint, lambda: self._answered(call))
 
     def _received(self, endpoint: Endpoint, request: Request) -> Call:
-        try:
-            call = self.admit(endpoint, request)
-        except Unauthorized:
-            self._rates.count_stranger(endpoint.rate, request.client)
-            raise
+        self._look_at_routes()
         if endpoint.permission is Permission.NONE:
             self._rates.count_stranger(endpoint.rate, request.client)
+            call = self.admit(endpoint, request)
         else:
-            self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+            call = self.let_in(endpoint, request)
         _check_parameters(request)
         self._check_headers(endpoint, request)
         return call
+
+    def let_in(self, endpoint: Endpoint, request: Request) -> Call:
+        """Admit a request that was not admitted before: it is counted, and so are guesses.
+
+        Raises:
+            TooManyRequests: There were too many, of this actor or of wrong ones from there.
+            Unauthorized: See :meth:`admit`, as for the others.
+            Forbidden: The same.
+            NotFound: The same.
+        """
+        try:
+            with self.guesses(request):
+                call = self.admit(endpoint, request)
+        except Unauthorized:
+            try:
+                self._rates.count_stranger(endpoint.rate, request.client)
+            except TooManyRequests as error:
+                # Else the right credentials would be answered otherwise than the next wrong ones.
+                self._rates.guesses.close(request, error.retry_after or 0)
+                raise
+            raise
+        self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
+        return call
+
+    def guesses(
+        self, request: Request, secret: str | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Counts a guess by its address while it is looked up; see :class:`Guesses`."""
+        return self._rates.guesses.attempt(request, secret)
 
     def _answered(self, call: Call) -> Response:
         self._check_body(call.endpoint, call.request)

@@ -29,9 +29,12 @@ __all__ = [
     "StoredTokens",
     "bearer",
     "first_of",
+    "names_any_tenant",
 ]
 
 SESSION_HOURS = 12
+SHORTEST = 16
+"""Characters that a token of the environment has at least."""
 REMEMBERED = 10.0
 """Seconds for which a token that was found in the database is not looked up again."""
 _MANY = 1_000
@@ -62,16 +65,28 @@ Authorize = Callable[[Request], Actor | None]
 
 def first_of(authorizers: Iterable[Authorize]) -> Authorize:
     """The first answer of several ways to tell who is asking."""
-    ways = tuple(authorizers)
+    return _FirstOf(tuple(authorizers))
 
-    def authorize(request: Request) -> Actor | None:
-        for way in ways:
+
+@attrs.frozen
+class _FirstOf:
+    ways: tuple[Authorize, ...]
+
+    @property
+    def names_any_tenant(self) -> bool:
+        return any(names_any_tenant(way) for way in self.ways)
+
+    def __call__(self, request: Request) -> Actor | None:
+        for way in self.ways:
             actor = way(request)
             if actor is not None:
                 return actor
         return None
 
-    return authorize
+
+def names_any_tenant(authorize: Authorize) -> bool:
+    """Whether those whom it knows could ask for any tenant, and were not meant to."""
+    return bool(getattr(authorize, "names_any_tenant", False))
 
 
 def bearer(request: Request) -> str | None:
@@ -96,7 +111,11 @@ class BearerTokens:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """The tokens of ``EXPRESSO_PERSIST_TOKEN`` (admin), ``…_WRITE_TOKEN``, ``…_READ_TOKEN``."""
+        """The tokens of ``EXPRESSO_PERSIST_TOKEN`` (admin), ``…_WRITE_TOKEN``, ``…_READ_TOKEN``.
+
+        Raises:
+            InvalidConfiguration: One of them is short enough to be guessed.
+        """
         found: dict[str, Actor] = {}
         for name, actor in (
             ("EXPRESSO_PERSIST_READ_TOKEN", Actor("reader", Permission.READ)),
@@ -104,6 +123,11 @@ class BearerTokens:
             ("EXPRESSO_PERSIST_TOKEN", Actor("admin", Permission.ADMIN)),
         ):
             token = os.environ.get(name)
+            if token and len(token) < SHORTEST:
+                raise InvalidConfiguration(
+                    f"{name} has fewer than {SHORTEST} characters and could be guessed. Take one "
+                    "of `python -c 'import secrets; print(secrets.token_urlsafe(32))'`."
+                )
             if token:
                 found[token] = actor
         return cls(found) if found else None

@@ -10,6 +10,7 @@ import attrs
 from expresso_persist import jsontext
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
 from expresso_persist.http.auth import Actor
+from expresso_persist.http.greenlets import may_wait
 from expresso_persist.http.messages import Request
 from expresso_persist.idempotency import KeyedRequest
 from expresso_persist.offers import Position, Standing
@@ -36,6 +37,11 @@ class Call:
     def who(self) -> str:
         """Names the actor among those of all tenants."""
         return f"{self.store.tenant}/{self.actor.name}"
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether this request can be kept open without stopping the others."""
+        return may_wait(self.request)
 
     def with_body(self, body: bytes) -> Call:
         """The same call, its body read."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
@@ -25,9 +24,10 @@ from expresso_persist.errors import (
 )
 from expresso_persist.http.auth import Permission
 from expresso_persist.http.call import Call
-from expresso_persist.http.live import SSE, Listening, waiting
+from expresso_persist.http.guesses import TELLS_NOBODY
+from expresso_persist.http.live import FIRST, SSE, Listening, brief_events, sse_mark, waiting
 from expresso_persist.http.messages import Response
-from expresso_persist.http.streams import FIRST, EventStream
+from expresso_persist.http.streams import EventStream
 from expresso_persist.past import AsOf, read_as_of
 from expresso_persist.records import Commit, Operation
 from expresso_persist.state import State
@@ -61,11 +61,6 @@ __all__ = [
 ]
 
 MAX_WAIT = 55  # proxies end what is silent for a minute
-_TELLS_NOBODY = re.compile(
-    "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
-    "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
-    "x-request-id|traceparent|idempotency-key"
-)
 _IN_MEMORY = 8 * 1024 * 1024  # archives up to this size never reach the disk
 
 
@@ -119,10 +114,10 @@ def health(call: Call) -> Response:
 def _examined(call: Call) -> dict[str, Any]:
     """What the doctor finds; it tells more than strangers should know."""
     request = call.request
-    known = call.api.admit(attrs.evolve(call.endpoint, permission=Permission.READ), request)
+    known = call.api.let_in(attrs.evolve(call.endpoint, permission=Permission.READ), request)
     # Whoever sent nothing that could tell who they are should not have got here.
     names = request.headers.keys()  # iterating over a framework's own may give pairs
-    bare = all(_TELLS_NOBODY.fullmatch(name.lower()) for name in names)
+    bare = all(TELLS_NOBODY.fullmatch(name.lower()) for name in names)
     patient = Patient(known.store, open_to=known.actor.name if bare else None)
     findings = [
         finding
@@ -148,7 +143,8 @@ def session(call: Call) -> Response:
         )
     if tokens is None:
         raise NotFound("This server hands out no one-time links; sign in with a token.")
-    found = tokens.exchange(token, call.idempotency_key)
+    with call.api.guesses(call.request, token):
+        found = tokens.exchange(token, call.idempotency_key)
     return success(
         "Signed in.",
         {
@@ -230,6 +226,10 @@ def settings(call: Call) -> Response:
     return success("The settings.", inventory.settings(), inventory.head().revision)
 
 
+RETRY_AFTER = "2"
+"""Seconds between two looks of a client that this server cannot let wait."""
+
+
 def changes(call: Call) -> Response:
     """Give a page of the change feed, as soon as there is one."""
     query = call.request.query
@@ -252,6 +252,8 @@ def changes(call: Call) -> Response:
             data["waited"] = wait == 0 or later is not None
         keep = later if not (page.commits or page.reset) else None
         response = attrs.evolve(success("Changes.", data), later=keep)
+        if data.get("waited") is False:
+            response = attrs.evolve(response, headers={"Retry-After": RETRY_AFTER})
     except BaseException:
         if later is not None:
             later.close()
@@ -285,9 +287,11 @@ def stream(call: Call) -> Response:
     since = call.request.headers.get("last-event-id") or call.request.query.get("since", "0")
     if call.request.method == "HEAD":
         return Response(200, b"", headers)
+    if not call.may_wait:
+        return Response(200, brief_events(call, since), headers)
     listening = Listening(call, since, SSE)
     # A client that begins now has nothing to come back with before the first commit.
-    mark = f"id: {listening.cursor}\n\n".encode() if since == "now" else b""
+    mark = sse_mark(listening.cursor) if since == "now" else b""
     return Response(200, b"", headers, EventStream(listening, FIRST + mark))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from expresso_persist.errors import InvalidConfiguration, TooManyRequests
+from expresso_persist.http.guesses import Guesses
 from expresso_persist.rates import DatabaseCounters
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Limits:
             likes. The notation is that of the package ``limits``.
         write: The same for updates, and for everything else that is no import or restore.
         heavy: The same for imports, uploads of archives and restores.
+        guesses: How many different wrong credentials a network address may try; counted by each
+            process. Beyond it nobody is let in from there. None for as many as it likes.
         storage: Where it is counted: ``memory://`` for each process of its own, ``database``
             for all processes together in the store's database, or an address that the
             package ``limits`` knows, such as ``redis://host:6379``.
@@ -58,10 +61,11 @@ class Limits:
     read: str | None = "600/minute"
     write: str | None = "300/minute"
     heavy: str | None = "10/minute"
+    guesses: str | None = "60/minute"
     storage: str = MEMORY
 
 
-NO_RATES: Limits = Limits(read=None, write=None, heavy=None)
+NO_RATES: Limits = Limits(read=None, write=None, heavy=None, guesses=None)
 """The sizes of :class:`Limits`, and as many requests as anybody likes."""
 
 
@@ -88,6 +92,10 @@ class RateLimiter:
             )
             if text is not None
         }
+        self.guesses: Guesses = Guesses()
+        if settings.guesses is not None:
+            guesses = _parsed(settings.guesses)
+            self.guesses = Guesses(guesses.amount, guesses.get_expiry())
         self._strangers: _Counters | None = None
         self._known: _Counters | None = None
         if not self._rates:

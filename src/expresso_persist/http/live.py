@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
-from expresso_persist.errors import DatabaseUnavailable, ExpressoPersistError, TooManyStreams
+from expresso_persist.errors import (
+    DatabaseUnavailable,
+    ExpressoPersistError,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    TooManyStreams,
+    Unauthorized,
+)
 from expresso_persist.feed import Encoded, Hub
 from expresso_persist.feed.channel import Channel
 from expresso_persist.http.call import Call
@@ -25,7 +33,19 @@ if TYPE_CHECKING:
     from expresso_persist.http.api import Api
     from expresso_persist.http.endpoints import Endpoint
 
-__all__ = ["Format", "Later", "Listening", "LiveSettings", "Slots"]
+__all__ = [
+    "FIRST",
+    "Format",
+    "Later",
+    "Listening",
+    "LiveSettings",
+    "Slots",
+    "brief_events",
+    "sse_mark",
+]
+
+FIRST = b"retry: 2000\n\n"
+"""How a stream begins: the browser comes back two seconds after its end."""
 
 HEARTBEAT = 15.0
 RETRY = 1.0
@@ -127,7 +147,7 @@ class Later:
 def waiting(call: Call, cursor: str, seconds: float) -> Later | None:
     """A place to wait; None if this server cannot afford one now."""
     slots, who = call.api.slots, call.who
-    if not (call.request.can_wait and slots.take(who)):
+    if not (call.may_wait and slots.take(who)):
         return None
     hub, token = call.store.feed.hub, object()
     channel = hub.enter(call.store.tenant, token)
@@ -155,7 +175,7 @@ class Listening:
         self._call = call
         self._form = form
         start = call.store.feed.start(cursor)
-        if not (call.request.can_wait and call.api.slots.take(call.who)):
+        if not (call.may_wait and call.api.slots.take(call.who)):
             raise TooManyStreams(retry_after=5)
         self.cursor: str = start
         self.hub: Hub = call.store.feed.hub
@@ -238,6 +258,32 @@ class Listening:
         self._call.api.slots.release(self._call.who)
 
 
+def brief_events(call: Call, since: str) -> bytes:
+    """A page of commits after a cursor as server-sent events, complete.
+
+    For a server that cannot keep the connection: a browser's ``EventSource`` comes back with
+    the last ``id``, so that it polls. One page at a time, for nothing else runs meanwhile.
+
+    Raises:
+        InvalidInput: The cursor cannot be read.
+        DatabaseUnavailable: The database does not answer.
+    """
+    feed = call.store.feed
+    page = feed.page(feed.start(since))
+    pieces = [b"retry: 100\n\n" if page.has_more else FIRST]
+    if page.reset:
+        pieces.append(SSE.reset(page.cursor))
+    pieces += map(SSE.commit, page.entries)
+    if page.reset or since == "now":
+        pieces.append(sse_mark(page.cursor))
+    return b"".join(pieces)
+
+
+def sse_mark(cursor: str) -> bytes:
+    """A block without an event: what the client comes back with."""
+    return b"id: %s\n\n" % cursor.encode()
+
+
 def _sse_commit(entry: Encoded) -> bytes:
     return b"event: commit\nid: %s\ndata: %s\n\n" % (entry.cursor.encode(), entry.json)
 
@@ -288,6 +334,7 @@ class Refusal(Exception):
 
 UNAUTHORIZED = ("unauthorized", 4401)
 TOO_MANY = ("too_many_streams", 4429)
+TOO_OFTEN = ("too_many_requests", 4429)
 NOT_UNDERSTOOD = ("invalid_input", 1008)
 UNAVAILABLE = ("database_unavailable", 1013)
 SLOW = 1013
@@ -317,6 +364,8 @@ def greet(api: Api, endpoint: Endpoint, request: Request, hello: str | bytes | N
         return Listening(call, said.since or "0", SOCKET)
     except TooManyStreams:
         raise Refusal(*TOO_MANY) from None
+    except TooManyRequests:
+        raise Refusal(*TOO_OFTEN) from None
     except DatabaseUnavailable:
         raise Refusal(*UNAVAILABLE) from None
     except ExpressoPersistError as error:
@@ -326,10 +375,10 @@ def greet(api: Api, endpoint: Endpoint, request: Request, hello: str | bytes | N
 
 def _recognised(api: Api, endpoint: Endpoint, request: Request, token: str | None) -> Call:
     try:
-        return api.admit(endpoint, request)
-    except ExpressoPersistError:
+        return api.let_in(endpoint, request)
+    except (Unauthorized, Forbidden, NotFound):
         if token is None:
             raise
         headers = {name.lower(): value for name, value in request.headers.items()}
         headers["authorization"] = f"Bearer {token}"
-        return api.admit(endpoint, attrs.evolve(request, headers=headers))
+        return api.let_in(endpoint, attrs.evolve(request, headers=headers))

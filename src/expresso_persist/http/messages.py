@@ -26,9 +26,11 @@ class Request:
         path_params: What the path's placeholders matched.
         stream: The body of an endpoint that takes files, to be read as it arrives.
         client: The network address it came from, as the framework tells it.
+        scheme: ``http`` or ``https``, as the framework tells it: only it knows which proxies to
+            trust.
         native: The framework's own request, for an ``authorize`` hook of the host.
         can_wait: Whether the server can keep the request open at all; one that has a single
-            thread cannot.
+            thread cannot. Under eventlet and gevent the library finds out by itself.
         again: Runs a function as if the request came once more, for frameworks whose hooks
             look at the current request instead of the one they are given.
     """
@@ -41,6 +43,7 @@ class Request:
     path_params: Mapping[str, str] = attrs.field(factory=dict)
     stream: IO[bytes] | None = None
     client: str = ""
+    scheme: str = "http"
     native: Any = None
     can_wait: bool = True
     again: Callable[[Callable[[], Any]], Any] | None = None

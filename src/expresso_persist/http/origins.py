@@ -9,6 +9,8 @@ from expresso_persist.http.messages import Request
 
 __all__ = ["same_origin"]
 
+_PORTS = {"http": 80, "https": 443}
+
 
 def same_origin(request: Request, allowed: Collection[str]) -> bool:
     """Whether no page of another origin made the browser send this.
@@ -17,7 +19,8 @@ def same_origin(request: Request, allowed: Collection[str]) -> bool:
     request any page makes; only ``Sec-Fetch-Site`` and ``Origin`` tell, which no page can
     set. A bearer token in the header is nothing that browsers add, and who sends neither
     header is no browser. See OWASP's Cross-Site Request Forgery Prevention Cheat Sheet,
-    "Fetch Metadata headers".
+    "Fetch Metadata headers". Where only ``Origin`` came, it is compared with the scheme, host
+    and port of the request, as the framework tells them.
 
     Args:
         request: The request.
@@ -34,5 +37,17 @@ def same_origin(request: Request, allowed: Collection[str]) -> bool:
         return site in ("same-origin", "none")
     if origin is None:
         return True
-    host = headers.get("host", "").lower()
-    return bool(host) and urlsplit(origin).netloc.lower() == host
+    asked = _parts(f"{request.scheme}://{headers.get('host', '')}")
+    return asked is not None and _parts(origin) == asked
+
+
+def _parts(origin: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port, which make an origin (RFC 6454); None for what is none."""
+    try:
+        url = urlsplit(origin.lower())
+        port = url.port or _PORTS.get(url.scheme)
+    except ValueError:
+        return None
+    if not url.hostname or url.geturl() != f"{url.scheme}://{url.netloc}" or "@" in url.netloc:
+        return None
+    return url.scheme, url.hostname, port

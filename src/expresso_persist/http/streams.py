@@ -11,8 +11,6 @@ from expresso_persist.http.live import HELLO_WITHIN, Listening, Refusal
 
 __all__ = ["EventStream", "messages", "run_socket", "steps"]
 
-FIRST = b"retry: 2000\n\n"
-
 
 class EventStream(Iterator[bytes]):
     """Server-sent events; whoever iterates or drops it closes it.

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+import attrs
+
 from expresso_persist.errors import NotFound, Unauthorized
 from expresso_persist.http.auth import Actor
 from expresso_persist.http.messages import Request
@@ -14,6 +16,7 @@ from expresso_persist.jsontext import find_unstorable
 from expresso_persist.store import Store
 
 __all__ = [
+    "ByRequest",
     "KnownTenants",
     "TenantOf",
     "tenant_from_header",
@@ -29,9 +32,20 @@ REMEMBERED = 10.0
 _MANY = 1_000
 
 
+@attrs.frozen
+class ByRequest:
+    """A tenant that whoever asks can choose."""
+
+    _read: Callable[[Request], str | None]
+
+    def __call__(self, request: Request) -> str | None:
+        """The tenant that the request names."""
+        return self._read(request)
+
+
 def tenant_from_header(name: str) -> TenantOf:
     """The tenant that a header names, such as ``X-Event``."""
-    return lambda request: request.headers.get(name.lower())
+    return ByRequest(lambda request: request.headers.get(name.lower()))
 
 
 def tenant_from_subdomain(domain: str) -> TenantOf:
@@ -50,7 +64,7 @@ def tenant_from_subdomain(domain: str) -> TenantOf:
         # A host of somewhere else must not end at the store's own data.
         return host.removesuffix(suffix) if host.endswith(suffix) else ""
 
-    return tenant
+    return ByRequest(tenant)
 
 
 def tenant_from_path(name: str) -> TenantOf:
@@ -59,7 +73,7 @@ def tenant_from_path(name: str) -> TenantOf:
     Args:
         name: The placeholder, ``event`` in the example.
     """
-    return lambda request: request.path_params.get(name, "")
+    return ByRequest(lambda request: request.path_params.get(name, ""))
 
 
 class KnownTenants:

@@ -28,12 +28,14 @@ from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import Listening, LiveSettings
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.mounting import normal_prefix
 from expresso_persist.http.openapi import add_to_host, name_in_host
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.pace import Pace
 from expresso_persist.http.pages import ASSETS, serve_asset
 from expresso_persist.http.streams import EventStream
 from expresso_persist.http.tenants import TenantOf
+from expresso_persist_fastapi._routes import lookup_in, make_way
 
 __all__ = ["register_routes"]
 
@@ -50,6 +52,7 @@ def register_routes(
     live: LiveSettings | None = None,
     limits: Limits | None = None,
     origins: Collection[str] = (),
+    replace: bool = False,
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -65,7 +68,13 @@ def register_routes(
             keeps a thread.
         limits: How large requests may be, and how many there may be.
         origins: Other origins whose pages may write with this one's cookies.
+        replace: Take over the paths that the application has routes for already.
+
+    Raises:
+        InvalidConfiguration: The application has routes of its own for these paths.
     """
+    prefix = normal_prefix(prefix)
+    make_way(app, prefix, replace=replace)
     opened = store if isinstance(store, Store) else Store(store, migrate=True)
     api = Api(
         opened,
@@ -100,6 +109,8 @@ def register_routes(
     routes += [Route(api.prefix + path, _asset(path), methods=["GET"]) for path in ASSETS]
     # In front of the host's: a mount at /static would hide the page.
     app.router.routes[:0] = [*sockets, *routes]
+    # What the host puts in front later is looked at when somebody asks, and by the doctor.
+    api.watch_routes(lookup_in(app, routes))
     _describe(app, api)
     _wrap_lifespan(app, opened, backups=backups, close=opened is not store)
     return api
@@ -209,6 +220,7 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
             socket.headers,
             path_params=dict(socket.path_params),
             client=socket.client.host if socket.client else "",
+            scheme="https" if socket.url.scheme == "wss" else "http",
             native=socket,
         )
         if not same_origin(request, api.origins):
@@ -248,6 +260,7 @@ def _request(native: NativeRequest) -> Request:
         native.headers,  # finds a name in any case
         path_params=dict(native.path_params),
         client=native.client.host if native.client else "",
+        scheme=native.url.scheme,
         native=native,
     )
 

@@ -14,9 +14,11 @@ from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import LiveSettings
+from expresso_persist.http.mounting import normal_prefix
 from expresso_persist.http.pages import ASSETS, serve_asset
 from expresso_persist.http.tenants import TenantOf
 from expresso_persist_flask._requests import give, neutral, staying
+from expresso_persist_flask._routes import endpoint_name, lookup_in, make_way, rule_of
 from expresso_persist_flask._socket import add_socket
 
 __all__ = ["CONNECTIONS", "ExpressoPersist", "register_routes"]
@@ -37,6 +39,7 @@ def register_routes(
     live: LiveSettings | None = None,
     limits: Limits | None = None,
     origins: Collection[str] = (),
+    replace: bool = False,
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
 
@@ -52,10 +55,16 @@ def register_routes(
             :data:`CONNECTIONS` at a time when left out.
         limits: How large requests may be, and how many there may be.
         origins: Other origins whose pages may write with this one's cookies.
+        replace: Take over the paths that the application has routes for already.
+
+    Raises:
+        InvalidConfiguration: The application has routes that would answer instead of these.
     """
     settings = live or LiveSettings()
     if settings.connections is None:
         settings = attrs.evolve(settings, connections=CONNECTIONS)
+    prefix = normal_prefix(prefix)
+    make_way(app, prefix, replace=replace)
     opened = store if isinstance(store, Store) else Store(store, migrate=True)
     api = Api(
         opened,
@@ -70,18 +79,20 @@ def register_routes(
     api.no_socket = add_socket(app, api)
     for endpoint in ENDPOINTS:
         app.add_url_rule(
-            _rule(api.prefix + endpoint.path),
-            f"expresso_persist{api.prefix}.{endpoint.name}".replace(".", "_"),
+            rule_of(api.prefix + endpoint.path),
+            endpoint_name(api.prefix, f".{endpoint.name}"),
             _view(api, endpoint),
             methods=[endpoint.method],
         )
     for path in ASSETS:
         app.add_url_rule(
-            _rule(api.prefix + path),
-            f"expresso_persist{api.prefix}{path}".replace(".", "_"),
+            rule_of(api.prefix + path),
+            endpoint_name(api.prefix, path),
             _asset(path),
             methods=["GET"],
         )
+    # What the host adds later is looked at when somebody asks, and by the doctor.
+    api.watch_routes(lookup_in(app, prefix))
     app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
     _add_command(app, api)
     if backups:
@@ -139,10 +150,6 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
         return give(api.handle(endpoint, request, flask.request.stream.read))
 
     return view
-
-
-def _rule(path: str) -> str:
-    return path.replace("{", "<").replace("}", ">")
 
 
 def _asset(path: str) -> Callable[..., flask.Response]:

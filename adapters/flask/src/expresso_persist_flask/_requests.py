@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import attrs
@@ -13,8 +13,13 @@ from werkzeug.exceptions import HTTPException
 
 from expresso_persist.http.live import PATIENCE
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.streams import EventStream
 
 __all__ = ["give", "neutral", "staying"]
+
+_SCHEMES = {"ws": "http", "wss": "https"}
+_EVENTLET_CHUNK = 8096
+"""Bytes that eventlet's server collects before it sends any, unless it is told otherwise."""
 
 
 def neutral(path_params: dict[str, str]) -> Request:
@@ -27,6 +32,7 @@ def neutral(path_params: dict[str, str]) -> Request:
         cast("Mapping[str, str]", request.headers),  # finds a name in any case
         path_params=path_params,
         client=request.remote_addr or "",
+        scheme=_SCHEMES.get(request.scheme, request.scheme),
         native=request,
     )
 
@@ -34,7 +40,20 @@ def neutral(path_params: dict[str, str]) -> Request:
 def give(response: Response) -> flask.Response:
     """The response as Flask's."""
     body = response.body if response.stream is None else response.stream
+    if isinstance(body, EventStream) and "eventlet.input" in flask.request.environ:
+        body = _filled(body)
     return flask.Response(body, response.status, dict(response.headers))
+
+
+def _filled(events: EventStream) -> Iterator[bytes]:
+    """Events, each long enough to be sent at once.
+
+    eventlet's server collects pieces up to its ``minimum_chunk_size``. A smaller one can be set
+    in the request's environ, of which Flask-SocketIO hands us a copy.
+    """
+    with contextlib.closing(events):
+        for piece in events:
+            yield piece + b":%s\n\n" % (b" " * (_EVENTLET_CHUNK - len(piece)))
 
 
 def staying(request: Request) -> Request:

@@ -13,6 +13,7 @@ import flask
 
 from expresso_persist.http.api import Api
 from expresso_persist.http.endpoints import ENDPOINTS
+from expresso_persist.http.greenlets import may_wait
 from expresso_persist.http.live import HELLO_BYTES, PATIENCE, SLOW, Slots, greet
 from expresso_persist.http.origins import same_origin
 from expresso_persist.http.streams import run_socket
@@ -43,7 +44,7 @@ def add_socket(app: flask.Flask, api: Api) -> str:
         environ = flask.request.environ
         if not same_origin(request, api.origins):
             return flask.Response("", 403)
-        able = any(key in environ for key in _SERVERS) and request.can_wait
+        able = any(key in environ for key in _SERVERS) and may_wait(request)
         if opened is None or not able:
             return give(api.handle(endpoint, request))
         return opened(path_params)
