@@ -104,7 +104,7 @@ class SqliteFile:
     def forked(self) -> None:
         """In the child of a fork."""
         if self._journal is not None:
-            self._journal.forget()
+            self._journal.forked()
 
     def _still_open(self) -> os.stat_result | None:
         """The file as this process has it open, wherever it is now."""

@@ -14,10 +14,12 @@ file is back, as it was, the next start brings its journal back.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +33,7 @@ __all__ = ["Journal", "status"]
 
 logger = logging.getLogger(__name__)
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks
 _PATIENCE = 2.0  # seconds that a start waits for another one, or for a process that stops
 _FORM = "{:020d} {:020d} {:020d}\n"  # of one length, so that it is written in one piece
 
@@ -49,6 +52,7 @@ class Journal:
         self._path = path
         self._journal = f"{path}-wal"
         self._note = Path(f"{path}-wal-owner")
+        self._mutex = threading.Lock()
         self._handle: int | None = None
         self._noted: _Owner | None = None
 
@@ -62,29 +66,33 @@ class Journal:
         self._refuse_without_file()
         if sys.platform == "win32":
             return  # a file that is open can be neither moved nor replaced there
-        if self._handle is not None:
-            return
+        with self._mutex:
+            if self._handle is None:
+                self._handle = self._held()
+
+    def _held(self) -> int | None:
         while True:
             try:
                 handle = os.open(self._note, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError:
-                return  # who cannot write here makes no journal either
+                return None  # who cannot write here makes no journal either
             try:
                 self._settle_in_time(handle)
                 fcntl.flock(handle, fcntl.LOCK_SH)
-            except BaseException:
+            except BaseException as error:
                 os.close(handle)
+                if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+                    return None
                 raise
             there = status(str(self._note))
             if there is not None and there.st_ino == os.fstat(handle).st_ino:
-                self._handle = handle
-                return
+                return handle
             os.close(handle)  # the last process that left has removed the note meanwhile
 
     def note(self, database: os.stat_result) -> None:
         """Say that the journal at its place belongs to this file."""
         journal = status(self._journal)
-        if self._handle is None or journal is None:
+        if journal is None:
             return
         owner = _Owner(database.st_ino, database.st_mtime_ns, journal.st_ino)
         if owner != self._noted:
@@ -97,27 +105,33 @@ class Journal:
             self._write(noted._replace(written=database.st_mtime_ns))
 
     def _write(self, owner: _Owner) -> None:
-        assert self._handle is not None
-        with contextlib.suppress(OSError):  # a full disk; the note is of an earlier time then
-            os.pwrite(self._handle, _FORM.format(*owner).encode(), 0)
-            self._noted = owner
+        # Under the mutex: the number of a handle that was closed may be another file's.
+        with self._mutex, contextlib.suppress(OSError):  # a full disk; the earlier note stays
+            if self._handle is not None:
+                os.pwrite(self._handle, _FORM.format(*owner).encode(), 0)
+                self._noted = owner
 
-    def forget(self) -> None:
-        """After a fork: the lock is the parent's."""
+    def forked(self) -> None:
+        """In the child of a fork: the lock is the parent's, and so are its threads."""
+        self._mutex = threading.Lock()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
         self._handle = self._noted = None
 
     def release(self) -> None:
         """After the last connection of this process: let others have it, and tidy up."""
-        if self._handle is None:
-            return
-        with contextlib.suppress(OSError, DatabaseUnavailable):
-            if _alone(self._handle):
-                self._settle(self._handle)
-                if status(self._journal) is None:
-                    self._note.unlink()
-        self.forget()
+        with self._mutex:
+            if self._handle is None:
+                return
+            with contextlib.suppress(OSError, DatabaseUnavailable):
+                if _alone(self._handle):
+                    self._settle(self._handle)
+                    if status(self._journal) is None:
+                        self._note.unlink()
+            self._let_go()
 
     def _settle_in_time(self, handle: int) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -147,7 +161,7 @@ class Journal:
         owner = self._belongs_elsewhere(handle, database)
         if owner is not None:
             kept = self._name(owner.database, owner.written)
-            os.rename(self._journal, kept)  # noqa: PTH104 - by their names, as SQLite has them
+            _move(self._journal, kept)
             logger.warning(
                 "Another file is in the place of the database file. The journal of the one that "
                 "was there before, with its newest changes, is kept as %s. Put that file back, "
@@ -168,7 +182,7 @@ class Journal:
                 f"and nothing else wrote to it since, rename it to {Path(self._journal).name}; if "
                 "not, move it to another folder. Then start again; nothing was changed."
             )
-        os.rename(name, self._journal)  # noqa: PTH104
+        _move(name, self._journal)
         logger.warning(
             "The database file is back, and so is its journal, from %s.", Path(name).name
         )
@@ -208,9 +222,20 @@ def _alone(handle: int) -> bool:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
+
+
+def _move(journal: str, name: str) -> None:
+    try:
+        os.rename(journal, name)  # noqa: PTH104 - by their names, as SQLite has them
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"{Path(journal).name} has to be renamed to {Path(name).name}, because another file "
+            f"is in the place of the database file than before, and that failed "
+            f"({error.strerror}). Rename it yourself, then start again."
+        ) from error
 
 
 def status(path: str) -> os.stat_result | None:

@@ -205,3 +205,26 @@ def test_a_damaged_file_is_told(sqlite_url: str, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(ExpressoPersistError, match="damaged"):
         Store(sqlite_url).inventory.records()
+
+
+def test_a_store_that_many_threads_open_at_once_lets_its_file_go(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """One lock on the note per store, which is given back with its last connection."""
+    with Store(sqlite_url, migrate=True) as store:
+        put(store, 1)
+    for _ in range(5):
+        with Store(sqlite_url) as store:
+            store.database.close()
+            together = threading.Barrier(8)
+
+            def read(store: Store = store, together: threading.Barrier = together) -> None:
+                together.wait()
+                store.inventory.settings()
+
+            threads = [threading.Thread(target=read) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert [path.name for path in tmp_path.iterdir()] == ["expresso.db"]

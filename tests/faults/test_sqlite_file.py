@@ -24,9 +24,12 @@ from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.records import Put, Setting
 from server import Server
 
-pytestmark = pytest.mark.skipif(
-    bool(os.environ.get("EXPRESSO_TEST_BARE")), reason="serving needs a framework"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(os.environ.get("EXPRESSO_TEST_BARE")), reason="serving needs a framework"
+    ),
+]
 HEALTH = "/api/migration/health"
 SETTING = "/api/inventory/settings/update"
 ENDS = [signal.SIGKILL, signal.SIGTERM]
