@@ -174,11 +174,17 @@ def answered(
         IdempotencyMismatch: The key was used for another request meanwhile.
     """
     with database.write() as connection:
-        known = claim(database, connection, request, subject)
-        if known is not None and known.answer is not None:
-            return known.answer, False
-        connection.execute(sa.update(idempotency_keys).where(*request.row).values(answer=answer))
-    return answer, True
+        claim(database, connection, request, subject)
+        kept = connection.execute(
+            sa.update(idempotency_keys)
+            .where(*request.row, _keys.answer.is_(None))
+            .values(answer=answer)
+        )
+        if kept.rowcount:
+            return answer, True
+        # Whoever sent the same request at the same time waited, and finds the other's answer.
+        known = look_up(connection, request)
+    return known.answer if known is not None and known.answer is not None else answer, False
 
 
 def _row(request: KeyedRequest, subject: str, answer: str | None) -> dict[str, object]:
