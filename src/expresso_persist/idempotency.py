@@ -175,11 +175,17 @@ def answered(
     """
 
     def keep(connection: Connection) -> tuple[str, bool]:
-        known = claim(database, connection, request, subject)
-        if known is not None and known.answer is not None:
-            return known.answer, False
-        connection.execute(sa.update(idempotency_keys).where(*request.row).values(answer=answer))
-        return answer, True
+        claim(database, connection, request, subject)
+        kept = connection.execute(
+            sa.update(idempotency_keys)
+            .where(*request.row, _keys.answer.is_(None))
+            .values(answer=answer)
+        )
+        if kept.rowcount:
+            return answer, True
+        # The same request came at the same time and was answered first.
+        known = look_up(connection, request)
+        return known.answer if known is not None and known.answer is not None else answer, False
 
     return database.transact(keep)
 
