@@ -62,6 +62,20 @@ def test_each_decision_has_its_reason() -> None:
     }
 
 
+def test_of_those_made_before_imports_the_20_newest_stay() -> None:
+    """They take no place from the others; a pinned one stays longer."""
+    before = [
+        attrs.evolve(backup, id=f"i{backup.id}", backup_type="preimport", pinned=number == 0)
+        for number, backup in enumerate(every(5, 30))
+    ]
+    automatic = every(5, 10)
+    rule = Rotation(keep_last=3)
+    expected = {b.id for b in (before[0], *before[10:], *automatic[-3:])}
+    assert kept([*before, *automatic], rule) == expected
+    reasons = {d.backup_id: d.reason for d in plan(before, rule)}
+    assert reasons["ib005"] == "made before an import, and 20 newer ones are kept"
+
+
 def test_tiers_are_utc() -> None:
     """A day is a UTC day, whatever zone a time is given in."""
     zone = dt.timezone(dt.timedelta(hours=10))
@@ -153,11 +167,18 @@ def oracle(
             reasons[backup.id] = "made by hand"
         if backup.backup_type == "safety":
             reasons[backup.id] = "made before a restore"
+        if backup.backup_type == "preimport" and now is not None and backup.created_at > now:
+            reasons[backup.id] = "dated in the future"
         if backup.pinned:
             reasons[backup.id] = "pinned"
+    imports = [b for b in newest_first if b.backup_type == "preimport" and b.id not in reasons]
+    for backup in imports[:20]:
+        reasons[backup.id] = "one of the 20 newest made before an import"
 
     dropped = {
-        b.id: f"beyond the rule ({rule})"
+        b.id: "made before an import, and 20 newer ones are kept"
+        if b.backup_type == "preimport"
+        else f"beyond the rule ({rule})"
         if b.backup_status == "completed"
         else "failed, and a later backup completed"
         for b in backups
@@ -259,7 +280,7 @@ made = st.builds(
     Made,
     id=st.uuids().map(str),
     created_at=st.integers(0, 60 * 24 * 400).map(lambda m: START + dt.timedelta(minutes=m)),
-    backup_type=st.sampled_from(["automatic"] * 6 + ["manual", "safety"]),
+    backup_type=st.sampled_from(["automatic"] * 6 + ["manual", "safety", "preimport"]),
     backup_status=st.sampled_from(["completed"] * 6 + ["failed"]),
     revision=st.integers(0, 3),
     verified_at=st.sampled_from([None, START]),

@@ -49,7 +49,8 @@ def test_import_tells_what_became_of_each_key(answer, dump_file: str) -> None:
     assert answer("import", dump_file, "--dry-run")["committed"] is False
     receipt = answer("import", dump_file)
     assert receipt["totals"] == {
-        "keys": 5, "stored": 3, "unchanged": 0, "refused": 1, "skipped": 1, "quarantined": 0
+        "keys": 5, "stored": 3, "unchanged": 0, "kept": 0, "refused": 1, "skipped": 1,
+        "quarantined": 0,
     }  # fmt: skip
     assert receipt["revision"] == 1
     again = answer("import", dump_file)
@@ -91,6 +92,27 @@ def test_conflicts_can_be_made_to_fail(run, answer) -> None:
     assert answer("export")["localStorage"]["coffee_wait_time"] == "6"
     answer("import", "-", "--on-conflict", "existing", stdin='{"coffee_wait_time": "7"}')
     assert answer("export")["localStorage"]["coffee_wait_time"] == "6"
+
+
+def test_import_says_what_stands_and_what_was_kept_safe(run, answer) -> None:
+    """Matched names, conflicts with whose value stands, and the backup of the state before."""
+    stored = {"event_inventory": {"milk": [{"id": "m3", "name": "Oat", "enabled": True}]}}
+    answer("import", "-", stdin=json.dumps({**stored, "shifts": [{"id": 1}]}))
+    dump = json.dumps({"event_inventory": {"milk": {"Oat": {"enabled": False}}}, "shifts": []})
+    kept = answer("import", "-", "--on-conflict", "existing", stdin=dump)
+    assert (kept["totals"]["kept"], kept["safety_backup_id"]) == (2, None)
+    dry = answer("import", "-", "--dry-run", stdin=dump)
+    assert dry["safety_backup_id"] is None
+    text = run("import", "-", stdin=dump).stdout
+    (backup,) = answer("backup", "list")["backups"]
+    assert backup["backup_type"] == "preimport"
+    assert f"The state before is in safety backup {backup['id']}." in text
+    assert "event_inventory: milk/Oat" in text
+    assert "is milk/m3" in text
+    assert "the file's value stands" in text
+    assert "what was stored stands" in text
+    run("backup", "restore", "latest", "--yes", code=1)  # which is never a safety backup
+    assert answer("backup", "restore", backup["id"], "--yes")["revision"] == 3
 
 
 def test_import_records_who_did_it(run, dump_file: str, database_url: str) -> None:
