@@ -365,6 +365,8 @@ class InventoryRepository:
         """
         jsontext.check_storable(actor=actor, note=note, idempotency_key=idempotency_key)
         refuse_text(actor=actor, note=note, idempotency_key=idempotency_key)
+        if not isinstance(standing, Standing | None):
+            raise InvalidInput("standing is an expresso_persist.offers.Standing, or None.")
         head = self._lock(connection)
         earlier = self._earlier(connection, head, actor, idempotency_key, standing)
         if earlier is not None:

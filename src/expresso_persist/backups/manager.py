@@ -300,8 +300,10 @@ class BackupManager:
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
         jsontext.check_storable(notes=notes, actor=actor)
-        if len(notes) > _MAX_NOTES:
-            raise InvalidInput(f"The notes of a backup have at most {_MAX_NOTES} characters.")
+        if not isinstance(notes, str) or len(notes) > _MAX_NOTES:
+            raise InvalidInput(
+                f"The notes of a backup are a text of at most {_MAX_NOTES} characters."
+            )
         refuse_text(notes=notes, actor=actor)
         keyed = self._request(actor, idempotency_key, request or f"create {kind} {notes}")
 
