@@ -300,7 +300,7 @@ class BackupManager:
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
         jsontext.check_storable(notes=notes, actor=actor)
-        if not isinstance(notes, str) or len(notes) > _MAX_NOTES:
+        if not isinstance(notes, str) or len(notes) > _MAX_NOTES:  # type: ignore[redundant-expr]
             raise InvalidInput(
                 f"The notes of a backup are a text of at most {_MAX_NOTES} characters."
             )
