@@ -49,6 +49,9 @@ def everything(store: Store, folder: Path) -> None:
         mirrors=[Mirror(str(folder / "mirror"))],
     )  # fmt: skip
     made = manager.create()
+    for _ in range(2):
+        manager.create(idempotency_key="b")
+    inventory.devices()
     manager.pin(made.id)
     manager.run_once()
     manager.rotate()
@@ -57,7 +60,8 @@ def everything(store: Store, folder: Path) -> None:
         pass
     manager.plan_restore(made.id)
     inventory.commit([Put(Setting.of("late", data=1))], actor="t")
-    manager.restore(made.id, actor="t")
+    for _ in range(2):
+        manager.restore(made.id, actor="t", idempotency_key="r")
     manager.export(made.id, folder / "a.zst")
     manager.pin(made.id, pinned=False)
     with Store("sqlite://", tenant=store.tenant, migrate=True) as elsewhere:
