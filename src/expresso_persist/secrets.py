@@ -36,6 +36,7 @@ def _joined(words: Iterable[str]) -> tuple[str, ...]:
 
 
 _FORMATS = [(format_.hints, _compiled(format_.pattern)) for format_ in secret_rules.FORMATS]
+_HINTS = ("eyj", "zxlk", "://", *(hint for hints, _ in _FORMATS for hint in hints))
 _JWT = _compiled(secret_rules.JWT)
 _BASE64_JWT = _compiled(secret_rules.BASE64_JWT)
 _URL_PASSWORD = _compiled(secret_rules.URL_PASSWORD)
@@ -202,6 +203,13 @@ def _folded(text: str) -> str:
 
 
 def _has_format(text: str, lower: str) -> bool:
+    for hint in _HINTS:  # a loop, because nearly every text is told from a secret here
+        if hint in lower:
+            return _is_of_a_format(text, lower)
+    return False
+
+
+def _is_of_a_format(text: str, lower: str) -> bool:
     if "eyj" in lower and any(match[1] for match in _JWT.finditer(text)):
         return True
     if "zxlk" in lower and any(_hides_jwt(match[0]) for match in _BASE64_JWT.finditer(text)):

@@ -106,7 +106,7 @@ def test_page_and_server_agree(modules: Any, dump: dict[str, str]) -> None:
     taken_out = [line["key"] for line in receipt["keys"] if line["removed_secrets"]]
     # The page sends a document whose twin member hides a secret without the twin.
     assert sorted(refused + taken_out) == sorted(
-        key if key != "(a key that holds a token)" else JWT for key in withheld + stripped
+        key if key != "(a key that holds a token)" else "<name>" for key in withheld + stripped
     )
 
 

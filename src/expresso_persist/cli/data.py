@@ -136,10 +136,10 @@ def import_(
 ) -> None:
     """Take in FILE, a localStorage dump as JSON ("-" reads standard input).
 
-    Secrets are refused, caches skipped, broken values put into quarantine; what became of
-    each key is told. An import that changes or removes anything stored makes a safety backup
-    first. Creates the database if there is none. Exit code 3: done, but something is in
-    quarantine.
+    Secrets are refused, caches skipped, broken values put into quarantine; the receipt says
+    what became of each key. An import that changes or removes anything stored makes a safety
+    backup first. Creates the database if there is none. Exit code 3: done, but something is
+    in quarantine.
     """
     content = _read(file)
     options = {

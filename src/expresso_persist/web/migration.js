@@ -215,9 +215,10 @@ async function analyze(read) {
   state.plan = null;
   for (const id of ['preview', 'migrate']) section(id).hidden = true;
   button('safety-copy').hidden = section('safety').hidden = source.kind !== 'browser';
-  section('empty').hidden = source.kind !== 'browser' || source.entries.size > 0;
+  section('empty').hidden = true;
   if (source.entries.size === 0) {
     forgetReceipt();
+    if (source.kind === 'browser') goTo('empty');
     tell(`There is nothing in ${source.name} to migrate.`);
     return;
   }
@@ -368,13 +369,16 @@ async function verifyMigration() {
     source.deviceId,
     (done, total) => tell(`Compared ${done} of ${total} keys.`),
   );
+  state.kept = new Set(comparisons.filter(({ outcome }) => outcome === 'kept').map(({ key }) => key));
   section('verification').replaceChildren(...show.verification(comparisons));
   const failed = comparisons.some(
     ({ outcome }) => outcome === 'different' || outcome === 'missing',
   );
-  const done = receipt.committed ? 'Migrated and verified.' : 'Already migrated, and verified.';
+  const stays = state.kept.size > 0 ? 'Verified: the database keeps its values, as was chosen.' : '';
+  const done = receipt.committed
+    ? 'Migrated and verified.'
+    : stays || 'Already migrated, and verified.';
   tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : done);
-  state.kept = new Set(comparisons.filter(({ outcome }) => outcome === 'kept').map(({ key }) => key));
   state.clearable = new Map(
     comparisons
       .filter(({ outcome }) => outcome === 'equal' || outcome === 'kept')

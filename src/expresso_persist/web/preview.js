@@ -34,6 +34,8 @@ const MEANING = {
 };
 
 const CLASS_OF = { equal: 'good', kept: 'good', merged: 'warn', different: 'bad', missing: 'bad' };
+/** @type {{[resolution: string]: string}} */
+const WHOSE = { incoming: "this browser's", existing: "the database's", both: 'both' };
 const PREVIEW_LENGTH = 140;
 
 /**
@@ -194,7 +196,7 @@ function conflicts(receipt) {
     `${conflict.document}: ${keyText(conflict.key)}`,
     shortened(JSON.stringify(conflict.existing)),
     shortened(JSON.stringify(conflict.incoming)),
-    conflict.resolution,
+    WHOSE[conflict.resolution] ?? conflict.resolution,
   ]);
   return [
     element('h3', {}, counted(receipt.conflict_count, 'conflict')),
