@@ -335,6 +335,7 @@ class Inventory(InventoryRepository):
             idempotency_key=idempotency_key,
             request=request if request is not None else f"undo {revision} {force}",
             receipt=lambda _: plans[0].receipt(),
+            scanned=True,
         )
         if commit.replayed:
             plans[:] = [UndoPlan(revision, "", commit.changes, ())]

@@ -25,6 +25,7 @@ __all__ = [
     "find_unstorable",
     "loads",
     "peek",
+    "place",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -32,6 +33,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MAX_DEPTH = 64
 """Nesting accepted by default; the deepest document of the real front end has 7 levels."""
 
+_PLACE = 256  # characters; of a longer one the end is shown
 _INTEGRAL_BELOW = 1e21  # from here on JavaScript writes numbers with an exponent
 _encoder = msgspec.json.Encoder()
 
@@ -197,11 +199,24 @@ def find_unstorable(value: Json, text: str | None = None) -> str | None:
         elif isinstance(item, dict):
             for name, member in item.items():
                 if "\0" in name or not _encodable(name):
-                    return f"{path}.<name>".lstrip(".")
-                stack.append((f"{path}.{name}".lstrip("."), member))
+                    return place(path, "<name>")
+                stack.append((place(path, name), member))
         elif isinstance(item, list):
-            stack.extend((f"{path}[{index}]", member) for index, member in enumerate(item))
+            stack.extend((place(path, index), member) for index, member in enumerate(item))
     return None
+
+
+def place(path: str, member: str | int) -> str:
+    """Where a member or an item stands: ``users[0].name``.
+
+    Never longer than a line, or the places of many members below one long name would take
+    their product to write.
+    """
+    if isinstance(member, int):
+        inner = f"{path}[{member}]"
+    else:
+        inner = f"{path}.{member[:_PLACE]}" if path else member[:_PLACE]
+    return inner if len(inner) <= _PLACE else f"…{inner[-_PLACE:]}"
 
 
 def check_storable(**texts: str | None) -> None:

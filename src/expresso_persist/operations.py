@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from expresso_persist import jsontext
+from expresso_persist import jsontext, secrets
 from expresso_persist.errors import InvalidInput, NotFound, Problem, RevisionConflict
 from expresso_persist.jsontext import Json
 from expresso_persist.records import (
@@ -20,7 +20,7 @@ from expresso_persist.records import (
     record_from,
 )
 
-__all__ = ["adjusted", "apply"]
+__all__ = ["adjusted", "apply", "refuse_new_secrets"]
 
 MAX_QUANTITY = 1e15
 """Quantities stay within this, so that a double holds them exactly to the unit."""
@@ -52,6 +52,37 @@ def apply(
         _check_revision(operation, key, before[key])
         after[key] = _result(operation, key, after[key])
     return [Change(key, before[key], after[key]) for key in before if before[key] != after[key]]
+
+
+def refuse_new_secrets(changes: Iterable[Change]) -> None:
+    """Refuse changes that would store a secret; what is stored already may stay as it is.
+
+    Raises:
+        InvalidInput: The problems name the places, never a value.
+    """
+    places: list[str] = []
+    for change in changes:
+        found = [] if change.after is None else _secrets_in(change.after)
+        if found and change.before is not None:
+            known = {text for _, text in _secrets_in(change.before)}
+            found = [(place, text) for place, text in found if text not in known]
+        places += [place for place, _ in found]
+    secrets.refuse(places)
+
+
+def _secrets_in(record: Record) -> list[tuple[str, str]]:
+    """The places and the texts of what looks like secrets in a record."""
+    found = [
+        (f"{record.kind}: <name>", part) for part in record.parts if secrets.is_secret_text(part)
+    ]
+    # Only these are called by their key; other keys are items and stations.
+    name = record.parts[0] if record.kind in ("setting", "document") else ""
+    place = f"{record.kind}: <name>" if found else str(record.key)
+    inner = secrets.findings(jsontext.peek(record.text), name)
+    found += [(f"{place}: {path}" if path else place, text) for path, text in inner]
+    if record.raw is not None and not inner and secrets.is_secret_text(record.raw):
+        found.append((place, record.raw))  # behind a member of the same name
+    return found
 
 
 def _check_revision(operation: Operation, key: RecordKey, stored: Record | None) -> None:

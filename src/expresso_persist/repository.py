@@ -24,10 +24,11 @@ from expresso_persist.database import Database, TransactionRetry
 from expresso_persist.documents import Document
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
 from expresso_persist.jsontext import Json
-from expresso_persist.operations import apply
+from expresso_persist.operations import apply, refuse_new_secrets
 from expresso_persist.past import AsOf, head_as_of, state_as_of
 from expresso_persist.records import RECORD_TYPES, Change, Commit, Head, Operation, Record
 from expresso_persist.renames import refuse_old_name
+from expresso_persist.secrets import refuse_text
 from expresso_persist.state import HEAD, State, forgotten_through, read_head, record_row
 from expresso_persist.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.tables import changes as changes_table
@@ -216,6 +217,7 @@ class InventoryRepository:
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
+        scanned: bool = False,
     ) -> Commit:
         """Apply operations in one transaction: all of them or none.
 
@@ -233,12 +235,14 @@ class InventoryRepository:
                 the new revision.
             keep_empty: Make a commit even if nothing changed, because that it happened is
                 news: a count that found what was stored.
+            scanned: The values were looked through for secrets already, as an import does
+                document by document, or were stored before, as what a restore gives back.
 
         Raises:
             RevisionConflict: The tenant or a record moved on.
             IdempotencyMismatch: The key was used for another request.
             InvalidInput: An operation does not fit the value it is for, or a text cannot be
-                stored.
+                stored, or is or holds a secret.
             DatabaseUnavailable: The database does not answer.
         """
         fingerprint = _fingerprint(request)
@@ -256,6 +260,7 @@ class InventoryRepository:
                         expected_revision=expected_revision,
                         receipt=receipt,
                         keep_empty=keep_empty,
+                        scanned=scanned,
                     )
                 if commit.stored and not commit.replayed:
                     self.database.committed(self.tenant, commit.revision)
@@ -278,6 +283,7 @@ class InventoryRepository:
         expected_revision: int | None = None,
         receipt: str | Callable[[int], str] | None = None,
         keep_empty: bool = False,
+        scanned: bool = False,
     ) -> Commit:
         """Like :meth:`commit`, as a part of a write transaction that does more.
 
@@ -293,8 +299,10 @@ class InventoryRepository:
             expected_revision: Refuse unless the tenant is at this revision.
             receipt: JSON text to keep with the commit.
             keep_empty: Make a commit even if nothing changed.
+            scanned: The values need not be looked through for secrets.
         """
         jsontext.check_storable(actor=actor, note=note, idempotency_key=idempotency_key)
+        refuse_text(actor=actor, note=note, idempotency_key=idempotency_key)
         head = self._lock(connection)
         if idempotency_key is not None:
             earlier = self._replay(connection, actor, idempotency_key, fingerprint)
@@ -306,6 +314,8 @@ class InventoryRepository:
         wanted = list(operations(state) if callable(operations) else operations)
         state.load(operation.key for operation in wanted)
         changes = apply(wanted, state.at)
+        if not scanned:
+            refuse_new_secrets(changes)
         now = dt.datetime.now(dt.UTC)
         # A named request is remembered even if it changed nothing, so that its repetition
         # cannot undo a later change. An import that finds everything stored is the same at
@@ -347,6 +357,7 @@ class InventoryRepository:
         head = Head(secrets.token_hex(8), 0, GENESIS)
         with self.database.write() as connection:
             refuse_old_name(connection, self.tenant)
+            refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,
@@ -368,6 +379,7 @@ class InventoryRepository:
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
             refuse_old_name(connection, self.tenant)
+            refuse_text(tenant=self.tenant)
             self.database.insert_if_absent(
                 connection,
                 tenants,

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from expresso_persist.database import Database
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
 from expresso_persist.jsontext import find_unstorable
+from expresso_persist.secrets import refuse_text
 from expresso_persist.tables import access_tokens
 
 __all__ = ["PERMISSIONS", "AccessToken", "AccessTokens", "tenant_of"]
@@ -169,6 +170,7 @@ def _check(name: str, permission: str, lifetime: dt.timedelta | None) -> None:
             "A token's name has 1 to 256 printable characters.",
             problems=[Problem("name", "1 to 256 printable characters")],
         )
+    refuse_text(name=name)
     if permission not in PERMISSIONS:
         raise InvalidInput(
             "A token's permission is read, write or admin.",

@@ -15,8 +15,8 @@ import attrs
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from expresso_persist import secrets
 from expresso_persist.errors import InvalidInput, Problem
-from expresso_persist.importing import secrets
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import MAX_QUANTITY
 from expresso_persist.records import Operation
@@ -195,28 +195,16 @@ def read_as(cls: type[U], data: Any, path: str = "") -> U:
         raise InvalidInput(
             f"{place or 'The request'}: {message}.", problems=[Problem(place, message)]
         ) from None
-    _refuse_secrets(update, extra, path)
+    _refuse_secrets(update, data, path)
     return attrs.evolve(update, extra=extra)
 
 
-_TOLD = ("note", "reason")  # free text that goes into the audit trail
-
-
-def _refuse_secrets(update: Update, extra: Mapping[str, Json], path: str) -> None:
-    told = {name: getattr(update, name) for name in _TOLD if hasattr(update, name)}
-    found = list(secrets.scan({**extra, **told}).removed)
-    if isinstance(update, StationConfigUpdate):
-        found += [f"config_data.{p}" for p in secrets.scan(update.config_data).removed]
-    elif isinstance(update, SettingUpdate):
+def _refuse_secrets(update: Update, data: Mapping[str, Json], path: str) -> None:
+    found = list(secrets.scan({**data}).removed)
+    if isinstance(update, SettingUpdate):
         scan = secrets.scan(update.value, update.key)
-        found += ["value"] if scan.whole else [f"value.{p}" for p in scan.removed]
-    if found:
-        places = [_join(path, place) for place in found]
-        raise InvalidInput(
-            f"{places[0]} looks like a secret; tokens and passwords are never stored here. "
-            "Keep it in the server's environment.",
-            problems=[Problem(place, "looks like a secret") for place in places],
-        )
+        found += ["value"] if scan.whole else [f"value.{place}" for place in scan.removed]
+    secrets.refuse(_join(path, place) for place in dict.fromkeys(found))
 
 
 def _fault(message: str) -> tuple[str, str]:

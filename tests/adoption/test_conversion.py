@@ -10,10 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from expresso_persist import jsontext
+from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.conversion import Carried, Converter, Quarantined, Refused, Row
 from expresso_persist.adoption.legacy import BACKUPS, TABLES
-from expresso_persist.importing import secrets
 
 KEYS = {
     "event_inventory": ("category", "item_name"),

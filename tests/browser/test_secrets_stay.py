@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from expresso_persist import Store
+import secret_vectors as vectors
+from expresso_persist import Store, secrets
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 HIDDEN = base64.b64encode(JWT.encode()).decode()
@@ -105,5 +106,38 @@ def test_page_and_server_agree(modules: Any, dump: dict[str, str]) -> None:
     taken_out = [line["key"] for line in receipt["keys"] if line["removed_secrets"]]
     # The page sends a document whose twin member hides a secret without the twin.
     assert sorted(refused + taken_out) == sorted(
-        key if key != "(a key that holds a token)" else JWT for key in withheld + stripped
+        key if key != "(a key that holds a token)" else "<name>" for key in withheld + stripped
     )
+
+
+IN_BROWSER = """
+async ({names, texts, documents}) => {
+  const { isSecretName, isSecretText, scanEntry } = await import('http://expresso.test/secrets.js');
+  return {
+    names: names.map(isSecretName),
+    texts: texts.map(text => isSecretText(text)),
+    documents: documents.map(([key, raw]) => {
+      const { raw: cleaned, removed, reason } = scanEntry(key, raw);
+      return [reason === null ? cleaned : null, removed];
+    }),
+  };
+}
+"""
+
+
+def test_the_browser_decides_alike(modules: Any) -> None:
+    """The same rules, the same answers, in both languages."""
+    names = [*vectors.NAMES, *vectors.OTHER_NAMES]
+    texts = [*vectors.credentials().values(), *vectors.ASSIGNED, *vectors.HARMLESS, *names]
+    documents = [[key, raw] for key, raw, _ in vectors.documents()]
+    given = {"names": names, "texts": texts, "documents": documents}
+    answer = modules.evaluate(IN_BROWSER, given)
+    assert dict(zip(names, answer["names"], strict=True)) == {
+        name: secrets.is_secret_name(name) for name in names
+    }
+    assert dict(zip(texts, answer["texts"], strict=True)) == {
+        text: secrets.is_secret_text(text) for text in texts
+    }
+    for (key, raw), (cleaned, removed) in zip(documents, answer["documents"], strict=True):
+        scan = secrets.scan(json.loads(raw), key)
+        assert (json.loads(cleaned), tuple(removed)) == (scan.value, scan.removed), key

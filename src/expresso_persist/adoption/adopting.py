@@ -13,7 +13,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import migrations
+from expresso_persist import migrations, secrets
 from expresso_persist.adoption.conversion import (
     DETAILS_KEY,
     Carried,
@@ -159,6 +159,7 @@ class _Adoption:
             source=SOURCE,
             note=f"{len(found.records)} records of the replaced system",
             keep_empty=True,
+            scanned=True,
         )
         stored = {change.key for change in commit.changes}
         if stored != {record.key for record in found.records}:
@@ -362,6 +363,6 @@ def _old_backup(reader: PayloadReader, row: Row) -> _OldBackup:
     told = f"{kind} backup of the replaced system, row {row.label}"
     if state.empty:
         told += ", which holds nothing"
-    if isinstance(notes, str) and notes and notes.isprintable():
-        told += f": {notes}"
+    if isinstance(notes, str) and notes.isprintable() and not secrets.is_secret_text(notes):
+        told += f": {notes}" if notes else ""
     return _OldBackup(state, told[:1_000], made if isinstance(made, dt.datetime) else None)

@@ -22,10 +22,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from expresso_persist import jsontext
+from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.legacy import LegacyTable
 from expresso_persist.errors import ExpressoPersistError
-from expresso_persist.importing import secrets
 from expresso_persist.importing.catalog import KeyClass, classify
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import MAX_NAME, codec_for
@@ -278,7 +277,7 @@ class Converter:
         assert text is not None
         if len(text) > MAX_NAME:
             raise Unfit(f"{column} is longer than {MAX_NAME} characters")
-        if secrets.is_secret_value(text):
+        if secrets.is_secret_text(text):
             raise Secret(f"{self.table.name} row {row.label}")
         return text
 
@@ -314,7 +313,7 @@ class Converter:
         siblings: tuple[str, ...] | None = None,
     ) -> Carried:
         place = f"{self.table.name} row {row.label}"
-        scan = secrets.scan(data, text=jsontext.dumps(data))
+        scan = secrets.scan(data)
         if scan.whole:
             raise Secret(place)
         # Not counted before: a row that is set aside has no place among the others.
@@ -352,7 +351,7 @@ def setting_record(key: str, value: Json) -> Carried:
         Secret: The key or the value is one.
     """
     _refuse_secret_key(key, "setting", "a setting")
-    scan = secrets.scan(value, key, text=jsontext.dumps(value))
+    scan = secrets.scan(value, key)
     if scan.whole:
         raise Secret(f"the setting {key}")
     text = jsontext.dumps(scan.value)
@@ -366,7 +365,7 @@ def setting_record(key: str, value: Json) -> Carried:
 
 
 def _refuse_secret_key(key: str, what: str, place: str) -> None:
-    if secrets.is_secret_value(key):
+    if secrets.is_secret_text(key):
         raise Secret(f"{place}, whose name itself is one")
     if classify(key).key_class is KeyClass.SECRET:
         raise Secret(f"the {what} {key}")

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from expresso_persist import jsontext
+from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.conversion import Secret, setting_record
 from expresso_persist.backups.manifest import HOST_PREFIX
 from expresso_persist.backups.snapshot import Line, SectionData, encode_records
 from expresso_persist.errors import ExpressoPersistError
-from expresso_persist.importing import secrets
 from expresso_persist.jsontext import Json
 from expresso_persist.layouts import DOCUMENT_KEYS, MAX_NAME, UnknownLayout, codec_for
 from expresso_persist.records import Layout, Record, RecordKey, StoredDocument
@@ -121,9 +120,9 @@ class PayloadReader:
         return document
 
     def _taken_apart(self, key: str, value: Json) -> _Document:
-        if len(key) > MAX_NAME or secrets.is_secret_value(key):
+        if len(key) > MAX_NAME or secrets.is_secret_text(key):
             raise Unreadable("the name of a document is too long, or a secret")
-        scan = secrets.scan(value, key, text=jsontext.dumps(value))
+        scan = secrets.scan(value, key)
         removed = tuple(f"{place} of {key}" for place in scan.removed)
         if scan.whole:
             return _Document((), (key,))
@@ -221,7 +220,7 @@ def _host_sections(payload: Mapping[str, Json]) -> tuple[list[SectionData], list
             continue
         lines: list[Line] = []
         for row in rows:
-            scan = secrets.scan(row, text=jsontext.dumps(row))
+            scan = secrets.scan(row)
             removed += [f"{place} of a row of {table}" for place in scan.removed]
             data = jsontext.dumps(scan.value).encode() + b"\n"
             key = row.get("id") if isinstance(row, dict) else None

@@ -45,6 +45,7 @@ from expresso_persist.leases import Lease
 from expresso_persist.plan import Plan, diff
 from expresso_persist.records import Record
 from expresso_persist.repository import InventoryRepository
+from expresso_persist.secrets import refuse_text
 from expresso_persist.state import State
 
 __all__ = ["BackupManager"]
@@ -258,7 +259,8 @@ class BackupManager:
             actor: Who asks for it.
 
         Raises:
-            InvalidInput: The kind is unknown, or the notes are too long or cannot be stored.
+            InvalidInput: The kind is unknown, or the notes are too long, cannot be stored or
+                hold a secret.
             BackupCorrupted: It was stored but does not restore; it is marked as failed.
         """
         if kind not in TYPES:
@@ -266,6 +268,7 @@ class BackupManager:
         if len(notes) > _MAX_NOTES:
             raise InvalidInput(f"The notes of a backup have at most {_MAX_NOTES} characters.")
         jsontext.check_storable(notes=notes, actor=actor)
+        refuse_text(notes=notes, actor=actor)
         try:
             backup = self._create(kind, notes, actor)
         except ExpressoPersistError as error:

@@ -81,6 +81,7 @@ class Restorer:
             source="restore",
             note=f"Restored backup {dry.backup.id}",
             receipt=lambda revision: dumps(result(revision).to_json()),
+            scanned=True,
         )
         return attrs.evolve(result(commit.revision), committed=commit.stored)
 

@@ -10,6 +10,8 @@ import re
 
 import attrs
 
+from expresso_persist import secret_rules
+
 __all__ = ["Entry", "KeyClass", "SETTING_KEYS", "classify"]
 
 
@@ -46,14 +48,6 @@ SETTING_KEYS = frozenset(
 )
 """Documents that are stored as rows of ``system_settings``."""
 
-_SECRETS = frozenset(
-    """
-        access_token auth_token coffee_auth_token coffee_refresh_token
-        coffee_system_refresh_token coffee_system_token jwt_token refreshToken refresh_token
-        token
-    """.split()  # noqa: SIM905 - a list of names reads better without quotes
-)
-
 _PREFERENCES = frozenset(
     """
         coffee_auto_refresh_enabled coffee_auto_refresh_interval coffee_cue_active_tab
@@ -89,16 +83,16 @@ _STATE = Entry(KeyClass.TRANSIENT, "Transient interface state; the app makes it 
 _BUSINESS = Entry(KeyClass.BUSINESS)
 
 _BY_KEY: dict[str, Entry] = {
-    **dict.fromkeys(_SECRETS, _SECRET),
+    **dict.fromkeys(secret_rules.KEYS, _SECRET),
     **dict.fromkeys(_PREFERENCES, _PREFERENCE),
     **dict.fromkeys(_CACHES, _CACHE),
     **dict.fromkeys(_TRANSIENT, _STATE),
 }
 
 _BY_PATTERN: tuple[tuple[re.Pattern[str], Entry], ...] = (
-    (re.compile(r"orders_cache_station_.+"), _CACHE),
-    (re.compile(r"orders_(\d+|all)"), _CACHE),
-    (re.compile(r".*anti_?flicker.*", re.IGNORECASE), _STATE),
+    (re.compile(r"\Aorders_cache_station_.+\Z"), _CACHE),
+    (re.compile(r"\Aorders_(\d+|all)\Z"), _CACHE),
+    (re.compile(r"anti_?flicker", re.IGNORECASE), _STATE),
 )
 
 
@@ -108,6 +102,6 @@ def classify(key: str) -> Entry:
     if entry is not None:
         return entry
     for pattern, by_pattern in _BY_PATTERN:
-        if pattern.fullmatch(key):
+        if pattern.search(key):
             return by_pattern
     return _BUSINESS

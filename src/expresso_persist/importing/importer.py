@@ -15,9 +15,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from expresso_persist import documents, jsontext, layouts
+from expresso_persist import documents, jsontext, layouts, secrets
 from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
-from expresso_persist.importing import secrets
 from expresso_persist.importing.catalog import SETTING_KEYS, KeyClass, classify
 from expresso_persist.importing.dump import Dump, Item, read_dump
 from expresso_persist.importing.receipt import Conflict, KeyReceipt, Receipt, Removal
@@ -165,6 +164,7 @@ class LocalStorageImporter:
                 idempotency_key=idempotency_key,
                 request=request.fingerprint,
                 receipt=text,
+                scanned=True,
             )
         if not outcome:  # the repetition of an earlier request: tell what that one did
             with self.repository.database.read() as connection:
@@ -200,6 +200,7 @@ class _Request:
         self.mode = mode
         self.on_conflict = on_conflict
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
+        secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
         if len(self.device_id) > layouts.MAX_NAME:
             raise InvalidInput(
                 f"A device's name has at most {layouts.MAX_NAME} characters.",
@@ -435,8 +436,8 @@ def _read_item(item: Item, device_id: str, include_caches: bool) -> _Document | 
         if not include_caches:
             return KeyReceipt(item.key, "skipped", entry.reason)
         own_device = True
-    if secrets.is_secret_value(item.key):
-        return KeyReceipt(item.key, "refused", "The key itself is a secret.")
+    if secrets.is_secret_text(item.key):
+        return KeyReceipt("<name>", "refused", "The key itself is, or holds, a secret.")
     fault = item.fault
     if fault is None and len(item.key) > layouts.MAX_NAME:
         fault = f"The key is longer than {layouts.MAX_NAME} characters."
@@ -460,8 +461,8 @@ def _read_fault(item: Item, device: str, fault: str) -> _Document | KeyReceipt:
 
 def _read_json(item: Item, device: str, codec: Codec | None) -> _Document | KeyReceipt:
     text = jsontext.dumps(item.value)
-    scan = secrets.scan(item.value, item.key, text=text)
-    if scan.whole:
+    scan = secrets.scan(item.value, item.key)
+    if scan.whole or (_is_number(item.value) and secrets.is_secret_name(item.key)):
         return KeyReceipt(item.key, "refused", "The value is a secret.")
     reason = None
     if scan.removed:
@@ -477,6 +478,11 @@ def _read_json(item: Item, device: str, codec: Codec | None) -> _Document | KeyR
     else:
         document = _taken_apart(item.key, codec, scan.value, text, raw)
     return attrs.evolve(document, reason=document.reason or reason, removed_secrets=scan.removed)
+
+
+def _is_number(value: Json) -> bool:
+    """A key's text that reads as a number: of ``admin_password`` it is the password."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _taken_apart(key: str, codec: Codec, value: Json, text: str, raw: str | None) -> _Document:

@@ -1,9 +1,12 @@
 /**
  * Keeps passwords and tokens in the browser: what is found here is never put into a request.
  *
- * Pure, and the same rules as the server's (`importing/secrets.py`; a test compares the two),
- * except that the page may be stricter: when in doubt a secret stays at home.
+ * Pure. The rules are the server's (`secret-rules.js` is written from them), and so is every
+ * function here (`secrets.py`; a test compares the two), except that the page may be stricter:
+ * when in doubt a secret stays at home.
  */
+
+import * as rules from './secret-rules.js';
 
 /** @typedef {import('./DatabaseInventoryService.js').Json} Json */
 
@@ -20,53 +23,181 @@
  * @property {Map<string, string[]>} stripped paths of the members taken out of a key that is sent
  */
 
-const SECRET_KEYS = new Set(
-  `access_token auth_token coffee_auth_token coffee_refresh_token coffee_system_refresh_token
-  coffee_system_token jwt_token refreshToken refresh_token token`.split(/\s+/),
-);
-const JWT = /eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*/;
-const BEARER = /\bbearer(\s|%20)+[A-Za-z0-9._~+/=-]{8,}/i;
-const PEM = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
-const BASE64_JWT = /ZXlK[A-Za-z0-9+/_-]{24,}={0,2}/g;
-const ASSIGNMENT =
-  /["']?([A-Za-z_.-]*(?:password|passwd|passphrase|secret|token|api[_.-]?key|authorization|private[_.-]?key))["']?\s*[:=]\s*["']?([^\s"',;}]+)/gi;
-const CONTAINED = ['password', 'passwd', 'passphrase'];
-const FINAL = [
-  'secret',
-  'token',
-  'apikey',
-  'secretkey',
-  'accesskey',
-  'authkey',
-  'authorization',
-  'privatekey',
-  'credential',
-  'pwd',
-];
-const OPAQUE = /^[A-Za-z0-9+/=_.~-]{16,}$/;
-const NOT_A_SECRET = new Set(['true', 'false', 'null']);
+const KEYS = new Set(rules.KEYS);
+const SHORT = new Set(rules.SHORT);
+const EXACT = new Set(rules.EXACT);
+const QUALIFIERS = new Set(rules.QUALIFIERS);
+const LITERALS = new Set(rules.LITERALS);
+const FORMATS = rules.FORMATS.map(({ hints, pattern }) => ({ hints, pattern: new RegExp(pattern) }));
+const ASSIGNMENTS = rules.ASSIGNMENTS.map((rule) => ({
+  ...rule,
+  pattern: new RegExp(rule.pattern, 'g'),
+}));
+const JWT = new RegExp(rules.JWT, 'g');
+const BASE64_JWT = new RegExp(rules.BASE64_JWT, 'g');
+const URL_PASSWORD = new RegExp(rules.URL_PASSWORD, 'g');
+const OPAQUE = new RegExp(`^${rules.OPAQUE}$`);
+const ESCAPED = new RegExp(rules.ESCAPED, 'g');
+const NOT_ASCII = /[^\x00-\x7f]+/g; // eslint-disable-line no-control-regex
+const DIGITS = '0123456789';
+const LONGEST_PLACE = 256;
+
+/* ----- names ---------------------------------------------------------------------------- */
 
 /** @param {string} name @returns {boolean} whether a member of this name holds a secret */
 export function isSecretName(name) {
-  let plain = name.normalize('NFKC').toLowerCase().replace(/[^\p{L}\p{N}]/gu, '');
-  if (plain.endsWith('s') && !plain.endsWith('ss')) plain = plain.slice(0, -1);
-  return CONTAINED.some((word) => plain.includes(word)) || FINAL.some((end) => plain.endsWith(end));
+  const plain = folded(name).replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
+  let words = plain.split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '');
+  const joined = words.join('');
+  if (rules.CONTAINED.some((word) => joined.includes(word))) return true;
+  const singular = joined.endsWith('s') ? joined.slice(0, -1) : joined;
+  if (rules.FINAL.some((end) => joined.endsWith(end) || singular.endsWith(end))) return true;
+  words = words.map((word) => withoutEnd(word, DIGITS));
+  while (words.length > 0 && (words.at(-1) === '' || QUALIFIERS.has(words.at(-1) ?? ''))) words.pop();
+  return words.length > 0 && (SHORT.has(words.at(-1) ?? '') || EXACT.has(words.join('')));
 }
 
-/** @param {string} text @returns {boolean} whether it is or contains a token, whatever its name */
-export function isSecretValue(text) {
-  if (JWT.test(text) || BEARER.test(text) || PEM.test(text)) return true;
-  return (text.match(BASE64_JWT) ?? []).some(hidesJwt);
+/** @type {Map<string, string>} */
+const folds = new Map();
+
+/**
+ * Without accents, width and other dress, character by character: to normalise a whole text
+ * takes time that grows with the square of a run of accents.
+ * @param {string} text @returns {string}
+ */
+function folded(text) {
+  return text.replace(NOT_ASCII, (run) => {
+    let plain = '';
+    for (const character of run) plain += fold(character);
+    return plain;
+  });
 }
 
-/** @param {string} text @returns {boolean} also finds `password=…` and `"token": "…"` in text */
-export function isSecretText(text) {
-  if (isSecretValue(text)) return true;
-  for (const [, name = '', value = ''] of text.matchAll(ASSIGNMENT)) {
-    if (isSecretName(name) && !isPlaceholder(value)) return true;
+/** @param {string} character @returns {string} */
+function fold(character) {
+  const known = folds.get(character);
+  if (known !== undefined) return known;
+  const plain = character.normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '');
+  if (folds.size < 4096) folds.set(character, plain);
+  return plain;
+}
+
+/** @param {string} text @param {string} marks @returns {string} the text without these at its end */
+function withoutEnd(text, marks) {
+  let end = text.length;
+  while (end > 0 && marks.includes(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
+}
+
+/* ----- texts ---------------------------------------------------------------------------- */
+
+/**
+ * @param {string} text any text, JSON or not
+ * @param {string} [name] what it is called
+ * @returns {boolean} whether it is a secret or holds one, by its format or as in `password=…`
+ */
+export function isSecretText(text, name = '') {
+  if (name && text && isSecretName(name) && !isPlaceholder(text)) return true;
+  let plain = folded(text);
+  const assigned = /[:=]/.test(plain) || /[:=]/.test(text);
+  if (!assigned && plain.length < rules.FORMAT_MINIMUM) return false;
+  if (plain.includes('\\u')) {
+    plain = plain.replace(ESCAPED, (_, code) => folded(String.fromCharCode(parseInt(code, 16))));
+  }
+  const lower = plain.toLowerCase();
+  if (hasFormat(plain, lower) || (assigned && isAssigned(plain, lower))) return true;
+  return (plain.startsWith('{') || plain.startsWith('[')) && isSecretJson(plain);
+}
+
+/** @param {string} text @param {string} lower @returns {boolean} */
+function hasFormat(text, lower) {
+  if (lower.includes('eyj') && hasJwt(text)) return true;
+  if (lower.includes('zxlk') && (text.match(BASE64_JWT) ?? []).some(hidesJwt)) return true;
+  if (text.includes('://')) {
+    for (const [, password = ''] of text.matchAll(URL_PASSWORD)) {
+      if (isAssignedValue(password)) return true;
+    }
+  }
+  return FORMATS.some(
+    ({ hints, pattern }) => hints.some((hint) => lower.includes(hint)) && pattern.test(text),
+  );
+}
+
+/** @param {string} text @returns {boolean} */
+function hasJwt(text) {
+  for (const [, rest] of text.matchAll(JWT)) if (rest !== undefined) return true;
+  return false;
+}
+
+/** @param {string} text @returns {boolean} */
+function hidesJwt(text) {
+  let padded = withoutEnd(text, '=').replace(/-/g, '+').replace(/_/g, '/');
+  if (padded.length % 4 === 1) padded = padded.slice(0, -1);
+  try {
+    return hasJwt(atob(padded));
+  } catch {
+    return false;
+  }
+}
+
+/** @param {string} text @param {string} lower @returns {boolean} */
+function isAssigned(text, lower) {
+  for (const rule of ASSIGNMENTS) {
+    for (const [, closed, sign, opened, value] of (rule.lower ? lower : text).matchAll(rule.pattern)) {
+      if (assigns(rule, closed ?? '', sign ?? '', opened ?? '', value ?? '')) return true;
+    }
   }
   return false;
 }
+
+/**
+ * @param {{prose: number, digits: boolean, least: number}} rule
+ * @param {string} closed @param {string} sign @param {string} opened @param {string} value
+ * @returns {boolean}
+ */
+function assigns(rule, closed, sign, opened, value) {
+  if (!isAssignedValue(value)) return false;
+  // A member of JSON text that is no string is no secret.
+  if (closed && !opened) return !/^\p{Nd}+$/u.test(withoutEnd(value, ']})'));
+  if (sign === ':' && !opened) {
+    return value.length >= rule.prose && (!rule.digits || /\p{Nd}/u.test(value));
+  }
+  return value.length >= rule.least || opened !== '';
+}
+
+/** @param {string} value @returns {boolean} one, and not what stands for one: `***`, `{token}`, `null` */
+function isAssignedValue(value) {
+  const bare = withoutEnd(value, ']})').toLowerCase();
+  if (rules.TEMPLATE_MARKS.includes(value.charAt(0)) || LITERALS.has(bare)) return false;
+  return !isPlaceholder(bare);
+}
+
+/** @param {string} text JSON inside a string, as browsers like to nest it @returns {boolean} */
+function isSecretJson(text) {
+  try {
+    /** @type {string[]} */
+    const removed = [];
+    clean(JSON.parse(text), '', false, removed);
+    return removed.length > 0;
+  } catch {
+    return false; // not JSON after all: seen as text already
+  }
+}
+
+/** @param {string} text @returns {boolean} */
+function isPlaceholder(text) {
+  return withoutEnd(text, rules.PLACEHOLDER_MARKS) === '';
+}
+
+/** @param {string} text @returns {boolean} long and without a word in it, as keys are */
+function isOpaque(text) {
+  if (!OPAQUE.test(text)) return false;
+  const word = withoutEnd(text, DIGITS);
+  if (/[_-]$/.test(word) && /^[A-Za-z]+$/.test(word.replace(/[_-]/g, ''))) return false;
+  return /\d/.test(text) && /[A-Za-z]/.test(text);
+}
+
+/* ----- values --------------------------------------------------------------------------- */
 
 /**
  * Take the secrets out of everything that is in the browser.
@@ -79,7 +210,7 @@ export function withholdSecrets(entries) {
   for (const [key, raw] of entries) {
     const found = scanEntry(key, raw);
     if (found.reason !== null) {
-      const name = isSecretValue(key) ? '(a key that holds a token)' : key;
+      const name = isSecretText(key) ? '(a key that holds a token)' : key;
       filtered.withheld.push({ key: name, reason: found.reason });
       continue;
     }
@@ -97,20 +228,23 @@ export function withholdSecrets(entries) {
 export function scanEntry(key, raw) {
   /** @param {string} reason */
   const refuse = (reason) => ({ raw: '', removed: [], reason });
-  if (SECRET_KEYS.has(key)) return refuse('A sign-in token: it stays in this browser.');
-  if (isSecretValue(key)) return refuse('The key itself holds a token: it stays in this browser.');
+  if (KEYS.has(key)) return refuse('A sign-in token: it stays in this browser.');
+  if (isSecretText(key)) return refuse('The key itself holds a token: it stays in this browser.');
   /** @type {Json} */
   let value;
   try {
     value = JSON.parse(raw);
   } catch {
-    return secretText(key, raw)
+    return isSecretText(raw, key)
       ? refuse('The text holds a password or token: it stays in this browser.')
       : { raw, removed: [], reason: null };
   }
   if (value === null || typeof value !== 'object') {
-    const text = typeof value === 'string' ? value : raw;
-    return secretText(key, text) || (text !== raw && isSecretString(text, key))
+    const secret =
+      typeof value === 'string'
+        ? isSecretText(value, key)
+        : typeof value === 'number' && isSecretName(key);
+    return secret
       ? refuse('A password or token: it stays in this browser.')
       : { raw, removed: [], reason: null };
   }
@@ -134,17 +268,16 @@ export function scanEntry(key, raw) {
 /**
  * @param {Json} value
  * @param {string} path
- * @param {boolean} underSecretName
+ * @param {boolean} under whether one of the names above is a secret's
  * @param {string[]} removed receives the paths
  * @returns {Json}
  */
-function clean(value, path, underSecretName, removed) {
+function clean(value, path, under, removed) {
   if (Array.isArray(value)) {
     return value.flatMap((item, index) => {
-      const place = `${path}[${index}]`;
-      if (typeof item !== 'string') return [clean(item, place, underSecretName, removed)];
-      if (!isSecretString(item, '') && !(underSecretName && isOpaque(item))) return [item];
-      removed.push(place);
+      if (typeof item !== 'string') return [clean(item, place(path, index), under, removed)];
+      if (!isSecretText(item) && !(under && isOpaque(item))) return [item];
+      removed.push(place(path, index));
       return [];
     });
   }
@@ -152,13 +285,13 @@ function clean(value, path, underSecretName, removed) {
   /** @type {[string, Json][]} */
   const members = [];
   for (const [name, member] of Object.entries(value)) {
-    const place = path ? `${path}.${name}` : name;
-    if (isSecretValue(name)) {
-      removed.push(path ? `${path}.<name>` : '<name>');
-    } else if (typeof member !== 'string') {
-      members.push([name, clean(member, place, underSecretName || isSecretName(name), removed)]);
-    } else if (isSecretString(member, name) || (underSecretName && isOpaque(member))) {
-      removed.push(place);
+    if (isSecretText(name)) {
+      removed.push(place(path, '<name>'));
+    } else if (typeof member === 'string') {
+      if (isSecretText(member, name) || (under && isOpaque(member))) removed.push(place(path, name));
+      else members.push([name, member]);
+    } else if (member !== null && typeof member === 'object') {
+      members.push([name, clean(member, place(path, name), under || isSecretName(name), removed)]);
     } else {
       members.push([name, member]);
     }
@@ -166,59 +299,28 @@ function clean(value, path, underSecretName, removed) {
   return Object.fromEntries(members); // defines own members, `__proto__` included
 }
 
-/** @param {string} key @param {string} text @returns {boolean} for values that are not documents */
-function secretText(key, text) {
-  if (isSecretText(text)) return true;
-  const trimmed = text.trim();
-  return (
-    trimmed !== '' && isSecretName(key) && !isPlaceholder(trimmed) && !NOT_A_SECRET.has(trimmed)
-  );
-}
-
-/** @param {string} text @param {string} name @returns {boolean} */
-function isSecretString(text, name) {
-  if (isSecretValue(text)) return true;
-  if (name && text && isSecretName(name) && !isPlaceholder(text)) return true;
-  return (text.startsWith('{') || text.startsWith('[')) && isSecretJson(text);
-}
-
-/** @param {string} text JSON inside a string, as browsers like to nest it @returns {boolean} */
-function isSecretJson(text) {
-  try {
-    /** @type {string[]} */
-    const removed = [];
-    clean(JSON.parse(text), '', false, removed);
-    return removed.length > 0;
-  } catch {
-    return isSecretText(text); // not JSON after all, or nested too deeply to be walked
-  }
-}
-
-/** @param {string} text @returns {boolean} */
-function isPlaceholder(text) {
-  return /^[*•]*$/.test(text);
-}
-
-/** @param {string} text @returns {boolean} long and without a word in it, as keys are */
-function isOpaque(text) {
-  return OPAQUE.test(text) && /\d/.test(text) && /[A-Za-z]/.test(text);
-}
-
-/** @param {string} text @returns {boolean} */
-function hidesJwt(text) {
-  let padded = text.replace(/=+$/, '').replace(/-/g, '+').replace(/_/g, '/');
-  if (padded.length % 4 === 1) padded = padded.slice(0, -1);
-  try {
-    return JWT.test(atob(padded));
-  } catch {
-    return false;
-  }
+/**
+ * Never longer than a line, or the places of many members below one long name would take their
+ * product to write.
+ * @param {string} path @param {string | number} member @returns {string}
+ */
+function place(path, member) {
+  const name = typeof member === 'number' ? `[${member}]` : member.slice(0, LONGEST_PLACE);
+  const inner = typeof member === 'number' || path === '' ? path + name : `${path}.${name}`;
+  return inner.length <= LONGEST_PLACE ? inner : `…${inner.slice(-LONGEST_PLACE)}`;
 }
 
 /** @param {string} raw @param {Json} value @returns {boolean} whether the text has more members than the value */
 function namesTwice(raw, value) {
   let named = 0;
-  for (const [, colon] of raw.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g)) if (colon) named += 1;
+  for (let start = raw.indexOf('"'); start >= 0; ) {
+    let end = start + 1;
+    while (end < raw.length && raw[end] !== '"') end += raw[end] === '\\' ? 2 : 1;
+    let next = end + 1;
+    while (next < raw.length && ' \t\r\n'.includes(raw.charAt(next))) next += 1;
+    if (raw[next] === ':') named += 1;
+    start = raw.indexOf('"', next);
+  }
   return named > countMembers(value);
 }
 
