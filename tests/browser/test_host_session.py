@@ -42,7 +42,7 @@ def test_nobody_is_asked_for_a_token(port: int, page: Any) -> None:
         page.get_by_role("status").filter(has_text=told).wait_for()
 
     press("Analyze localStorage Data", "Analyzed")
-    press("Migrate to Database", "Now verify it.")
+    press("Migrate to Database", "igrated and verified.")
     press("Verify Migration", "")
     page.locator("#verdict").wait_for()
     assert not page.locator("#sign-in").is_visible()

@@ -186,8 +186,92 @@ def test_two_devices_are_merged_and_a_difference_is_named(migration: Any) -> Non
     migration.page.get_by_text("1 conflict").wait_for()
     migration.page.locator("#migrate-button:not([disabled])").wait_for()
     migration.migrate()
-    assert "did not come back as sent: event_inventory" in migration.verify()
+    assert "of 1 the database's values stay, as was chosen" in migration.verdict()
+    assert "values of this browser were not taken" in migration.page.inner_text("#receipt")
+    assert migration.page.locator("#receipt .bad, #verification .bad").count() == 0
+    assert "the database keeps another value" in migration.page.inner_text("#clearable")
+    migration.clear()
+    assert migration.storage() == {}
+    stored = migration.server.get("/api/migration/documents")["localStorage"]["event_inventory"]
+    assert "Oatly" not in stored
+    assert "Oat" in stored
+
+
+def test_a_lost_value_is_still_a_failure_when_others_are_kept(migration: Any) -> None:
+    """To keep what is stored excuses no document but the one that differs."""
+    migration.fill_storage({"event_sessions": '["one"]', "event_settings": '{"hall":"North"}'})
+    migration.open()
+    migration.analyze()
+    migration.migrate()
+    migration.fill_storage({"event_sessions": '["two"]'})
+    migration.page.goto(migration.server.page_url)
+    migration.press("Analyze localStorage Data")
+    migration.sees("Analyzed")
+    migration.page.get_by_label("What to keep").select_option("existing")
+    migration.page.get_by_text("1 conflict").wait_for()
+    migration.page.locator("#migrate-button:not([disabled])").wait_for()
+
+    def damage(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("North", "South"))
+
+    migration.page.route("**/api/migration/documents*", damage)
+    migration.migrate()
+    assert "did not come back as sent: event_settings" in migration.verdict()
     assert not migration.page.get_by_role("button", name="Clear migrated").is_visible()
+
+
+def test_migrating_verifies_by_itself(migration: Any, fixture_dump: Read) -> None:
+    """Nobody has to press another button to see that everything arrived."""
+    migration.fill_storage(fixture_dump("configured-event"))
+    migration.open()
+    migration.analyze()
+    migration.press("Migrate to Database")
+    migration.sees("Migrated and verified.")
+    assert migration.verdict().startswith("Verified")
+    assert migration.page.get_by_role("button", name="Clear migrated").is_visible()
+
+
+def test_a_fresh_link_signs_the_open_tab_in(migration: Any, fixture_dump: Read) -> None:
+    """The link differs from the open page's address in its last part only; it goes on there."""
+    migration.fill_storage(fixture_dump("fresh-defaults"))
+    migration.open(signed_in=False)
+    migration.page.get_by_role("heading", name="Sign in").wait_for()
+    migration.page.evaluate("window.sameTab = true")
+    migration.press("Analyze localStorage Data")
+    migration.page.get_by_text("Sign in to go on; nothing is lost.").wait_for()
+    migration.page.evaluate("link => { location.href = link; }", migration.server.link())
+    migration.sees("Analyzed")  # what was asked for before
+    assert migration.page.evaluate("window.sameTab"), "the page was not loaded again"
+    assert migration.page.url == migration.server.page_url
+    assert not migration.page.get_by_role("heading", name="Sign in").is_visible()
+
+    migration.page.evaluate("location.hash = 'token=used-or-wrong'")
+    migration.sees("Signed in.")  # the tab's session holds
+    migration.press("Sign out")
+    migration.page.evaluate("location.hash = 'token=used-or-wrong'")
+    migration.page.get_by_role("alert").filter(has_text="link").wait_for()
+    assert migration.page.url == migration.server.page_url
+    assert migration.page.get_by_role("heading", name="Sign in").is_visible()
+
+
+def test_an_empty_browser_can_be_filled_with_a_sample(migration: Any) -> None:
+    """What a person sees who starts the server and opens the page: something to go on with."""
+    migration.page.goto(migration.server.link())
+    migration.sees("Ready.")
+    assert not migration.page.get_by_role("button", name="Load sample").is_visible()
+    migration.press("Analyze localStorage Data")
+    migration.sees("There is nothing in this browser to migrate.")
+    migration.press("Load sample data into this browser")
+    migration.sees("Analyzed the sample event")
+    sample = migration.storage()
+    assert "event_inventory" in sample
+    assert not migration.page.get_by_role("button", name="Load sample").is_visible()
+    receipt = migration.migrate()
+    assert receipt["totals"]["stored"] == len(sample)
+    assert migration.verdict().startswith(f"Verified: {len(sample)} keys")
+    migration.clear()
+    assert migration.storage() == {}
 
 
 def test_backups_are_shown_and_made(migration: Any, fixture_dump: Read) -> None:

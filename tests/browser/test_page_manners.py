@@ -127,7 +127,7 @@ def test_everything_works_with_the_keyboard_alone(one_migration: Any, fixture_du
     assert page.evaluate("document.activeElement.id") == "preview-heading"
     tab_to("#migrate-button")
     page.keyboard.press("Space")
-    one_migration.sees("Now verify it.")
+    one_migration.verdict()
     assert page.evaluate("document.activeElement.id") == "verify-heading"
     tab_to("#verify-button")
     page.keyboard.press("Enter")
@@ -313,7 +313,7 @@ def test_a_session_that_ends_is_asked_for_again(one_migration: Any, fixture_dump
     one_migration.page.get_by_role("alert").locator("p").wait_for()
     one_migration.page.get_by_label("Access token").fill(one_migration.server.token)
     one_migration.press("Sign in")
-    one_migration.sees("Now verify it.")
+    one_migration.verdict()
     assert one_migration.verify().startswith("Verified")
 
 

@@ -1,4 +1,7 @@
-/** What this browser, or a dump file of another one, holds. Only {@link clear} changes anything. */
+/**
+ * What this browser, or a dump file of another one, holds. Only {@link clear} and {@link fill}
+ * change anything.
+ */
 
 /**
  * @typedef {object} Source
@@ -110,6 +113,23 @@ export function asDump(source, entries) {
     origin: source.origin,
     device_id: source.deviceId,
   };
+}
+
+/**
+ * Put keys into localStorage that are not there yet; all of them or none.
+ * @param {{[key: string]: string}} entries
+ * @returns {number} how many
+ * @throws {NotADump} there is no room for them
+ */
+export function fill(entries) {
+  const added = Object.entries(entries).filter(([key]) => localStorage.getItem(key) === null);
+  try {
+    for (const [key, raw] of added) localStorage.setItem(key, raw);
+  } catch {
+    for (const [key] of added) localStorage.removeItem(key);
+    throw new NotADump('The storage of this browser is full or closed; nothing was put into it.');
+  }
+  return added.length;
 }
 
 /**

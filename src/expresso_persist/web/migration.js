@@ -10,6 +10,7 @@ import {
   asDump,
   clear,
   dumpFile,
+  fill,
   randomName,
   readLocalStorage,
   thisBrowser,
@@ -40,6 +41,8 @@ const state = {
   /** Names the import, so that pressing the button again after a lost answer repeats nothing. */
   importKey: '',
   /** @type {Map<string, string>} verified raw strings by key */ clearable: new Map(),
+  /** @type {Set<string>} keys of which the database has other values, and keeps them */
+  kept: new Set(),
   /** @type {(() => Promise<void>) | null} what to go on with after signing in */ pending: null,
 };
 
@@ -151,13 +154,13 @@ async function signIn(token) {
   tell('Signed in.');
 }
 
-/** @param {string} token */
-async function signInAndGoOn(token) {
+/** @param {() => Promise<void>} way */
+async function signInAndGoOn(way) {
   const pending = state.pending;
   state.pending = null;
   let signedIn = false;
   await run('Signing in…', async () => {
-    await signIn(token);
+    await way();
     signedIn = true;
   });
   if (signedIn && pending !== null) await pending();
@@ -165,7 +168,7 @@ async function signInAndGoOn(token) {
   else state.pending = pending;
 }
 
-async function start() {
+async function signInByLink() {
   const oneTimeToken = session.takeOneTimeToken();
   if (oneTimeToken !== null) {
     try {
@@ -178,6 +181,20 @@ async function start() {
       service.setToken(null); // from now on the tab's token is asked for
     }
   }
+}
+
+/** A fresh link that was pasted into this very tab loads nothing: only its last part changed. */
+async function onFreshLink() {
+  if (!session.hasOneTimeToken()) return;
+  await underway;
+  await signInAndGoOn(async () => {
+    await signInByLink();
+    await signIn(null);
+  });
+}
+
+async function start() {
+  await signInByLink();
   try {
     await signIn(null); // the host may know the user without a token
     tell('Ready.');
@@ -198,13 +215,24 @@ async function analyze(read) {
   state.plan = null;
   for (const id of ['preview', 'migrate']) section(id).hidden = true;
   button('safety-copy').hidden = section('safety').hidden = source.kind !== 'browser';
+  section('empty').hidden = true;
   if (source.entries.size === 0) {
     forgetReceipt();
+    if (source.kind === 'browser') goTo('empty');
     tell(`There is nothing in ${source.name} to migrate.`);
     return;
   }
   await makePlan();
   goTo('preview');
+}
+
+/** Something to try the page with: a made-up event, put where the app would have put it. */
+async function loadSample() {
+  const { SAMPLE } = await import('./sample-event.js');
+  fill(SAMPLE);
+  await analyze(thisBrowser);
+  const size = counted(state.source?.entries.size ?? 0, 'key');
+  tell(`Analyzed the sample event of ${size} that is in this browser now.`);
 }
 
 async function makePlan() {
@@ -273,7 +301,9 @@ async function migrate() {
     ...show.receipt(receipt, filtered),
     element('p', { class: 'actions' }, save),
   );
-  tell(receipt.committed ? 'Migrated. Now verify it.' : 'Already migrated. Now verify it.');
+  tell('Migrated. Reading everything back…');
+  section('verify').hidden = false;
+  await verifyMigration();
   goTo('verify');
 }
 
@@ -322,7 +352,7 @@ async function verifyMigration() {
   if (source === null || filtered === null || receipt === null) return;
   section('clear').hidden = true;
   const keys = receipt.keys
-    .filter(({ class: name }) => ['stored', 'unchanged', 'quarantined'].includes(name))
+    .filter(({ class: name }) => ['stored', 'unchanged', 'kept', 'quarantined'].includes(name))
     .map(({ key }) => key);
   const inRows = new Set(
     receipt.keys.filter((key) => key.class !== 'quarantined').map(({ key }) => key),
@@ -331,17 +361,28 @@ async function verifyMigration() {
     receipt.keys.filter((key) => key.removed_secrets.length > 0).map(({ key }) => key),
   );
   service.configure({ deviceId: source.deviceId });
-  const comparisons = await verify(service, filtered.entries, keys, source.deviceId, (done, total) =>
-    tell(`Compared ${done} of ${total} keys.`),
+  const comparisons = await verify(
+    service,
+    filtered.entries,
+    keys,
+    show.keptKeys(receipt),
+    source.deviceId,
+    (done, total) => tell(`Compared ${done} of ${total} keys.`),
   );
+  state.kept = new Set(comparisons.filter(({ outcome }) => outcome === 'kept').map(({ key }) => key));
   section('verification').replaceChildren(...show.verification(comparisons));
   const failed = comparisons.some(
     ({ outcome }) => outcome === 'different' || outcome === 'missing',
   );
-  tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : 'Verified.');
+  const stays = state.kept.size > 0 ? 'Verified: the database keeps its values, as was chosen.' : '';
+  const done = receipt.committed
+    ? 'Migrated and verified.'
+    : stays || 'Already migrated, and verified.';
+  tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : done);
   state.clearable = new Map(
     comparisons
-      .filter(({ key, outcome }) => outcome === 'equal' && inRows.has(key) && !strippedByServer.has(key))
+      .filter(({ outcome }) => outcome === 'equal' || outcome === 'kept')
+      .filter(({ key }) => inRows.has(key) && !strippedByServer.has(key))
       .filter(({ key }) => filtered.entries.get(key) === source.entries.get(key))
       .filter(({ key }) => !LOGIN_KEYS.has(key))
       .map(({ key }) => [key, source.entries.get(key) ?? '']),
@@ -355,15 +396,26 @@ function offerToClear() {
   for (const [key, raw] of state.clearable) {
     if (now.get(key) !== raw) state.clearable.delete(key);
   }
+  const kept = [...state.clearable.keys()].filter((key) => state.kept.has(key));
   section('clearable').replaceChildren(
     element('p', {}, `${counted(state.clearable.size, 'key')} can be cleared:`),
     keyList(),
+    kept.length === 0
+      ? ''
+      : element(
+          'p',
+          { class: 'note' },
+          `Of ${kept.join(', ')} the database has other values than this browser, and keeps them. ` +
+            "This browser's values are then only in your safety copy.",
+        ),
   );
   section('clear').hidden = state.clearable.size === 0;
 }
 
 function keyList() {
-  const keys = [...state.clearable.keys()].map((key) => element('li', {}, key));
+  const keys = [...state.clearable.keys()].map((key) =>
+    element('li', {}, state.kept.has(key) ? `${key} (the database keeps another value)` : key),
+  );
   return element('ul', { class: 'keys' }, ...keys);
 }
 
@@ -401,6 +453,7 @@ function onClick(id, doing, action) {
 }
 
 onClick('analyze', 'Reading localStorage…', () => analyze(thisBrowser));
+onClick('load-sample', 'Loading a sample event…', loadSample);
 onClick('migrate-button', 'Migrating…', migrate);
 onClick('verify-button', 'Reading everything back…', verifyMigration);
 onClick('backup-status-button', 'Asking for the backups…', backupStatus);
@@ -435,12 +488,12 @@ byId('confirm-clear', HTMLDialogElement).addEventListener('close', (event) => {
 byId('sign-in-form', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
   const token = byId('token', HTMLInputElement).value.trim();
-  if (token) void signInAndGoOn(token);
+  if (token) void signInAndGoOn(() => signIn(token));
   else tellProblem(new NotADump('Paste an access token first.'));
 });
 button('use-app-token').addEventListener('click', () => {
   const token = session.appToken();
-  if (token !== null) void signInAndGoOn(token);
+  if (token !== null) void signInAndGoOn(() => signIn(token));
 });
 button('sign-out').addEventListener('click', () => {
   session.keepToken(null);
@@ -448,5 +501,7 @@ button('sign-out').addEventListener('click', () => {
   askToSignIn('You are signed out.');
   tell('Signed out.');
 });
+
+window.addEventListener('hashchange', () => void onFreshLink());
 
 connected = run('Connecting…', start);

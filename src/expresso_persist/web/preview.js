@@ -4,8 +4,8 @@ import { counted, definitions, element, size, table } from './dom.js';
 
 /** @typedef {import('./secrets.js').Filtered} Filtered */
 /** @typedef {import('./verification.js').Comparison} Comparison */
-/** @typedef {'stored' | 'unchanged' | 'refused' | 'skipped' | 'quarantined'} KeyClass */
-/** @typedef {{key: string, class: KeyClass, reason: string | null, layout: string | null, records: number, removed_secrets: string[]}} KeyEntry */
+/** @typedef {'stored' | 'unchanged' | 'kept' | 'refused' | 'skipped' | 'quarantined'} KeyClass */
+/** @typedef {{key: string, class: KeyClass, reason: string | null, layout: string | null, records: number, removed_secrets: string[], kept?: number}} KeyEntry */
 
 /**
  * @typedef {object} Receipt
@@ -22,16 +22,20 @@ import { counted, definitions, element, size, table } from './dom.js';
  */
 
 /** @type {KeyClass[]} */
-const CLASSES = ['stored', 'quarantined', 'refused', 'unchanged', 'skipped'];
+const CLASSES = ['stored', 'kept', 'quarantined', 'refused', 'unchanged', 'skipped'];
 
 const MEANING = {
   stored: 'will be in the database',
+  kept: 'differs here: what is in the database stays, and the value of this browser is not taken',
   quarantined: 'damaged: kept as it is, apart from the rest',
   refused: 'secret: never stored',
   unchanged: 'already in the database, equal',
   skipped: 'caches and transient state: not needed',
 };
 
+const CLASS_OF = { equal: 'good', kept: 'good', merged: 'warn', different: 'bad', missing: 'bad' };
+/** @type {{[resolution: string]: string}} */
+const WHOSE = { incoming: "this browser's", existing: "the database's", both: 'both' };
 const PREVIEW_LENGTH = 140;
 
 /**
@@ -61,13 +65,13 @@ export function allKeys(receipt, filtered) {
 export function imbalance(receipt, filtered, found) {
   const named = new Set(receipt.keys.map(({ key }) => key));
   const lost = [...filtered.entries.keys()].filter((key) => !named.has(key));
-  const { keys = 0, stored = 0, unchanged = 0, refused = 0, skipped = 0, quarantined = 0 } =
-    receipt.totals;
+  const { keys = 0 } = receipt.totals;
+  const sum = [...CLASSES].reduce((count, name) => count + (receipt.totals[name] ?? 0), 0);
   if (lost.length > 0) return `The receipt does not name ${lost.join(', ')}.`;
   if (keys !== filtered.entries.size || keys + filtered.withheld.length !== found.size) {
     return `The receipt counts ${keys} keys, but ${filtered.entries.size} were sent.`;
   }
-  if (stored + unchanged + refused + skipped + quarantined !== keys) {
+  if (sum !== keys) {
     return 'The classes of the receipt do not add up to its keys.';
   }
   return null;
@@ -91,14 +95,32 @@ export function plan(receipt, filtered, found) {
 
 /** @param {Receipt} receipt @param {Filtered} filtered @returns {Node[]} */
 export function receipt(receipt, filtered) {
+  const kept = keptKeys(receipt).size;
   const done = receipt.committed
     ? `Stored as revision ${receipt.revision}.`
-    : `Nothing had to change: the database already holds all of it (revision ${receipt.revision}).`;
+    : kept > 0
+      ? `Nothing was changed in the database (revision ${receipt.revision}).`
+      : `Nothing had to change: the database already holds all of it (revision ${receipt.revision}).`;
+  const stays =
+    `Of ${counted(kept, 'key')} the database has other values. They stay, as it says under ` +
+    '“How to import”; the values of this browser were not taken.';
   return [
     element('h3', {}, 'Receipt'),
-    element('p', { class: 'good' }, done),
+    element('p', { class: 'good' }, kept > 0 ? `${done} ${stays}` : done),
     totals(receipt, allKeys(receipt, filtered)),
   ];
+}
+
+/**
+ * Keys of which the database's value stays where this browser has another one: that is what was
+ * asked for, and no fault.
+ * @param {Receipt} receipt
+ * @returns {Set<string>}
+ */
+export function keptKeys(receipt) {
+  const keys = receipt.keys.filter(({ class: name, kept = 0 }) => name === 'kept' || kept > 0);
+  const conflicts = receipt.conflicts.filter(({ resolution }) => resolution === 'existing');
+  return new Set([...keys.map(({ key }) => key), ...conflicts.map(({ document }) => document)]);
 }
 
 /** @param {Receipt} receipt @param {KeyEntry[]} keys */
@@ -174,7 +196,7 @@ function conflicts(receipt) {
     `${conflict.document}: ${keyText(conflict.key)}`,
     shortened(JSON.stringify(conflict.existing)),
     shortened(JSON.stringify(conflict.incoming)),
-    conflict.resolution,
+    WHOSE[conflict.resolution] ?? conflict.resolution,
   ]);
   return [
     element('h3', {}, counted(receipt.conflict_count, 'conflict')),
@@ -203,18 +225,21 @@ function removals(receipt) {
 export function verification(comparisons) {
   const bad = comparisons.filter(({ outcome }) => outcome === 'different' || outcome === 'missing');
   const merged = comparisons.filter(({ outcome }) => outcome === 'merged');
+  const kept = comparisons.filter(({ outcome }) => outcome === 'kept');
+  const also =
+    (merged.length > 0 ? `; ${merged.length} also hold data from elsewhere` : '') +
+    (kept.length > 0 ? `; of ${kept.length} the database's values stay, as was chosen` : '');
   const verdict =
     bad.length > 0
       ? `${counted(bad.length, 'key')} did not come back as sent: ${bad.map(({ key }) => key).join(', ')}.`
-      : `Verified: ${counted(comparisons.length, 'key')} read back and compared, nothing is missing` +
-        (merged.length > 0 ? `; ${merged.length} also hold data from elsewhere.` : '.');
-  const order = { missing: 0, different: 1, merged: 2, equal: 3 };
+      : `Verified: ${counted(comparisons.length, 'key')} read back and compared, nothing is missing${also}.`;
+  const order = { missing: 0, different: 1, kept: 2, merged: 3, equal: 4 };
   const sorted = [...comparisons].sort((one, other) => order[one.outcome] - order[other.outcome]);
   const rows = sorted.map(({ key, outcome, how }) => [
     key,
     element(
       'span',
-      { class: outcome === 'equal' ? 'good' : outcome === 'merged' ? 'warn' : 'bad' },
+      { class: CLASS_OF[outcome] },
       outcome,
     ),
     how,

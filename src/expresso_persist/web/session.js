@@ -35,6 +35,11 @@ export function appToken() {
   }
 }
 
+/** @returns {boolean} whether the address holds a token of a link that was just opened */
+export function hasOneTimeToken() {
+  return new URLSearchParams(location.hash.slice(1)).has('token');
+}
+
 /**
  * Take the one-time token out of the address, so that it is neither bookmarked nor shared.
  * @returns {string | null}

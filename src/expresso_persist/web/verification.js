@@ -5,7 +5,7 @@
 
 /** @typedef {import('./DatabaseInventoryService.js').Json} Json */
 /** @typedef {import('./DatabaseInventoryService.js').DatabaseInventoryService} Service */
-/** @typedef {'equal' | 'merged' | 'different' | 'missing'} Outcome */
+/** @typedef {'equal' | 'merged' | 'kept' | 'different' | 'missing'} Outcome */
 
 /**
  * @typedef {object} Comparison
@@ -21,17 +21,20 @@ const INVENTORY = {
   station_inventory_configs: (service) => service.getStationInventoryConfigs(),
   station_inventory_quantities: (service) => service.getStationInventoryQuantities(),
 };
+const KEPT = 'the database has its own value, which stays as was chosen';
+const MOST_ALIKE = 8; // items of one id that are compared with each other
 const STATION_STOCK = /^coffee_stock_station_(.+)$/;
 
 /**
  * @param {Service} service
  * @param {Map<string, string>} sent the raw strings as they were sent
- * @param {string[]} keys those the receipt calls stored, unchanged or quarantined
+ * @param {string[]} keys those the receipt calls stored, unchanged, kept or quarantined
+ * @param {Set<string>} kept those of which the database's values stay where they differ
  * @param {string} deviceId
  * @param {(done: number, total: number) => void} [onProgress]
  * @returns {Promise<Comparison[]>}
  */
-export async function verify(service, sent, keys, deviceId, onProgress) {
+export async function verify(service, sent, keys, kept, deviceId, onProgress) {
   const { localStorage: stored } = await service.getDocuments({ deviceId });
   const all = await service.getAll();
   /** @type {Comparison[]} */
@@ -39,7 +42,9 @@ export async function verify(service, sent, keys, deviceId, onProgress) {
   for (const key of keys) {
     const raw = sent.get(key) ?? '';
     const back = Object.hasOwn(stored, key) ? stored[key] : undefined;
-    comparisons.push(compare(await served(service, all, key), key, raw, back));
+    const found = compare(await served(service, all, key), key, raw, back);
+    const chosen = found.outcome === 'different' && back !== raw && kept.has(key);
+    comparisons.push(chosen ? { key, outcome: 'kept', how: KEPT } : found);
     onProgress?.(comparisons.length, keys.length);
   }
   return comparisons;
@@ -114,7 +119,7 @@ function valueOf(raw) {
  */
 export function contained(part, whole) {
   if (Array.isArray(part)) {
-    return Array.isArray(whole) && part.every((item) => whole.some((other) => matches(item, other)));
+    return Array.isArray(whole) && containedItems(part, whole);
   }
   if (part !== null && typeof part === 'object') {
     if (whole === null || typeof whole !== 'object' || Array.isArray(whole)) return false;
@@ -125,10 +130,26 @@ export function contained(part, whole) {
   return part === whole;
 }
 
-/** @param {Json} item @param {Json} other @returns {boolean} */
-function matches(item, other) {
-  const id = idOf(item);
-  return id === undefined || id === idOf(other) ? contained(item, other) : false;
+/**
+ * Looked up and not searched for, item by item: long lists are compared in one go through each.
+ * @param {Json[]} part @param {Json[]} whole @returns {boolean}
+ */
+function containedItems(part, whole) {
+  /** @type {Map<string, Json[]>} */
+  const byId = new Map();
+  for (const other of whole) {
+    const id = JSON.stringify(idOf(other));
+    if (id === undefined) continue;
+    const same = byId.get(id) ?? [];
+    if (same.length < MOST_ALIKE) same.push(other);
+    byId.set(id, same);
+  }
+  const texts = new Set(whole.map((other) => JSON.stringify(other)));
+  return part.every((item) => {
+    if (texts.has(JSON.stringify(item))) return true;
+    const id = JSON.stringify(idOf(item));
+    return id !== undefined && (byId.get(id) ?? []).some((other) => contained(item, other));
+  });
 }
 
 /** @param {Json} item @returns {Json | undefined} */
