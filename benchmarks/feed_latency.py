@@ -28,7 +28,7 @@ from rich.table import Table
 from expresso_persist import Store
 from expresso_persist.records import Put, Setting
 
-TOKEN = "benchmark-token"
+TOKEN = "a-benchmark-token"
 COMMON = """
 import json, os, threading, time
 from expresso_persist import Store

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from expresso_persist import Store
 
-TOKEN = "benchmark-token"
+TOKEN = "a-benchmark-token"
 ITEMS = 1_000
 SERVER = """
 import sys

@@ -27,6 +27,7 @@ __all__ = ["serve"]
 
 PAGE = "/static/localStorage-to-database-migration.html"
 _THREADS = 40
+_FILES = 8192
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -103,6 +104,7 @@ def serve(
             "demo": told,
         }
         terminal.result(data, *_lines(data, host, named=target.database is not None))
+        _open_files()
         _RUNNERS[framework](app, listener, lambda: close_hub(store.database))
         terminal.note("Stopped.")
 
@@ -199,6 +201,7 @@ def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None])
     uvicorn = importlib.import_module("uvicorn")
     config = uvicorn.Config(
         app,
+        http=importlib.import_module("expresso_persist_fastapi._server").PunctualProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -224,13 +227,15 @@ def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None])
 
 
 def _waitress(app: Any, listener: socket.socket, end_streams: Callable[[], None]) -> None:
-    waitress = importlib.import_module("waitress")
+    server_module = importlib.import_module("expresso_persist_flask._server")
 
     def stop() -> None:
         end_streams()
         raise KeyboardInterrupt  # waitress finishes its requests, then returns
 
-    server = waitress.create_server(app, sockets=[listener], threads=_THREADS, ident=None)
+    server = server_module.create_server(
+        app, listener, threads=_THREADS, connections=max(100, _open_files() - 200)
+    )
     _on_stop_signals(stop)
     server.run()
 
@@ -239,6 +244,19 @@ _RUNNERS: dict[str, Callable[[Any, socket.socket, Callable[[], None]], None]] = 
     "fastapi": _uvicorn,
     "flask": _waitress,
 }
+
+
+def _open_files() -> int:
+    """How many files and connections this process may have open, as many as it may ask for."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def _on_stop_signals(action: Callable[[], None]) -> None:

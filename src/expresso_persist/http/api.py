@@ -60,6 +60,7 @@ T = TypeVar("T")
 MAX_PARAMETER = 8_192
 """Characters that a parameter of the path or the query may have."""
 
+STRANGERS_BYTES = 4 * 1024
 CONNECTIONS = 1_000
 """How many connections may stay open where they cost no thread."""
 
@@ -171,7 +172,28 @@ class Api:
     def body_limit(self, endpoint: Endpoint) -> int:
         """Bytes that the body may have."""
         size: int = getattr(self.limits, endpoint.size)
-        return size
+        # What strangers may send is a token.
+        return min(size, STRANGERS_BYTES) if endpoint.permission is Permission.NONE else size
+
+    def would_read(self, endpoint: Endpoint, request: Request) -> bool:
+        """Whether a body would be read at all, by the headers and without counting anything.
+
+        For servers that receive bodies before they call the application: what is refused here
+        is refused by :meth:`handle` as well, with the reason.
+        """
+        length = request.headers.get("content-length", "")
+        if endpoint.body is None:
+            return False
+        try:
+            if endpoint.permission is Permission.NONE:
+                self._check_headers(endpoint, request)
+                return length.isascii() and length.isdigit()
+            self._rates.guesses.check(request)
+            self.admit(endpoint, request)
+            self._check_headers(endpoint, request)
+        except ExpressoPersistError:
+            return False
+        return True
 
     def refuse(self, error: ExpressoPersistError) -> Response:
         """The answer that tells of an error."""

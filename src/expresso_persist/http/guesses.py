@@ -112,21 +112,36 @@ class Guesses:
             address = self._current(_network(request.client), int(now / self._period))
             address.closed_until = now + seconds
 
+    def check(self, request: Request) -> None:
+        """Refuse an address that tried too many, without counting.
+
+        Raises:
+            TooManyRequests: There were too many from that address.
+        """
+        if self._amount is not None:
+            now = time.monotonic()
+            with self._lock:
+                name = _network(request.client)
+                self._refuse(self._current(name, int(now / self._period)), now, self._amount)
+
+    def _refuse(self, address: _Address, now: float, amount: int) -> None:
+        elapsed = now / self._period % 1
+        wait = next_free(address.hits, address.previous, amount, elapsed) * self._period
+        wait = max(wait, address.closed_until - now)
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise TooManyRequests(
+                f"Too many attempts to sign in from this address: at most {amount} in "
+                f"{self._period} seconds; try again in {seconds} s.",
+                retry_after=seconds,
+            )
+
     def _begin(self, name: str, digest: bytes, amount: int) -> bool:
         """Count it, unless it was counted before or is known to be right."""
         now = time.monotonic()
-        window, elapsed = divmod(now / self._period, 1)
         with self._lock:
-            address = self._current(name, int(window))
-            wait = next_free(address.hits, address.previous, amount, elapsed) * self._period
-            wait = max(wait, address.closed_until - now)
-            if wait > 0:
-                seconds = math.ceil(wait)
-                raise TooManyRequests(
-                    f"Too many attempts to sign in from this address: at most {amount} in "
-                    f"{self._period} seconds; try again in {seconds} s.",
-                    retry_after=seconds,
-                )
+            address = self._current(name, int(now / self._period))
+            self._refuse(address, now, amount)
             if digest in address.wrong or digest in address.older or digest in self._good:
                 return False
             address.hits += 1

@@ -6,6 +6,9 @@ import time
 
 __all__ = ["Pace"]
 
+HEADERS = 10.0
+"""Seconds that the headers of a request may take under `serve`."""
+
 GRACE = 30.0
 """Seconds that any body may take."""
 
@@ -19,6 +22,10 @@ class Pace:
     def __init__(self) -> None:
         """Begin now."""
         self._began = time.monotonic()
+
+    def age(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
 
     def left(self, received: int) -> float:
         """Seconds to wait for more, after so many bytes."""

@@ -149,6 +149,11 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
             request = attrs.evolve(request, stream=flask.request.stream)
         return give(api.handle(endpoint, request, flask.request.stream.read))
 
+    def would_read() -> bool:
+        return api.would_read(endpoint, neutral(flask.request.view_args or {}))
+
+    # For a server that can ask before it receives the body.
+    view.would_read = would_read  # type: ignore[attr-defined]
     return view
 
 
