@@ -210,7 +210,7 @@ class Folder:
     def at(cls, mirror: Mirror, tenant: str) -> Self:
         """Find the folder of a tenant; it need not be there yet."""
         try:
-            import fsspec
+            from fsspec.core import url_to_fs  # at the top since 2024.3 only
         except ImportError as error:
             raise InvalidConfiguration(
                 'Mirrors need one more package: pip install "expresso-persist[mirrors]".'
@@ -218,7 +218,7 @@ class Folder:
         # Listings must be those of now: another process writes there as well.
         options = {"skip_instance_cache": True, "use_listings_cache": False, **mirror.options}
         try:
-            fs, root = fsspec.url_to_fs(mirror.url, **options)
+            fs, root = url_to_fs(mirror.url, **options)
         except (ImportError, ValueError) as error:  # no package for, or no such protocol
             raise InvalidConfiguration(
                 f"fsspec cannot open the mirror {mirror.name}: {type(error).__name__}. Is the "
