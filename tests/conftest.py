@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from click.testing import CliRunner
 
 from ci import ON_CI, missing
 from pgbouncer import pooled
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from expresso_persist import Store
+
+# Before 8.2, click mixed what a command prints to its two streams unless told otherwise.
+if "mix_stderr" in inspect.signature(CliRunner.__init__).parameters:
+    CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)
 
 # `tox -e bare` has no web framework, on purpose; nowhere else may one be missing unnoticed.
 BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))

@@ -96,6 +96,11 @@ class Environment:
         return f"{ROOT}\n{digest.hexdigest()}"
 
 
+def _with_server(distribution: Path) -> str:
+    """An adapter with the server that `serve` runs it under."""
+    return f"{distribution}[serve]" if distribution != ROOT else str(distribution)
+
+
 def serve(arguments: list[str]) -> None:
     """Install what the server needs, then become the server."""
     environment = Environment(".venv")
@@ -103,7 +108,7 @@ def serve(arguments: list[str]) -> None:
     if not environment.up_to_date:
         say("installing expresso-persist and its adapters (once, about a minute)")
         # Editable, so that a `git pull` is all an update takes.
-        environment.pip(*(part for path in DISTRIBUTIONS for part in ("-e", path)))
+        environment.pip(*(part for path in DISTRIBUTIONS for part in ("-e", _with_server(path))))
         environment.remember()
     command = environment.binaries / "expresso-persist"
     os.execv(command, [str(command), "serve", *arguments])

@@ -235,7 +235,25 @@ def test_without_an_adapter_the_pip_line_is_told(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert "pip install expresso-persist-flask" in result.stderr
+    assert 'pip install "expresso-persist-flask[serve]"' in result.stderr
+
+
+@pytest.mark.parametrize(("framework", "missing"), [("flask", "waitress"), ("fastapi", "uvicorn")])
+def test_without_a_server_the_pip_line_is_told(
+    tmp_path: Path, framework: str, missing: str
+) -> None:
+    """A host needs none, so the adapters bring none; nothing is created before it is said."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv[1:] = ['serve', '--adapter', {framework!r}]\n"
+        "from expresso_persist.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert f'pip install "expresso-persist-{framework}[serve]"' in result.stderr
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_bare_run_really_is_bare() -> None:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
@@ -38,6 +39,13 @@ def test_the_migrations_equal_the_declared_tables(store: Store) -> None:
             connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
         )
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_files_names_tell_the_revisions() -> None:
+    """So that no Alembic is needed to see whether a database is up to date."""
+    script = ScriptDirectory.from_config(migrations._config())
+    told = [revision.revision for revision in script.walk_revisions()]
+    assert told[::-1] == migrations._REVISIONS
 
 
 def test_a_failed_migration_leaves_nothing(database_url: str) -> None:

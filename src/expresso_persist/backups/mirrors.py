@@ -360,7 +360,7 @@ def mirrors_from_environment() -> tuple[Mirror, ...]:
 def _remote(mirror: Mirror) -> tuple[Any, str]:
     """What ``fsspec`` makes of a mirror's URL: a file system, and the path in it."""
     try:
-        import fsspec
+        from fsspec.core import url_to_fs  # at the top since 2024.3 only
     except ImportError as error:
         raise InvalidConfiguration(
             f"The mirror {mirror.name} is no folder of this machine, and any other place needs "
@@ -369,7 +369,7 @@ def _remote(mirror: Mirror) -> tuple[Any, str]:
     # Listings must be those of now: another process writes there as well.
     options = {"skip_instance_cache": True, "use_listings_cache": False, **mirror.options}
     try:
-        fs, root = fsspec.url_to_fs(mirror.url, **options)
+        fs, root = url_to_fs(mirror.url, **options)
     except (ImportError, ValueError) as error:  # no package for, or no such protocol
         raise InvalidConfiguration(
             f"fsspec cannot open the mirror {mirror.name}: {type(error).__name__}. Is the "

@@ -14,12 +14,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import attrs
 import click
-from rich.console import Console
-from rich.progress import Progress, track
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -32,6 +30,9 @@ from expresso_persist.errors import (
     SchemaMismatch,
 )
 from expresso_persist.store import Store, default_url
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "HOST_STORE",
@@ -251,11 +252,20 @@ class Terminal:
         """Say something that is not the result."""
         click.echo(plain(text), err=True)
 
+    def _console(self) -> Console | None:
+        """Where progress is shown; None where nobody is watching."""
+        if self.json or not sys.stderr.isatty():
+            return None  # without the time that importing it takes
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        return console if console.is_terminal else None
+
     @contextlib.contextmanager
     def working(self, text: str) -> Iterator[None]:
         """Show that something takes its time, where somebody is watching."""
-        console = Console(stderr=True)
-        if self.json or not console.is_terminal:
+        console = self._console()
+        if console is None:
             yield
             return
         with console.status(f"{text} …"):
@@ -264,20 +274,24 @@ class Terminal:
     @contextlib.contextmanager
     def measuring(self, text: str) -> Iterator[Callable[[int, int], None] | None]:
         """Show how much is done, where somebody is watching; give what is to be told."""
-        console = Console(stderr=True)
-        if self.json or not console.is_terminal:
+        console = self._console()
+        if console is None:
             yield None
             return
+        from rich.progress import Progress
+
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(text, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def progress(self, text: str, items: Sequence[T]) -> Iterator[T]:
         """Go through ``items``; show how far that got, where somebody is watching."""
-        console = Console(stderr=True)
-        if self.json or not console.is_terminal:
+        console = self._console()
+        if console is None:
             yield from items
             return
+        from rich.progress import track
+
         yield from track(items, f"{text} …", console=console, transient=True)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ __all__ = ["serve"]
 PAGE = "/static/localStorage-to-database-migration.html"
 _THREADS = 40
 _FILES = 8192
+_SERVERS = {"fastapi": "uvicorn", "flask": "waitress"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -77,8 +79,9 @@ def serve(
     # The other verbs do not wait for the whole HTTP contract to load.
     from expresso_persist.http.auth import OneTimeTokens
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     framework, module = _adapter(adapter)
+    _require_server(framework)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # Taken before the database is opened, and kept: nobody can take the port in between.
     listener = _listen(host, port)
     with listener, target.open(migrate=True) as store:
@@ -119,9 +122,23 @@ def _adapter(wanted: str | None) -> tuple[str, ModuleType]:
                 raise
     missing = wanted or "fastapi"
     raise InvalidConfiguration(
-        f"The server needs the {missing} adapter: pip install expresso-persist-{missing} "
-        f"(from a clone: pip install . ./adapters/{missing})."
+        f'The server needs the {missing} adapter: pip install "expresso-persist-{missing}[serve]" '
+        f"(from a clone: pip install . './adapters/{missing}[serve]')."
     )
+
+
+def _require_server(framework: str) -> None:
+    """See that what runs the adapter is installed, before anything is opened or created.
+
+    Raises:
+        InvalidConfiguration: It is not; a host brings a server of its own, and needs none.
+    """
+    if importlib.util.find_spec(_SERVERS[framework]) is None:
+        raise InvalidConfiguration(
+            f"`serve` runs the {framework} adapter under {_SERVERS[framework]}, which is not "
+            f'installed: pip install "expresso-persist-{framework}[serve]" '
+            f"(from a clone: pip install . './adapters/{framework}[serve]')."
+        )
 
 
 def _application(

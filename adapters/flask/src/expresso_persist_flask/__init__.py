@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import flask
+from werkzeug.wsgi import get_input_stream
 
 from expresso_persist import Store
 from expresso_persist.http.api import Api
@@ -144,10 +145,10 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
         if endpoint.stays:
             request = staying(request)
         # The endpoint's own limit, whatever the host allows for its other uploads.
-        flask.request.max_content_length = None
+        stream = get_input_stream(flask.request.environ)
         if endpoint.streams:
-            request = attrs.evolve(request, stream=flask.request.stream)
-        return give(api.handle(endpoint, request, flask.request.stream.read))
+            request = attrs.evolve(request, stream=stream)
+        return give(api.handle(endpoint, request, stream.read))
 
     def would_read() -> bool:
         return api.would_read(endpoint, neutral(flask.request.view_args or {}))
