@@ -2223,7 +2223,8 @@ export class DatabaseInventoryService {
 
   /** Change how the service works; what is left out stays. @param {ServiceOptions} options */
   configure(options) {
-    if (options.baseUrl !== undefined) this.#baseUrl = options.baseUrl.replace(/\/+$/, '');
+    if (options.baseUrl !== undefined) this.#baseUrl = options.baseUrl;
+    while (this.#baseUrl.endsWith('/')) this.#baseUrl = this.#baseUrl.slice(0, -1);
     if (options.token !== undefined) this.#token = options.token;
     if (options.getToken !== undefined) this.#getToken = options.getToken;
     if (options.fetch !== undefined) this.#fetch = options.fetch;
