@@ -194,6 +194,7 @@ def _inventory(call: Call, as_of: AsOf | None = None) -> tuple[str, bytes]:
         "message": "All inventory.",
         "data": msgspec.Raw(content),
         "revision": head.revision,
+        "cursor": head.cursor,
     }
     return head.etag, msgspec.json.encode(body)
 
