@@ -143,3 +143,15 @@ def test_one_station_can_be_restored(run: Run, answer: Callable[..., Any], fille
     assert plan["keys"] == ["event_inventory:milk"]
     refused = run("backup", "restore", "latest", "--dry-run", "--station", "nowhere", code=1)
     assert "station nowhere" in refused.stderr
+
+
+def test_exchanged_files_are_told_and_not_restored(filled: Path, tmp_path: Path) -> None:
+    one, two = sorted(filled.rglob("*.expresso.zst"))
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    drilled = elsewhere(tmp_path, "backup", "verify", "--all", "--from", str(filled), code=1)
+    assert drilled.stdout.count("DOES NOT RESTORE") == 2
+    assert "renamed or exchanged" in drilled.stdout
+    words = ("backup", "restore", "latest", "--from", str(filled), "--yes")
+    assert "renamed or exchanged" in elsewhere(tmp_path, *words, code=1).stderr

@@ -25,6 +25,7 @@ from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
 from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.mirrors import OpenedCopy
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
 from expresso_persist.database import Database
@@ -95,7 +96,7 @@ class Transfer:
 
     def import_(
         self,
-        source: IO[bytes],
+        source: IO[bytes] | OpenedCopy,
         encryption: Encryption,
         *,
         from_tenant: str | None = None,
@@ -104,7 +105,7 @@ class Transfer:
         """Store an archive as a backup, after every byte of it was checked.
 
         Args:
-            source: A binary file, read from where it stands to its end.
+            source: A binary file, read from where it stands to its end, or a mirror's copy.
             encryption: What opens it, if it is encrypted.
             from_tenant: The tenant that it must come from; the repository's when left out.
             progress: Called with the bytes that are stored, and all.
@@ -118,6 +119,7 @@ class Transfer:
         """
         with self._opened(source, encryption) as file:
             reader = ArchiveReader(file, self.limits)
+            _check_name(source, reader.header.backup)
             self._check_tenant(reader.header.backup, from_tenant)
             _check(reader)
             with self._database.read() as connection:
@@ -127,12 +129,31 @@ class Transfer:
             file.seek(0)
             return self._store(ArchiveReader(file, self.limits), progress), False
 
+    def mend(self, source: OpenedCopy, encryption: Encryption) -> None:
+        """Write what has rotted of a backup that is here again, from its copy at a mirror.
+
+        Raises:
+            ArchiveRefused: The copy is damaged or another one, or cannot be decrypted.
+        """
+        with self._opened(source, encryption) as file:
+            reader = ArchiveReader(file, self.limits)
+            _check_name(source, reader.header.backup)
+            self._check_tenant(reader.header.backup, None)
+            _check(reader)
+            file.seek(0)
+            manifest, _ = self._contents(ArchiveReader(file, self.limits), None)
+        with self._database.write() as connection:
+            self.chunks.lock(connection)
+            self.catalog.write_manifest(connection, manifest)
+
     @property
     def _database(self) -> Database:
         return self.repository.database
 
     @contextlib.contextmanager
-    def _opened(self, source: IO[bytes], encryption: Encryption) -> Iterator[IO[bytes]]:
+    def _opened(
+        self, source: IO[bytes] | OpenedCopy, encryption: Encryption
+    ) -> Iterator[IO[bytes]]:
         """The archive, decrypted, as a file that can be read twice."""
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
             file = cast("IO[bytes]", spooled)
@@ -170,8 +191,25 @@ class Transfer:
         )
 
     def _store(self, reader: ArchiveReader, progress: Progress | None) -> str:
-        """Store the chunks batch by batch, so that writers never wait long, then the row."""
+        """Store the chunks, then the row."""
         self.repository.head()  # the first use of a tenant creates it
+        found, stored = self._contents(reader, progress)
+        manifest = attrs.evolve(found, tenant=self.repository.tenant, backup_type=IMPORTED)
+        with self._database.write() as connection:
+            self.chunks.lock(connection)
+            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
+                raise Busy("A rotation ran at the same time; import the archive again.")
+            if self._taken(connection, manifest.id):
+                manifest = attrs.evolve(manifest, id=new_id())
+            self.catalog.insert(connection, Backup.of(manifest, stored), manifest)
+        return manifest.id
+
+    def _contents(self, reader: ArchiveReader, progress: Progress | None) -> tuple[Manifest, int]:
+        """Store the chunks batch by batch, so that writers never wait long.
+
+        Returns:
+            The manifest with the names of the chunks, and the bytes that were stored.
+        """
         total, done, stored, size = reader.header.backup.size, 0, 0, 0
         sections = {section.name: section for section in reader.header.backup.sections}
         batch: dict[str, bytes] = {}
@@ -191,20 +229,7 @@ class Transfer:
         stored += self._put(batch)
         if progress is not None:
             progress(total, total)
-        manifest = attrs.evolve(
-            reader.header.backup,
-            tenant=self.repository.tenant,
-            backup_type=IMPORTED,
-            sections=tuple(sections.values()),
-        )
-        with self._database.write() as connection:
-            self.chunks.lock(connection)
-            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
-                raise Busy("A rotation ran at the same time; import the archive again.")
-            if self._taken(connection, manifest.id):
-                manifest = attrs.evolve(manifest, id=new_id())
-            self.catalog.insert(connection, Backup.of(manifest, stored), manifest)
-        return manifest.id
+        return attrs.evolve(reader.header.backup, sections=tuple(sections.values())), stored
 
     def _taken(self, connection: Any, backup_id: str) -> bool:
         return any(backup.id == backup_id for backup in self.catalog.all(connection))
@@ -215,11 +240,17 @@ class Transfer:
             self.chunks.lock(connection)
             present = self.chunks.present(connection, packed.keys())
             # An archive may be all that is left of a chunk that has rotted here.
-            for name in self.chunks.damaged(connection, present):
-                self.chunks.replace(connection, name, contents[name])
+            rotten = self.chunks.damaged(connection, present)
+            self.chunks.replace(connection, {name: packed[name] for name in rotten})
             return self.chunks.put(
                 connection, {name: item for name, item in packed.items() if name not in present}
             )
+
+
+def _check_name(source: IO[bytes] | OpenedCopy, manifest: Manifest) -> None:
+    """A file of a mirror holds what its name says."""
+    if isinstance(source, OpenedCopy):
+        source.copy.check(manifest, source.tenant)
 
 
 def _check(reader: ArchiveReader) -> None:
@@ -230,7 +261,7 @@ def _check(reader: ArchiveReader) -> None:
             pass
 
 
-def _bounded(source: IO[bytes], limits: ArchiveLimits) -> Iterator[bytes]:
+def _bounded(source: IO[bytes] | OpenedCopy, limits: ArchiveLimits) -> Iterator[bytes]:
     """What a file holds, as long as it is not too large."""
     size = 0
     while block := source.read(_BLOCK):
