@@ -200,17 +200,17 @@ def backup(patient: Patient) -> Finding:
 
 def backup_storage(patient: Patient) -> Finding:
     """Is everything that backups are stored in what was written?"""
-    told = patient.backups
-    if told["damaged_backups"]:
+    status = patient.backups
+    if status["damaged_backups"]:
         return Finding(
             "backup_storage",
             "problem",
-            f"These backups cannot be restored: {', '.join(told['damaged_backups'])}. See whether "
-            "the disk fails, make a backup (`expresso-persist backup create`), and use the copies "
-            "at a mirror: `expresso-persist backup list --from`.",
+            f"These backups cannot be restored: {', '.join(status['damaged_backups'])}. See "
+            "whether the disk fails, make a backup (`expresso-persist backup create`), and use "
+            "the copies at a mirror: `expresso-persist backup list --from`.",
         )
-    check = told["storage_check"]
-    if check is not None and any("damage was found" in warning for warning in told["warnings"]):
+    check = status["storage_check"]
+    if check is not None and any("damage was found" in warning for warning in status["warnings"]):
         return Finding(
             "backup_storage",
             "warning",

@@ -24,7 +24,7 @@ from expresso_persist.tables import backup_chunks, backup_manifests, data_backup
 LONG = bool(os.environ.get("EXPRESSO_TEST_LONG"))
 BACKUPS = 50 if LONG else 8
 ITEMS = 400 if LONG else 30
-UNSEEN = {  # changes of these cannot be told from what the library wrote
+UNSEEN = {  # changes of these cannot be seen in what the library wrote
     "backup_status", "confirmed_at", "verified_at", "verification", "stored_bytes", "pinned",
     "error",
 }  # fmt: skip
@@ -138,7 +138,7 @@ def examine(store: Store, states: dict[str, Contents], *, seen: bool) -> None:
     status = store.backups.status()
     assert status["damaged_backups"] == []
     if seen:
-        assert status["storage_check"]["found_at"] is not None, "damage was not told of"
+        assert status["storage_check"]["found_at"] is not None, "damage was not reported"
         assert status["storage_check"] != before
     there = {made.id for made in store.backups.list()}
     assert there >= states.keys()

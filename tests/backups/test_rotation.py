@@ -92,7 +92,7 @@ def test_the_future_costs_nothing() -> None:
 
 
 def test_a_failure_stays_as_long_as_those_of_its_age() -> None:
-    """It is seen meanwhile, and may be mended; it takes nobody's place."""
+    """It is seen meanwhile, and may be mended; it takes no other one's place."""
     failed = Made("failed", START + dt.timedelta(minutes=7), backup_status="failed")
     backups = [*every(5, 2), failed]
     assert kept(backups, Rotation(keep_last=2)) == {"b000", "b001", "failed"}

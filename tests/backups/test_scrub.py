@@ -1,4 +1,4 @@
-"""The check of everything that backups are stored in: what it finds is told, and mended."""
+"""The check of everything that backups are stored in: what it finds is reported, and mended."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ class Backup:
 
     def like(self, manifest: Manifest) -> Self:
         """With everything that the manifest says as it says it."""
-        told = type(self).of(manifest, self.stored_bytes)
-        return attrs.evolve(self, **{name: getattr(told, name) for name in _FROM_MANIFEST})
+        listed = type(self).of(manifest, self.stored_bytes)
+        return attrs.evolve(self, **{name: getattr(listed, name) for name in _FROM_MANIFEST})
 
     @property
     def seen_at(self) -> dt.datetime:

@@ -88,12 +88,12 @@ class Copy:
         Raises:
             ArchiveRefused: The file was renamed, or exchanged for another one.
         """
-        told = (archive.id, archive.revision, archive.backup_type, archive.created_at)
+        inside = (archive.id, archive.revision, archive.backup_type, archive.created_at)
         named = (self.id, self.revision, self.backup_type, self.created_at)
-        if (*told, archive.tenant) != (*named, tenant):
+        if (*inside, archive.tenant) != (*named, tenant):
             raise ArchiveRefused(
                 f"The file {self.name} should hold {_described(*named, tenant)}, but what is in "
-                f"it is {_described(*told, archive.tenant)}. The file was renamed or exchanged; "
+                f"it is {_described(*inside, archive.tenant)}. The file was renamed or exchanged; "
                 "choose another copy.",
                 context={"expected": self.id, "found": archive.id},
             )

@@ -84,8 +84,8 @@ class Scrubber:
         rows = inspection.rows
         mended = len(found)
         if inspection.faulty or _lost(inspection, manifests):
-            told, count = self._mend_chunks(inspection, manifests, contents)
-            found += told
+            sentences, count = self._mend_chunks(inspection, manifests, contents)
+            found += sentences
             mended += count
             with self.database.read() as connection:
                 inspection = self.chunks.inspect(connection)
@@ -160,7 +160,7 @@ class Scrubber:
             with self.database.write() as connection:
                 self.chunks.lock(connection)
                 self.sweep(connection)  # what is damaged and of no use to any backup
-        return _told(inspection, mended, manifests), len(mended)
+        return _sentences(inspection, mended, manifests), len(mended)
 
     def _lost_now(self, manifests: Mapping[str, Manifest | None]) -> set[str]:
         """Chunks that backups need and that cannot be read from any copy."""
@@ -266,7 +266,7 @@ def _lost(inspection: Inspection, manifests: Mapping[str, Manifest | None]) -> s
     return set(inspection.unreadable(_referenced(manifests), {}))
 
 
-def _told(
+def _sentences(
     inspection: Inspection, mended: list[str], manifests: Mapping[str, Manifest | None]
 ) -> list[str]:
     """What was wrong with chunks; those of an earlier version had to be checked, no more."""
