@@ -122,6 +122,7 @@ class Database:
             return self
         view = copy.copy(self)
         view.tenant = tenant
+        _databases.add(view)  # it may outlive the one that it is of
         return view
 
     @property

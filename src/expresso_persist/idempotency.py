@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from expresso_persist import jsontext
 from expresso_persist.database import Database
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput
-from expresso_persist.tables import commits, idempotency_keys
+from expresso_persist.tables import commits, idempotency_keys, tenants
 
 __all__ = [
     "KeyedRequest",
@@ -151,6 +151,9 @@ def claim(
     Raises:
         IdempotencyMismatch: The key was used for another request.
     """
+    # The tenant's lock, as a commit has it: whichever of the two keeps it, the key is one.
+    lock = sa.select(tenants.c.tenant_id).where(tenants.c.tenant_id == request.tenant)
+    connection.execute(database.lock_rows(lock))
     known = look_up(connection, request)
     if known is not None:
         return known

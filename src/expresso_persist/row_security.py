@@ -17,7 +17,7 @@ from expresso_persist.database import Database
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.tables import metadata
 
-__all__ = ["RowSecurity", "disable", "enable", "state"]
+__all__ = ["RowSecurity", "disable", "enable", "guard_new", "state"]
 
 _POLICY = "expresso_tenant"
 _LIST = "expresso_list_tenants"
@@ -53,6 +53,24 @@ def enable(database: Database) -> list[str]:
         InvalidConfiguration: The database is no PostgreSQL.
     """
     return _each(database, _guard)
+
+
+def guard_new(database: Database, connection: Connection) -> list[str]:
+    """Where it is on, turn it on for tables that were made since; a sentence for each.
+
+    Args:
+        database: The database.
+        connection: The transaction that made them.
+    """
+    if database.dialect != "postgresql":
+        return []
+    found = state(connection)
+    if not found.on:
+        return []
+    for name in found.open_tables:
+        for statement in _guard(name):
+            connection.exec_driver_sql(statement)
+    return [f"Turned row level security on for {name}." for name in found.open_tables]
 
 
 def disable(database: Database) -> list[str]:

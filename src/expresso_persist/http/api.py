@@ -265,15 +265,18 @@ class Api:
             Forbidden: The same.
             NotFound: The same.
         """
+        new = False
         try:
-            with self.guesses(request):
+            with self.guesses(request) as new:
                 call = self.admit(endpoint, request)
         except Unauthorized:
             try:
                 self._rates.count_stranger(endpoint.rate, request.client)
             except TooManyRequests as error:
-                # Else the right credentials would be answered otherwise than the next wrong ones.
-                self._rates.guesses.close(request, error.retry_after or 0)
+                # Else the right credentials would be answered otherwise than the next wrong
+                # ones. A station whose token ended is no guesser, and closes nothing.
+                if new:
+                    self._rates.guesses.close(request, error.retry_after or 0)
                 raise
             raise
         self._rates.count(endpoint.rate, call.store.tenant, call.actor.name)
@@ -281,7 +284,7 @@ class Api:
 
     def guesses(
         self, request: Request, secret: str | None = None
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[bool]:
         """Counts a guess by its address while it is looked up; see :class:`Guesses`."""
         return self._rates.guesses.attempt(request, secret)
 

@@ -69,8 +69,10 @@ class Guesses:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def attempt(self, request: Request, secret: str | None = None) -> Iterator[None]:
+    def attempt(self, request: Request, secret: str | None = None) -> Iterator[bool]:
         """Count a guess while it is looked up, and keep it counted if it was wrong.
+
+        Gives whether it is counted: the same wrong credentials again are no new guess.
 
         Args:
             request: Where it came from.
@@ -81,13 +83,13 @@ class Guesses:
         """
         tried = _credentials(request) if secret is None else secret
         if not tried or self._amount is None:
-            yield  # it names nobody, so that there is nothing to be found out
+            yield False  # it names nobody, so that there is nothing to be found out
             return
         name = _network(request.client)
         digest = hashlib.sha256(tried.encode(errors="surrogatepass")).digest()
         counted = self._begin(name, digest, self._amount)
         try:
-            yield
+            yield counted
         except Unauthorized:
             with self._lock:
                 if (address := self._addresses.get(name)) is not None and counted:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import row_security
 from expresso_persist.database import Database
 from expresso_persist.errors import DatabaseAccessDenied, SchemaMismatch, TablesDropped
 from expresso_persist.tables import metadata
@@ -45,6 +46,7 @@ MARKER = "expresso_persist_marker"
 _FOLDER = Path(__file__).parent
 # The name of each file begins with its revision, so that no Alembic is needed to know them.
 _REVISIONS = sorted(path.name.partition("_")[0] for path in _FOLDER.glob("versions/[0-9]*.py"))
+_TRAIL = ("tenants", "commits", "changes")
 _VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text)).c.version_num
 # Any number will do, as long as nobody else uses it: "expresso" in a bigint.
 _LOCK = 0x6578_7072_6573_736F
@@ -238,11 +240,12 @@ def upgrade(
             permitted(connection, [*metadata.tables, VERSION_TABLE])
             steps = _make_room(connection)
         pending = _pending(current(connection))
-        if not pending:
-            return steps  # another process was faster, or only some tables were missing
+        if not pending:  # another process was faster, or only some tables were missing
+            return steps + row_security.guard_new(database, connection)
         if before is not None:
             before(connection)
         _run(connection)
+        steps += row_security.guard_new(database, connection)
         current(connection)  # of an older schema, some tables may have been dropped
         if after is not None:
             after(connection)
@@ -283,6 +286,7 @@ def _make_room(connection: Connection) -> list[str]:
     revision = _revision(connection) if VERSION_TABLE in found else None
     missing = [table for table in metadata.sorted_tables if table.name not in found]
     if revision == _REVISIONS[-1] and missing:
+        _refuse_half_a_trail(connection, found)
         metadata.create_all(connection, tables=missing)
         return [f"Made {table.name} again, empty." for table in missing]
     if revision is not None or MARKER not in found:
@@ -291,12 +295,7 @@ def _make_room(connection: Connection) -> list[str]:
             "Without --fresh, `init` creates or updates them; nothing was changed."
         )
     left = [table.name for table in reversed(metadata.sorted_tables) if table.name in found]
-    quote = connection.dialect.identifier_preparer.quote
-    full = [
-        name
-        for name in left
-        if connection.execute(sa.text(f"SELECT 1 FROM {quote(name)} LIMIT 1")).first()  # noqa: S608
-    ]
+    full = [name for name in left if _has_rows(connection, name)]
     if full:
         raise TablesDropped(
             f"{VERSION_TABLE} was dropped or emptied, but {', '.join(sorted(full))} still hold "
@@ -306,6 +305,32 @@ def _make_room(connection: Connection) -> list[str]:
         )
     remove(connection, left)
     return [f"Removed what was left of {name}, which was empty." for name in sorted(left)]
+
+
+def _refuse_half_a_trail(connection: Connection, found: Collection[str]) -> None:
+    """Revisions and the audit trail are of several tables; one made again fits no other."""
+    gone = [name for name in _TRAIL if name not in found]
+    rows = [name for name in _TRAIL if name in found and _has_rows(connection, name)]
+    if gone and rows:
+        raise TablesDropped(
+            f"{', '.join(gone)} was dropped, and {', '.join(rows)} still hold the rest of the "
+            "audit trail, which does not continue from an empty table; nothing was changed. "
+            "Bring the database back from its own backup, or restore a copy from a mirror into "
+            "another database, and drop these when you no longer need them."
+        )
+
+
+def _has_rows(connection: Connection, name: str) -> bool:
+    quoted = connection.dialect.identifier_preparer.quote(name)
+    if connection.dialect.name == "postgresql":
+        # Row level security hides the rows of tenants from what names none.
+        hidden = sa.text(
+            "SELECT relrowsecurity AND pg_relation_size(oid) > 0 FROM pg_class "
+            "WHERE oid = to_regclass(:name)"
+        )
+        if connection.scalar(hidden, {"name": quoted}):
+            return True
+    return connection.execute(sa.text(f"SELECT 1 FROM {quoted} LIMIT 1")).first() is not None  # noqa: S608
 
 
 def remove(connection: Connection, tables: Iterable[str]) -> None:
