@@ -110,7 +110,7 @@ def test_no_request_stops_the_others(server: tuple[str, bool]) -> None:
         while time.monotonic() < deadline:
             began = time.monotonic()
             assert answers(address)
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 4, "a wait of 6 s stopped the others"
             time.sleep(0.1)
         set_hall(address, "north")
         found = [each.result() for each in waiting]
@@ -156,7 +156,7 @@ def test_a_stream_delivers(server: tuple[str, bool], database_url: str) -> None:
         second = pool.submit(next, following)
         elsewhere.inventory.commit([Put(Setting.of("x", data=1))], actor="another process")
         assert second.result(20).data["revision"] == 2
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 13, "it came with the next heartbeat only"
         following.close()
 
 
