@@ -4,8 +4,10 @@ Beside them, of the same states: the whole state as JSON each time, as the repla
 stores it, and (on PostgreSQL, with ``--pg-dump``) ``pg_dump -Fc`` of the tables of records.
 Times are medians; ours include the verification, which rebuilds the state in a scratch
 database. Restores bring back all records after all were removed, and prove it; the best of
-three, as of the COPY beside them. The rows of the catalogue are counted apart and along: what
-a row takes hardly grows with the state, so it weighs on small ones.
+three, as of the COPY beside them. The rows of a backup (in the catalogue, its second manifest,
+and the columns beside the contents of its chunks) are counted apart and along: what they take
+hardly grows with the state, so they weigh on small ones. Everything is stored twice, and counted
+twice, in the first backup as well as in the fifty.
 """
 
 from __future__ import annotations
@@ -26,8 +28,15 @@ from rich.console import Console
 from rich.table import Table
 
 from expresso_persist import Store
+from expresso_persist.backups.catalog import Catalog
 from expresso_persist.records import Delete, Operation, Patch, Put, Record, StationQuantity
-from expresso_persist.tables import RECORD_TABLES, changes, data_backups
+from expresso_persist.tables import (
+    RECORD_TABLES,
+    backup_chunks,
+    backup_manifests,
+    changes,
+    data_backups,
+)
 
 BACKUPS = 50
 TRIES = 3
@@ -77,9 +86,9 @@ def measure(name: str, url: str, count: int, pg_dump: str | None) -> list[list[s
         unchanged = statistics.median(
             timed(lambda: store.backups.create("automatic")) for _ in range(9)
         )
+        row = row_bytes(store)
         bare = min(copy(store, count) for _ in range(TRIES))
         restore = min(restore_all(store, records) for _ in range(TRIES))
-        row = row_bytes(store)
         return [
             [
                 name,
@@ -88,8 +97,8 @@ def measure(name: str, url: str, count: int, pg_dump: str | None) -> list[list[s
                 f"{sum(stored) / stored[0]:.2f}",
                 f"{sum(whole) / sum(stored):.0f}",
                 f"{statistics.mean(dumped) * BACKUPS / sum(stored):.0f}" if dumped else "-",
-                f"{row:,}",
-                f"{(sum(stored) + BACKUPS * row) / (stored[0] + row):.2f}",
+                f"{row[1] // BACKUPS:,}",
+                f"{(sum(stored) + row[1]) / (stored[0] + row[0]):.2f}",
             ],
             [
                 name,
@@ -113,20 +122,35 @@ def restore_all(store: Store, records: list[Record]) -> float:
     return seconds
 
 
-def row_bytes(store: Store) -> int:
-    """What a backup's row in the catalogue takes, on average; PostgreSQL compresses long texts."""
-    columns = data_backups.c
-    sizes: list[sa.ColumnElement[int]] = (
-        [sa.func.pg_column_size(column) for column in columns]
-        if store.database.dialect == "postgresql"
-        else [sa.func.length(column) for column in columns]
-    )
-    size = sum((sa.func.coalesce(each, 0) for each in sizes), start=sa.literal(0))
+def row_bytes(store: Store) -> list[int]:
+    """What the rows of the first backup take beside its contents, and those of all."""
     with store.database.read() as connection:
-        return int(
-            connection.scalar(sa.select(sa.func.avg(size)).where(columns.tenant_id == store.tenant))
-            or 0
+
+        def total(table: sa.Table, *but: str, first: bool = False) -> int:
+            postgresql = store.database.dialect == "postgresql"
+            # PostgreSQL compresses long texts.
+            measure = sa.func.pg_column_size if postgresql else sa.func.length
+            sizes = (sa.func.coalesce(measure(c), 0) for c in table.c if c.name not in but)
+            size = sum(sizes, start=sa.literal(0))
+            query = sa.select(sa.func.sum(size)).where(table.c.tenant_id == store.tenant)
+            if first:
+                query = query.where(table.c.id == store.backups.list()[-1].id)
+            return int(connection.scalar(query) or 0)
+
+        manifests = (data_backups, backup_manifests)
+        chunks = total(backup_chunks, "data")
+        count = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(backup_chunks)
+            .where(backup_chunks.c.tenant_id == store.tenant)
         )
+        first = store.backups.list()[-1].id
+        used = len(Catalog(store.tenant).manifest(connection, first).chunk_ids)
+        of_first = sum(total(table, first=True) for table in manifests)
+        return [
+            of_first + round(chunks / (count or 1) * 2 * used),
+            sum(total(table) for table in manifests) + chunks,
+        ]
 
 
 def dump_size(pg_dump: str, url: str) -> int:
@@ -166,7 +190,7 @@ def main() -> None:
         urls["PostgreSQL"] = arguments.postgresql
     sizes = Table(
         "database", "records", "first, bytes", "50 / first", "whole JSON / ours",
-        "pg_dump / ours", "row, bytes", "50 / first, with rows",
+        "pg_dump / ours", "rows of one, bytes", "50 / first, with rows",
     )  # fmt: skip
     times = Table(
         "database", "records", "one backup", "/ whole JSON", "/ pg_dump", "unchanged",

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from expresso_persist import audit, migrations, row_security
 from expresso_persist.backups.mirrors import copies_ahead
+from expresso_persist.backups.status import no_backup
 from expresso_persist.errors import (
     DatabaseAccessDenied,
     DatabaseUnavailable,
@@ -181,7 +182,7 @@ def backup(patient: Patient) -> Finding:
         return Finding(
             "backup",
             "problem",
-            "There is no backup yet; make one: `expresso-persist backup create`.",
+            f"{no_backup(told)} Make one: `expresso-persist backup create`.",
         )
     if told["last_error"]:
         return Finding("backup", "problem", f"The last attempt failed: {told['last_error']}")
@@ -202,6 +203,28 @@ def backup(patient: Patient) -> Finding:
             "scheduler makes none, or run `expresso-persist backup run`.",
         )
     return Finding("backup", "ok", "The newest backup is verified and new.")
+
+
+def backup_storage(patient: Patient) -> Finding:
+    """Is everything that backups are stored in what was written?"""
+    status = patient.backups
+    if status["damaged_backups"]:
+        return Finding(
+            "backup_storage",
+            "problem",
+            f"These backups cannot be restored: {', '.join(status['damaged_backups'])}. See "
+            "whether the disk fails, make a backup (`expresso-persist backup create`), and use "
+            "the copies at a mirror: `expresso-persist backup list --from`.",
+        )
+    check = status["storage_check"]
+    if check is not None and any("damage was found" in warning for warning in status["warnings"]):
+        return Finding(
+            "backup_storage",
+            "warning",
+            f"Damage was found at {check['found_at']} and mended: {' '.join(check['findings'])} "
+            "See whether the disk fails.",
+        )
+    return Finding("backup_storage", "ok", "The stored backups are what was written.")
 
 
 def mirror(patient: Patient) -> Finding:
@@ -414,6 +437,7 @@ CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
     "scheduler": scheduler,
     "schedulers": schedulers,
     "backup": backup,
+    "backup_storage": backup_storage,
     "mirror": mirror,
     "clock": clock,
     "pooler": pooler,

@@ -29,6 +29,7 @@ __all__ = [
     "is_taken",
     "look_up",
     "made",
+    "remember",
 ]
 
 _keys = idempotency_keys.c
@@ -155,6 +156,22 @@ def claim(
         return known
     taken = database.insert_if_absent(connection, idempotency_keys, _row(request, subject, None))
     return None if taken else look_up(connection, request)
+
+
+def remember(
+    database: Database,
+    connection: Connection,
+    request: KeyedRequest,
+    subject: str,
+    answer: str | None,
+) -> None:
+    """Keep the key of a request that turned out to change nothing, with its answer.
+
+    Raises:
+        IdempotencyMismatch: Another request took the key at the same time.
+    """
+    if not database.insert_if_absent(connection, idempotency_keys, _row(request, subject, answer)):
+        raise IdempotencyMismatch
 
 
 def made(connection: Connection, request: KeyedRequest, subject: str) -> None:

@@ -4,7 +4,8 @@ A row of the table of leases says who does it, and until when, by the database's
 It is taken and renewed in one short transaction that locks the row, so nothing outlives it
 (PgBouncer may hand every transaction another session). A process that died keeps nobody waiting
 for longer than it had left, and those on its own machine not at all. A time in the future means
-that the clock went back; such a row counts as expired.
+that the clock went back; such a row counts as expired, and so does one that is damaged: that
+nothing can be read of it, or that it is taken for much longer than anything takes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import raw
 from expresso_persist.database import Database
 from expresso_persist.errors import Busy, DatabaseUnavailable
 from expresso_persist.jsontext import check_storable
@@ -32,6 +34,7 @@ __all__ = ["EXCLUSIVE", "LONG_AGO", "Lease", "LeaseView", "exclusive", "lock_row
 
 EXCLUSIVE = "exclusive"
 LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LONGEST = dt.timedelta(days=1)  # for which a row is taken, unless its work is done more seldom
 _SOON = 2  # seconds; most work of this kind takes less
 
 
@@ -42,9 +45,19 @@ class LeaseRow(NamedTuple):
     acquired_at: dt.datetime
     expires_at: dt.datetime
 
-    def seconds_left(self, now: dt.datetime) -> float:
+    @classmethod
+    def read(cls, row: sa.Row[Any]) -> Self:
+        """What can be read of a row of :func:`_columns`."""
+        return cls(
+            raw.text(row.holder) or "",
+            raw.time(row.acquired_at) or LONG_AGO,
+            raw.time(row.expires_at) or LONG_AGO,
+        )
+
+    def seconds_left(self, now: dt.datetime, ttl: dt.timedelta = _LONGEST) -> float:
         """Seconds for which it is still taken at ``now``; 0 when it is free."""
-        if self.acquired_at > now or _is_dead(self.holder):
+        too_long = self.expires_at - self.acquired_at > max(2 * ttl, _LONGEST)
+        if self.acquired_at > now or too_long or _is_dead(self.holder):
             return 0.0
         return max(0.0, (self.expires_at - now).total_seconds())
 
@@ -70,7 +83,7 @@ def _is_dead(holder: str) -> bool:
         return False
     try:
         os.kill(int(pid), 0)  # signal 0 only asks; the realm says that this is a Linux
-    except ProcessLookupError:
+    except (ValueError, OverflowError, ProcessLookupError):  # no number, or none of a process
         return True
     except PermissionError:  # it lives, as another user
         return False
@@ -80,10 +93,14 @@ def _is_dead(holder: str) -> bool:
 def lock_row(database: Database, connection: Connection, tenant: str, name: str) -> LeaseRow:
     """Lock the row ``name`` until the transaction ends, creating it when it is missing."""
     _add_row(database, connection, tenant, name)
-    select = sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(
+    select = sa.select(*_columns(connection)).where(
         leases.c.tenant_id == tenant, leases.c.name == name
     )
-    return LeaseRow(*connection.execute(database.lock_rows(select)).one())
+    return LeaseRow.read(connection.execute(database.lock_rows(select)).one())
+
+
+def _columns(connection: Connection) -> list[sa.ColumnElement[Any]]:
+    return raw.columns(connection, [leases.c.holder, leases.c.acquired_at, leases.c.expires_at])
 
 
 def _add_row(database: Database, connection: Connection, tenant: str, name: str) -> None:
@@ -159,7 +176,7 @@ class Lease:
             # row that another process wrote while this one waited, which would look as if
             # the clock had gone back.
             now = self._database.now(connection)
-            if row.holder != self.holder and row.seconds_left(now) > 0:
+            if row.holder != self.holder and row.seconds_left(now, self.ttl) > 0:
                 return False
             taken = connection.execute(
                 sa.update(leases)
@@ -181,12 +198,12 @@ class Lease:
 
     def view(self, connection: Connection) -> LeaseView:
         """Look at the row without changing it."""
-        row = connection.execute(
-            sa.select(leases.c.holder, leases.c.acquired_at, leases.c.expires_at).where(*self._row)
-        ).first()
-        if row is None:
+        found = connection.execute(sa.select(*_columns(connection)).where(*self._row)).first()
+        if found is None:
             return LeaseView("", 0.0)
-        return LeaseView(row.holder, LeaseRow(*row).seconds_left(self._database.now(connection)))
+        row = LeaseRow.read(found)
+        left = row.seconds_left(self._database.now(connection), self.ttl)
+        return LeaseView(row.holder, left)
 
     @property
     def _row(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

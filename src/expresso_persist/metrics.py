@@ -29,6 +29,13 @@ _GAUGES = {
     "backup_stored_bytes": "What the backups take in the database.",
     "backup_last_verified": "1 when the newest backup was read back and rebuilt with success.",
     "backup_scheduler_running": "1 when somebody, in any process, makes automatic backups.",
+    "backups_damaged": "Stored backups that cannot be restored.",
+    "backup_storage_checked_timestamp_seconds": (
+        "When what backups are stored in was last checked; absent when it never was."
+    ),
+    "backup_storage_damage_timestamp_seconds": (
+        "When damage was last found there, also if it was mended; absent when it never was."
+    ),
     "backup_failing": "1 when the last attempt failed.",
 }
 _MIRROR_GAUGES = {
@@ -103,7 +110,7 @@ def _figures(store: Store) -> Iterator[tuple[tuple[str, ...], str, float]]:
         # A scrape shows the host's own figures as well; it must not fail with ours.
         yield (), "up", 0
         return
-    latest = status["latest_backup"]
+    latest, check = status["latest_backup"], status["storage_check"] or {}
     figures: dict[str, float | None] = {
         "up": 1,
         "revision": revision,
@@ -114,6 +121,9 @@ def _figures(store: Store) -> Iterator[tuple[tuple[str, ...], str, float]]:
         "backup_scheduler_running": status["backup_running"],
         "backup_failing": status["last_error"] is not None,
         "backup_last_success_timestamp_seconds": _timestamp(status["last_success_at"]),
+        "backups_damaged": len(status["damaged_backups"]),
+        "backup_storage_checked_timestamp_seconds": _timestamp(check.get("checked_at")),
+        "backup_storage_damage_timestamp_seconds": _timestamp(check.get("found_at")),
     }
     yield from (((), name, value) for name, value in figures.items() if value is not None)
     for mirror in status["mirrors"]:

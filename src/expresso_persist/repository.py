@@ -16,7 +16,15 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import audit, changelog, documents, jsontext, migrations, offers
+from expresso_persist import (
+    audit,
+    changelog,
+    documents,
+    idempotency,
+    jsontext,
+    migrations,
+    offers,
+)
 from expresso_persist.audit import VerificationReport
 from expresso_persist.changelog import GENESIS, ChangeRow
 from expresso_persist.database import Database
@@ -27,7 +35,7 @@ from expresso_persist.errors import (
     Problem,
     RevisionConflict,
 )
-from expresso_persist.idempotency import fingerprint_of, is_taken
+from expresso_persist.idempotency import KeyedRequest, fingerprint_of
 from expresso_persist.jsontext import Json
 from expresso_persist.offers import Standing
 from expresso_persist.operations import apply, check, refuse_new_secrets
@@ -329,7 +337,11 @@ class InventoryRepository:
         jsontext.check_storable(actor=actor, idempotency_key=idempotency_key)
         with self.database.read() as connection:
             row = self._named(connection, actor, idempotency_key)
-            return None if row is None else self._again(connection, row, fingerprint_of(request))
+            if row is not None:
+                return self._again(connection, row, fingerprint_of(request))
+            if idempotency.is_taken(connection, self.tenant, actor, idempotency_key):
+                raise IdempotencyMismatch  # by a request that is no commit
+            return None
 
     def commit_within(
         self,
@@ -371,6 +383,24 @@ class InventoryRepository:
         earlier = self._earlier(connection, head, actor, idempotency_key, standing)
         if earlier is not None:
             return self._again(connection, earlier, fingerprint, head.epoch)
+        request = (
+            None
+            if idempotency_key is None
+            else KeyedRequest(self.tenant, actor, idempotency_key, fingerprint)
+        )
+        known = None if request is None else idempotency.look_up(connection, request)
+        unchanged = Commit(
+            head.revision,
+            actor,
+            source,
+            note,
+            dt.datetime.now(dt.UTC),
+            head.hash,
+            stored=False,
+            epoch=head.epoch,
+        )
+        if known is not None:
+            return attrs.evolve(unchanged, receipt=known.answer, replayed=True)
         if expected_revision is not None and expected_revision != head.revision:
             raise RevisionConflict(context={"revision": head.revision})
         state = State(connection, self.tenant)
@@ -389,13 +419,14 @@ class InventoryRepository:
             )
         if not scanned:
             refuse_new_secrets(changes)
-        now = dt.datetime.now(dt.UTC)
         # A named request is remembered even if it changed nothing, so that its repetition
-        # cannot undo a later change.
-        if not changes and idempotency_key is None and not keep_empty:
-            return Commit(
-                head.revision, actor, source, note, now, head.hash, stored=False, epoch=head.epoch
-            )
+        # cannot undo a later change; an import without a commit, as the same dump twice is none.
+        if not changes and not keep_empty and (request is None or source == "import"):
+            if request is not None:
+                answer = receipt(head.revision) if callable(receipt) else receipt
+                idempotency.remember(self.database, connection, request, source, answer)
+            return unchanged
+        now = dt.datetime.now(dt.UTC)
         revision = head.revision + 1
         rows = changelog.change_rows(changes)
         told = offers.with_standing(receipt(revision) if callable(receipt) else receipt, standing)
@@ -475,16 +506,13 @@ class InventoryRepository:
 
     def _named(self, connection: Connection, actor: str, key: str) -> sa.Row[Any] | None:
         """The commit of an actor's request with this key."""
-        row = connection.execute(
+        return connection.execute(
             sa.select(commits).where(
                 commits.c.tenant_id == self.tenant,
                 commits.c.actor == actor,
                 commits.c.idempotency_key == key,
             )
         ).one_or_none()
-        if row is None and is_taken(connection, self.tenant, actor, key):
-            raise IdempotencyMismatch  # by a request that is no commit
-        return row
 
     def _again(
         self, connection: Connection, row: sa.Row[Any], fingerprint: str | None, epoch: str = ""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -33,7 +34,9 @@ __all__ = [
     "RECORD_TABLES",
     "UtcDateTime",
     "access_tokens",
+    "backup_checks",
     "backup_chunks",
+    "backup_manifests",
     "changes",
     "commits",
     "data_backups",
@@ -231,16 +234,37 @@ data_backups: Table = Table(
 )
 Index(None, data_backups.c.tenant_id, data_backups.c.created_at)
 
+# Each chunk has two rows that do not depend on each other: copy 0 and copy 1.
 backup_chunks: Table = Table(
     "backup_chunks",
     metadata,
     _key("tenant_id"),
     _key("sha256"),
-    Column("data", LargeBinary, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("stored_size", BigInteger, nullable=False),
+    Column("copy", SmallInteger, primary_key=True, autoincrement=False),
     Column("base_sha256", Text),
-    Column("created_at", UtcDateTime, nullable=False),
+    # Null in rows of version 0.1.0, until they are first checked.
+    Column("stored_sha256", LargeBinary),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# The second copy of what `data_backups.manifest` holds.
+backup_manifests: Table = Table(
+    "backup_manifests",
+    metadata,
+    _key("tenant_id"),
+    _key("id"),
+    Column("manifest", Text, nullable=False),
+)
+
+# What the last check of the stored backups found; one row.
+backup_checks: Table = Table(
+    "backup_checks",
+    metadata,
+    _key("tenant_id"),
+    Column("checked_at", UtcDateTime, nullable=False),
+    # When damage was last found, and what was: a JSON list of sentences.
+    Column("found_at", UtcDateTime),
+    Column("findings", Text, nullable=False),
 )
 
 backup_mirrors: Table = Table(

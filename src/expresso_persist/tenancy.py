@@ -31,6 +31,7 @@ from expresso_persist.records import Head
 from expresso_persist.repository import InventoryRepository
 from expresso_persist.tables import (
     access_tokens,
+    backup_manifests,
     backup_mirrors,
     commits,
     data_backups,
@@ -286,20 +287,20 @@ def _move(database: Database, connection: Connection, old: str, new: str) -> Non
                 sa.update(table).where(table.c.tenant_id == old).values(tenant_id=new)
             )
     connection.execute(sa.delete(tenants).where(tenants.c.tenant_id == old))
-    for backup_id, text in connection.execute(
-        sa.select(data_backups.c.id, data_backups.c.manifest).where(
-            data_backups.c.tenant_id == new, data_backups.c.manifest != ""
+    for table in (data_backups, backup_manifests):
+        query = sa.select(table.c.id, table.c.manifest).where(
+            table.c.tenant_id == new, table.c.manifest != ""
         )
-    ).all():
-        try:
-            manifest = attrs.evolve(Manifest.decode(text), tenant=new)
-        except BackupCorrupted:
-            continue  # stays as damaged as it was
-        connection.execute(
-            sa.update(data_backups)
-            .where(data_backups.c.tenant_id == new, data_backups.c.id == backup_id)
-            .values(manifest=manifest.encode())
-        )
+        for backup_id, text in connection.execute(query).all():
+            try:
+                manifest = attrs.evolve(Manifest.decode(text), tenant=new)
+            except BackupCorrupted:
+                continue  # stays as damaged as it was
+            connection.execute(
+                sa.update(table)
+                .where(table.c.tenant_id == new, table.c.id == backup_id)
+                .values(manifest=manifest.encode())
+            )
     renames.leave_mark(connection, old, database.now(connection))
 
 

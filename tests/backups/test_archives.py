@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import archives
-from backed_up import contents, give_a_past
+from backed_up import change, contents, give_a_past
 from expresso_persist import Store
 from expresso_persist.backups import Rotation
 from expresso_persist.errors import ArchiveRefused
@@ -263,6 +264,7 @@ def test_an_archive_mends_what_has_rotted(store: Store) -> None:
     give_a_past(store)
     made = store.backups.create()
     archive = exported(store, made.id)
+    change(store, 99, random.Random(2))  # the live state mends what it has
     with store.database.write() as connection:
         data = backup_chunks.c.data
         for row in connection.execute(sa.select(backup_chunks.c.sha256, data)).all():

@@ -93,14 +93,14 @@ def test_any_changed_byte_of_a_piece_is_found(data: bytes, draw: st.DataObject) 
     import hashlib
 
     sha256, stored = hashlib.sha256(data).hexdigest(), pack(data).data
-    assert unpack(sha256, stored, len(data), len(stored)) == data
+    assert unpack(sha256, stored) == data
     place = draw.draw(st.integers(0, len(stored) - 1))
     flipped = bytearray(stored)
     flipped[place] ^= draw.draw(st.integers(1, 255))
     with pytest.raises(BackupCorrupted):
-        unpack(sha256, bytes(flipped), len(data), len(stored))
+        unpack(sha256, bytes(flipped))
     with pytest.raises(BackupCorrupted):
-        unpack(sha256, stored[:place], len(data))
+        unpack(sha256, stored[:place])
 
 
 def manifest() -> Manifest:
@@ -166,16 +166,16 @@ def test_any_changed_byte_of_a_difference_is_found(lines: list[bytes], draw: st.
     if packed.base is None:  # nothing was gained by it
         return
     stored = packed.data
-    assert unpack(sha256, stored, len(data), len(stored), base) == data
+    assert unpack(sha256, stored, base) == data
     with pytest.raises(BackupCorrupted):
-        unpack(sha256, stored, len(data), len(stored))
+        unpack(sha256, stored)
     with pytest.raises(BackupCorrupted):
-        unpack(sha256, stored, len(data), len(stored), bytes(reversed(base)))
+        unpack(sha256, stored, bytes(reversed(base)))
     place = draw.draw(st.integers(0, len(stored) - 1))
     flipped = bytearray(stored)
     flipped[place] ^= draw.draw(st.integers(1, 255))
     with pytest.raises(BackupCorrupted):
-        unpack(sha256, bytes(flipped), len(data), len(stored), base)
+        unpack(sha256, bytes(flipped), base)
 
 
 names = st.lists(st.sampled_from("abcdefghij"), max_size=8, unique=True)

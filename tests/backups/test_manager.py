@@ -20,7 +20,7 @@ from expresso_persist.errors import (
     InvalidInput,
 )
 from expresso_persist.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
-from expresso_persist.tables import backup_chunks, data_backups
+from expresso_persist.tables import backup_chunks, backup_manifests, data_backups
 
 
 def fill(store: Store, count: int = 40) -> None:
@@ -172,84 +172,91 @@ def flip(store: Store, column: sa.Column[object], chance: random.Random) -> None
         )
 
 
-@pytest.mark.parametrize("column", [backup_chunks.c.data, data_backups.c.manifest])
-def test_a_flipped_byte_is_found_and_never_restored(
-    store: Store, column: sa.Column[object]
-) -> None:
-    """Verification names it, restore refuses it, other backups are not affected."""
+def damage_all_copies(store: Store, *where: sa.ColumnElement[bool]) -> None:
+    """Both rows of each piece, which one failing row of a disk cannot do."""
+    with store.database.write() as connection:
+        connection.execute(sa.update(backup_chunks).where(*where).values(data=b"\x01rubbish"))
+
+
+@pytest.mark.parametrize("table", [backup_chunks, data_backups, backup_manifests])
+def test_a_flipped_byte_is_found_and_mended(store: Store, table: sa.Table) -> None:
+    """Whichever copy it is in: the other one is used, and the damaged one written again."""
     fill(store)
     backup = store.backups.create()
-    before = store.inventory.snapshot().records
+    column = table.c.data if table is backup_chunks else table.c.manifest
     with store.database.read() as connection:
-        kept = connection.execute(sa.select(column.table)).mappings().all()
+        kept = connection.execute(sa.select(table)).all()
     chance = random.Random(1)
-    for _ in range(10):
+    for _ in range(6):
         flip(store, column, chance)
+        assert store.backups.plan_restore(backup.id).backup.id == backup.id
         result = store.backups.verify(backup.id)
-        assert not result.ok, "a flipped byte was not found"
-        assert result.problems
-        damaged = store.backups.get(backup.id)
-        assert (damaged.backup_status, damaged.verified_at) == ("failed", None)
-        with pytest.raises(BackupCorrupted):
-            store.backups.restore(backup.id, actor="test")
-        with store.database.write() as connection:
-            connection.execute(sa.delete(column.table))
-            connection.execute(sa.insert(column.table), [dict(row) for row in kept])
-    assert store.inventory.snapshot().records == before
-    assert store.backups.verify(backup.id).ok
-    assert store.backups.get(backup.id).backup_status == "completed"
+        assert (result.ok, result.repaired) == (True, 1)
+        with store.database.read() as connection:
+            assert sorted(connection.execute(sa.select(column)).all()) == sorted(
+                (row._mapping[column],) for row in kept
+            )
 
 
 def test_a_rotten_piece_is_mended_by_the_next_backup(store: Store) -> None:
-    """The new backup shares it, finds it damaged, and writes it anew for both."""
+    """Both copies are gone: the new backup shares it, and writes it again for both backups."""
     fill(store, 3000)
     old = store.backups.create()
-    with store.database.write() as connection:
-        connection.execute(sa.update(backup_chunks).values(data=b"\x01rubbish"))
-    assert not store.backups.verify(old.id).ok
     change(store, 1)
+    damage_all_copies(store)
     new = store.backups.create()
     assert new.backup_status == "completed"
-    assert "written anew" in str(new.verification)
     missing = store.backups.verify(old.id)
     # Only the piece that changed since cannot be known any more.
-    assert len(missing.damaged_chunks) <= 1
+    assert len(missing.damaged_chunks) == 1
+    assert store.backups.status()["damaged_backups"] == [old.id]
+    assert not store.backups.health()["ok"]
     change(store, 0)
     assert store.backups.create().verified_at is not None
     assert store.backups.verify(old.id).ok
+    assert store.backups.status()["damaged_backups"] == []
 
 
 def test_a_missing_piece_is_found(store: Store) -> None:
-    """A backup that lost a piece is not restored."""
+    """A backup that lost both copies of a piece is not restored."""
     fill(store)
     backup = store.backups.create()
+    change(store, 1)
     with store.database.write() as connection:
         connection.execute(sa.delete(backup_chunks))
     with pytest.raises(BackupCorrupted, match="missing"):
         store.backups.plan_restore(backup.id)
-    assert not store.backups.verify(backup.id).ok
+    result = store.backups.verify(backup.id)
+    assert not result.ok
+    assert store.backups.get(backup.id).backup_status == "failed"
 
 
-def test_a_row_that_does_not_fit_its_manifest_is_found(store: Store) -> None:
-    """Even when the manifest itself is in order."""
+def test_a_row_that_does_not_fit_its_manifest_is_written_again(store: Store) -> None:
+    """The manifest is right, which has a checksum and a second copy."""
     fill(store)
-    backup = store.backups.create()
+    backup = store.backups.create(notes="kept", actor="Zoë")
     with store.database.write() as connection:
-        connection.execute(sa.update(data_backups).values(revision=99))
-    with pytest.raises(BackupCorrupted):
-        store.backups.plan_restore(backup.id)
+        wrong = {"revision": 99, "payload_sha256": "0" * 64, "notes": "x", "stored_bytes": -1}
+        connection.execute(sa.update(data_backups).values(**wrong))
+    assert store.backups.plan_restore(backup.id).backup.revision == backup.revision
+    assert store.backups.verify(backup.id).repaired == 1
+    again = store.backups.get(backup.id)
+    assert (again.revision, again.payload_sha256) == (backup.revision, backup.payload_sha256)
+    assert again.notes == "kept"
 
 
 def test_a_damaged_newest_backup_is_not_confirmed(store: Store) -> None:
     """An equal state gets a new row when the newest one was found damaged."""
     fill(store)
     first = store.backups.create("automatic")
-    with store.database.write() as connection:
-        connection.execute(sa.update(data_backups).values(payload_sha256="0" * 64))
+    change(store, 1)
+    damage_all_copies(store)
     assert not store.backups.verify(first.id).ok
+    change(store, 0)
     second = store.backups.create("automatic")
     assert second.id != first.id
     assert second.verified_at is not None
+    assert store.backups.verify(first.id).ok  # the state was the same
 
 
 def test_a_failed_read_leaves_no_backup(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +362,7 @@ def test_fifty_automatic_backups_stay(store: Store) -> None:
 
 
 def test_nothing_is_collected_while_a_manifest_cannot_be_read(store: Store) -> None:
-    """What a damaged manifest refers to is unknown, so every piece stays."""
+    """What a manifest damaged in both copies refers to is unknown, so every piece stays."""
     fill(store)
     backups = manager(store, rotation=Rotation(keep_last=1))
     for number in range(4):
@@ -364,11 +371,9 @@ def test_nothing_is_collected_while_a_manifest_cannot_be_read(store: Store) -> N
     oldest = backups.list()[-1]
     backups.pin(oldest.id)
     with store.database.write() as connection:
-        connection.execute(
-            sa.update(data_backups)
-            .where(data_backups.c.id == oldest.id)
-            .values(manifest='{"sha256": "0", "manifest": {}}')
-        )
+        for table in (data_backups, backup_manifests):
+            damaged = sa.update(table).where(table.c.id == oldest.id)
+            connection.execute(damaged.values(manifest='{"sha256": "0", "manifest": {}}'))
     before = chunk_ids(store)
     backups.rotate()
     assert len(backups.list()) == 2
@@ -412,9 +417,8 @@ def test_a_damaged_base_is_found_in_every_backup_that_needs_it(store: Store) -> 
     for number in range(3):
         change(store, number)
         older.append(backups.create())
-    with store.database.write() as connection:
-        whole = backup_chunks.c.base_sha256.is_(None)
-        connection.execute(sa.update(backup_chunks).where(whole).values(data=b"\x01rubbish"))
+    change(store, 8, "m2")
+    damage_all_copies(store, backup_chunks.c.base_sha256.is_(None))
     assert not any(backups.verify(backup.id).ok for backup in older)
     change(store, 9)
     made = backups.create()

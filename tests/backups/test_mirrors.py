@@ -26,11 +26,12 @@ from expresso_persist.drill import drill
 from expresso_persist.errors import (
     ArchiveRefused,
     BackupNotFound,
+    ConflictRefused,
     InvalidConfiguration,
     MirrorUnavailable,
 )
 from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks, backup_mirrors
+from expresso_persist.tables import backup_chunks, backup_manifests, backup_mirrors, data_backups
 
 WORKER = Path(__file__).with_name("mirror_worker.py")
 PASSWORD = "s3cr3t"
@@ -90,14 +91,14 @@ def test_a_backup_that_does_not_restore_is_not_copied_and_stops_no_other(
 ) -> None:
     """Its damage is noted in its row."""
     backups = managed(store, place)
-    good, bad = make(backups, store, 1), make(backups, store, 2)
+    good = make(backups, store, 1)
+    with store.database.read() as connection:
+        older = set(connection.scalars(sa.select(backup_chunks.c.sha256)))
+    bad = make(backups, store, 2)
+    store.inventory.commit([Put(Setting.of("n", data=3))], actor="test")
     with store.database.write() as connection:
-        newest = sa.select(sa.func.max(backup_chunks.c.created_at)).scalar_subquery()
-        connection.execute(
-            sa.update(backup_chunks)
-            .where(backup_chunks.c.created_at == newest)
-            .values(data=b"rotten")
-        )
+        newer = backup_chunks.c.sha256.not_in(older)
+        connection.execute(sa.update(backup_chunks).where(newer).values(data=b"rotten"))
     [synced] = backups.sync_mirrors()
     assert synced.error is None
     assert synced.copied == (good,)
@@ -217,6 +218,93 @@ def test_any_flipped_byte_of_a_copy_is_found_and_none_restored(store: Store, pla
                 empty.backups.import_(archive)
         assert not empty.backups.list()
     assert not drill(backups.mirrors[0], copy).ok
+
+
+def test_a_copy_under_anothers_name_is_refused(store: Store, place: Path) -> None:
+    """Two files exchanged, one renamed, one of another tenant: the archive says what it is."""
+    backups = managed(store, place)
+    first, second = make(backups, store, 1), make(backups, store, 2)
+    backups.sync_mirrors()
+    mirror = backups.mirrors[0]
+    files = {copy.id: file_of(place, copy) for copy in mirror.copies()}
+    intact = {name: file.read_bytes() for name, file in files.items()}
+    files[first].write_bytes(intact[second])
+    files[second].write_bytes(intact[first])
+    for name, other in ((first, second), (second, first)):
+        with mirror.open(name) as archive, pytest.raises(ArchiveRefused) as refused:
+            backups.import_(archive)  # also where both backups are known
+        assert name in refused.value.message
+        assert other in refused.value.message
+        result = drill(mirror, mirror.find(name))
+        assert not result.ok
+        assert other in result.problems[0]
+    files[first].write_bytes(intact[first])
+    renamed = files[first].name.replace("_r1_", "_r7_")
+    files[first].rename(files[first].with_name(renamed))
+    assert mirror.find().id == first, "by its name it is the newest"
+    assert "revision 7" in drill(mirror, mirror.find(first)).problems[0]
+
+    tenant = store.for_tenant("other")
+    theirs = managed(tenant, place)
+    made = make(theirs, tenant, 1)
+    theirs.sync_mirrors()
+    [foreign] = mirror.copies("other")
+    (place / "other" / foreign.name).rename(place / "default" / foreign.name)
+    result = drill(mirror, mirror.find(made))
+    assert not result.ok
+    assert "'other'" in result.problems[0]
+    assert "'default'" in result.problems[0]
+
+
+def test_the_latest_copy_is_that_of_the_highest_revision(store: Store, place: Path) -> None:
+    """The clock was ahead when the older one was made."""
+    backups = managed(store, place)
+    older, newer = make(backups, store, 1), make(backups, store, 2)
+    backups.sync_mirrors()
+    mirror = backups.mirrors[0]
+    copy = mirror.find(older)
+    ahead = attrs.evolve(copy, name=copy.name.replace("2026", "2027").replace("2025", "2027"))
+    file_of(place, copy).rename(file_of(place, ahead))
+    assert [copy.id for copy in mirror.copies()] == [newer, older]
+    assert mirror.find().id == newer
+
+
+def test_copies_of_two_databases_have_no_latest(
+    store: Store, other_store: Store, place: Path
+) -> None:
+    """Their revisions do not count together; each can be named."""
+    backups, others = managed(store, place), managed(other_store, place)
+    ours = [make(backups, store, number) for number in range(3)][-1]
+    theirs = make(others, other_store, 1)
+    backups.sync_mirrors()
+    assert others.sync_mirrors()[0].copied == (theirs,), "a lower revision is no older state"
+    assert {ours, theirs} <= set(ids(others.mirrors[0]))
+    with pytest.raises(ConflictRefused) as refused:
+        others.mirrors[0].find()
+    assert ours in refused.value.message
+    assert theirs in refused.value.message
+    assert others.mirrors[0].find(theirs).id == theirs
+
+
+def test_a_mirror_mends_what_both_copies_have_lost(store: Store, place: Path) -> None:
+    """Also while the live state has moved on; and a manifest that is gone twice."""
+    backups = managed(store, place)
+    older = make(backups, store, 1)
+    make(backups, store, 2)
+    backups.sync_mirrors()
+    make(backups, store, 3)
+    with store.database.write() as connection:
+        connection.execute(sa.update(backup_chunks).values(data=b"rotten"))
+        for table in (data_backups, backup_manifests):
+            damaged = sa.update(table).where(table.c.id == older)
+            connection.execute(damaged.values(manifest="gone"))
+    assert not backups.verify(older).ok
+    assert len(backups.status()["damaged_backups"]) == 2
+    backups.sync_mirrors()
+    assert backups.status()["damaged_backups"] == []
+    assert all(backups.verify(backup.id).ok for backup in backups.list())
+    backups.restore(older, actor="test")
+    assert store.inventory.settings() == {"n": 1}
 
 
 def test_after_a_disaster_a_mirror_is_all_it_takes(

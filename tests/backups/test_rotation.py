@@ -105,12 +105,28 @@ def test_the_future_costs_nothing() -> None:
     }
 
 
-def test_a_failure_goes_once_a_later_backup_completed() -> None:
-    """Until then it stays, so that it is seen."""
+def test_a_failure_stays_as_long_as_those_of_its_age() -> None:
+    """It is seen meanwhile, and may be mended; it takes no other one's place."""
     failed = Made("failed", START + dt.timedelta(minutes=7), backup_status="failed")
     backups = [*every(5, 2), failed]
-    assert "failed" in kept(backups, Rotation())
-    assert "failed" not in kept([*backups, *every(5, 3)[2:]], Rotation())
+    assert kept(backups, Rotation(keep_last=2)) == {"b000", "b001", "failed"}
+    assert "failed" in kept([*backups, *every(5, 3)[2:]], Rotation(keep_last=2))
+    assert "failed" not in kept([*backups, *every(5, 4)[2:]], Rotation(keep_last=2))
+
+
+def test_revisions_order_what_clocks_do_not() -> None:
+    """The clock was a day ahead for an hour: those made afterwards are newer all the same."""
+    ahead = [
+        attrs.evolve(
+            made, id=f"ahead{i}", created_at=made.created_at + dt.timedelta(days=1), revision=i
+        )
+        for i, made in enumerate(every(5, 12))
+    ]
+    after = [attrs.evolve(made, revision=100 + i) for i, made in enumerate(every(5, 12))]
+    later = START + dt.timedelta(days=2)  # when none is dated in the future any more
+    assert kept([*ahead, *after], Rotation(keep_last=12), later) == {made.id for made in after}
+    tiers = kept([*ahead, *after], Rotation(keep_last=0, daily=2), later)
+    assert tiers == {"ahead11", "b011"}
 
 
 @pytest.mark.parametrize(
@@ -130,8 +146,8 @@ def oracle(
 ) -> list[tuple[str, bool, str]]:
     """The documentation, word by word: a table of reasons, filled in from the weakest up."""
     newest_first = sorted(backups, key=lambda b: b.id, reverse=True)
-    newest_first.sort(key=lambda b: b.revision, reverse=True)
     newest_first.sort(key=lambda b: utc(b), reverse=True)
+    newest_first.sort(key=lambda b: b.revision, reverse=True)
     past = [b for b in newest_first if now is None or b.created_at <= now]
     completed = [b for b in past if b.backup_status == "completed"]
     turning = [b for b in completed if b.backup_type == "automatic" and not b.pinned]
@@ -158,8 +174,11 @@ def oracle(
     for backup in backups:
         if backup.backup_type != "automatic":
             continue
-        if backup.backup_status != "completed" and all(utc(c) < utc(backup) for c in completed):
-            reasons[backup.id] = "shows a failure that no later backup has made good"
+        before = newest_first[: newest_first.index(backup)]
+        if backup.backup_status != "completed" and sum(b in turning for b in before) < max(
+            rule.keep_last, 1
+        ):
+            reasons[backup.id] = "as new as those that stay, though failed or damaged"
         if now is not None and backup.created_at > now:
             reasons[backup.id] = "dated in the future"
     for backup in backups:
@@ -180,7 +199,7 @@ def oracle(
         if b.backup_type == "preimport"
         else f"beyond the rule ({rule})"
         if b.backup_status == "completed"
-        else "failed, and a later backup completed"
+        else "failed or damaged, and older than those that stay"
         for b in backups
     }
     return [(b.id, b.id in reasons, reasons.get(b.id, dropped[b.id])) for b in newest_first]

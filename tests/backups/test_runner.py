@@ -180,7 +180,7 @@ def test_a_clock_that_jumps_makes_no_backup_twice_and_drops_none(
     runners = [manager(store) for _ in range(3)]
     for runner in runners:
         runner.rotation = Rotation(keep_last=3)
-    expected: dict[str, dt.datetime] = {}
+    expected: dict[str, tuple[int, dt.datetime]] = {}
     jumps = [0, 5, 0, -5, -4.9, 26, 0, *(chance.uniform(-30, 30) for _ in range(6))]
     for number, hours in enumerate(itertools.chain(jumps, (31, 31.1, 31.2, 31.3))):
         clock(hours)
@@ -191,10 +191,16 @@ def test_a_clock_that_jumps_makes_no_backup_twice_and_drops_none(
         (made,) = [backup for runner in runners if (backup := runner.run_once()) is not None]
         assert made.verified_at is not None
         assert [runner.run_once() for runner in runners] == [None] * 3
-        past = {**expected, made.id: made.created_at}
+        assert store.backups.list()[0].id == made.id, "revisions order them"
+        assert store.backups.status()["latest_backup"]["id"] == made.id
+        past = {**expected, made.id: (made.revision, made.created_at)}
         now = clock_of(store)
-        kept = sorted((at, name) for name, at in past.items() if at <= now)[-3:]
-        expected = {name: at for name, at in past.items() if at > now or (at, name) in kept}
+        kept = sorted((number, name) for name, (number, at) in past.items() if at <= now)[-3:]
+        expected = {
+            name: (number, at)
+            for name, (number, at) in past.items()
+            if at > now or (number, name) in kept
+        }
         assert {backup.id for backup in store.backups.list()} == expected.keys()
     assert len(expected) == 3  # every wrong time is over by now
     assert all(store.backups.verify(backup_id).ok for backup_id in expected)

@@ -15,6 +15,10 @@ METHODS = """
     getInventory getStockLevels getEventStock getStationConfigs getStationConfigurations
     getStationQuantities saveEventInventory saveStockLevels saveStationConfigs
     saveStationQuantities
+    updateEventInventoryItem updateEventStockLevel updateStationInventoryConfig
+    updateStationInventoryQuantity getInventoryData getStockData loadFromDatabase
+    migrateLocalStorageData checkForLocalStorageData isCacheValid
+    setAside sendSetAside discardSetAside
 """
 
 # `calls` records every request; `answers` are given in order, the last one again and again.

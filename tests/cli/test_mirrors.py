@@ -179,3 +179,15 @@ def test_no_dry_run_creates_a_database(tmp_path: Path, filled: Path, dump_file: 
         result = CliRunner().invoke(cli, [*words, "--dry-run", "--database", database])
         assert result.exit_code == code, (words, result.output)
         assert sorted(path.name for path in tmp_path.iterdir()) == files, words
+
+
+def test_exchanged_files_are_told_and_not_restored(filled: Path, tmp_path: Path) -> None:
+    one, two = sorted(filled.rglob("*.expresso.zst"))
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    drilled = elsewhere(tmp_path, "backup", "verify", "--all", "--from", str(filled), code=1)
+    assert drilled.stdout.count("DOES NOT RESTORE") == 2
+    assert "renamed or exchanged" in drilled.stdout
+    words = ("backup", "restore", "latest", "--from", str(filled), "--yes")
+    assert "renamed or exchanged" in elsewhere(tmp_path, *words, code=1).stderr

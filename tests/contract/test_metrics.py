@@ -22,6 +22,7 @@ NAMES = {
     "expresso_persist_up",
     "expresso_persist_revision",
     "expresso_persist_backups",
+    "expresso_persist_backups_damaged",
     "expresso_persist_backup_lag_seconds",
     "expresso_persist_backup_stored_bytes",
     "expresso_persist_backup_last_verified",
@@ -34,6 +35,7 @@ MIRROR_NAMES = {
     "expresso_persist_mirror_copies",
     "expresso_persist_mirror_stored_bytes",
 }
+LAST_CHECK = "expresso_persist_backup_storage_checked_timestamp_seconds"
 LAST_SUCCESS = "expresso_persist_backup_last_success_timestamp_seconds"
 
 
@@ -74,7 +76,7 @@ def test_figures_follow_the_backups(store: Store) -> None:
     made = store.backups.run_once()
     assert made is not None
     good = shown(store)
-    assert set(good) == {*NAMES, LAST_SUCCESS}
+    assert set(good) == {*NAMES, LAST_SUCCESS, LAST_CHECK}
     assert good["expresso_persist_revision"] == 1
     assert good["expresso_persist_backups"] == 1
     assert good["expresso_persist_backup_stored_bytes"] > 0
@@ -137,7 +139,12 @@ def test_health_is_about_the_database_and_tells_of_late_backups(client: Any, sto
     def told() -> Any:
         answer = client("GET", "/api/migration/health", token=None)
         assert answer.status == 200
-        assert set(answer.json["data"]["backups"]) == {"ok", "last_success_at", "lag_seconds"}
+        assert set(answer.json["data"]["backups"]) == {
+            "ok",
+            "last_success_at",
+            "lag_seconds",
+            "damaged_backups",
+        }
         return answer.json["data"]["backups"]
 
     commit(store, 1)

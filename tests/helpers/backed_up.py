@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
-from expresso_persist.tables import backup_chunks, data_backups, leases
+from expresso_persist.tables import backup_chunks, backup_manifests, data_backups, leases
 
 Contents = list[tuple[RecordKey, str, int, str | None]]
 ITEMS = 40
@@ -81,14 +81,18 @@ def assert_sound(store: Store) -> None:
 
 
 def assert_no_garbage(store: Store) -> None:
-    """The pieces that are stored are those that the backups need."""
+    """The pieces that are stored are those that the backups need, each of them twice."""
     with store.database.read() as connection:
         needed: set[str] = set()
         for text in connection.scalars(sa.select(data_backups.c.manifest)):
             needed |= Manifest.decode(text).chunk_ids if text else set()
-        bases = dict(
-            connection.execute(sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256)).all()
-        )
+        rows = connection.execute(sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256))
+        copies = [tuple(row) for row in rows]
+        kept = sa.select(data_backups.c.id).where(data_backups.c.manifest != "")
+        listed = set(connection.scalars(kept))
+        assert set(connection.scalars(sa.select(backup_manifests.c.id))) == listed
+    bases = dict(copies)
+    assert len(copies) == 2 * len(bases)
     while based := {bases[name] for name in needed if bases[name] is not None} - needed:
         needed |= based
     assert bases.keys() == needed

@@ -9,6 +9,7 @@ import pytest
 from expresso_persist import Store, jsontext
 from expresso_persist.errors import ConflictRefused
 from expresso_persist.updates import read_update, update_operations
+from memory_state import MemoryState
 from shapes import FRONT_END, SEED, held
 
 
@@ -325,3 +326,12 @@ def test_an_id_made_from_a_name_gives_way_to_the_browsers(store: Store) -> None:
         assert len(held(store)["event_inventory"]["milk"]) == 2
     assert not store.importer.import_(FRONT_END, actor="test").committed
     assert store.inventory.verify().ok
+
+
+def test_an_import_that_renamed_an_item_changes_nothing_the_second_time() -> None:
+    """The order of its members is settled the first time."""
+    state = MemoryState()
+    state.take({"event_inventory": {"milk": [], "1": [{"id": "milk", "name": "milk"}]}})
+    dump = {"event_inventory": {"1": [{"name": "milk", "id": "coffee"}]}}
+    assert state.take(dump).committed
+    assert not state.take(dump).committed

@@ -121,9 +121,6 @@ def _call(method: Any, parameters: Any, place: str, given: dict[str, Any]) -> Ca
 # Lists of options that are none.
 NO_LISTS = {
     "backups.export(recipients)", "backups.import_(identities)", "backups.import_once(identities)",
-    "importer.import_(include)", "importer.plan(include)", "importer.import_(mode)",
-    "importer.plan(mode)", "importer.import_(on_conflict)", "importer.plan(on_conflict)",
-    "importer.import_(device_id)", "importer.plan(device_id)",
 }  # fmt: skip
 
 

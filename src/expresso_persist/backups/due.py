@@ -13,6 +13,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import raw
 from expresso_persist.database import Database
 from expresso_persist.leases import LONG_AGO, lock_row
 from expresso_persist.tables import leases
@@ -33,11 +34,11 @@ class DueMark:
 
     def last(self, connection: Connection) -> dt.datetime | None:
         """Time of the last automatic backup or confirmation, by the database's clock."""
-        value = connection.scalar(
-            sa.select(leases.c.acquired_at).where(
-                leases.c.tenant_id == self.tenant, leases.c.name == DUE
-            )
+        (acquired_at,) = raw.columns(connection, [leases.c.acquired_at])
+        select = sa.select(acquired_at).where(
+            leases.c.tenant_id == self.tenant, leases.c.name == DUE
         )
+        value = raw.time(connection.scalar(select))  # None if it is damaged: due now
         return None if value is None or value == LONG_AGO else value
 
     def seconds_left(self, connection: Connection) -> float:

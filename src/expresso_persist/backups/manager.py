@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import datetime as dt
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,14 +21,14 @@ from expresso_persist.backups.contents import check_host_rows, load, open_record
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.keyed import Keyed, Made
-from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.mirroring import Mirroring, Synced
-from expresso_persist.backups.mirrors import Mirror, mirrors_from_environment
+from expresso_persist.backups.mirrors import Mirror, OpenedCopy, mirrors_from_environment
 from expresso_persist.backups.restore import RestoreKey, Restorer
 from expresso_persist.backups.restore_plan import RestorePlan, make_plan
 from expresso_persist.backups.rotation import PRE_IMPORT, Decision, Rotation, plan
 from expresso_persist.backups.runner import Runner, Work
 from expresso_persist.backups.scope import Scope
+from expresso_persist.backups.scrub import Scrubber
 from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
@@ -54,7 +53,6 @@ __all__ = ["BackupManager"]
 
 TYPES = ("automatic", "manual", "safety", PRE_IMPORT)
 _MAX_NOTES = 1000
-_VERIFY_AGAIN = dt.timedelta(days=1)  # an unchanged state makes no new backup to be verified
 
 
 class BackupManager:
@@ -104,6 +102,13 @@ class BackupManager:
         self._chunks = ChunkStore(database, repository.tenant)
         self._writer = Writer(repository, self._catalog, self._chunks, host_tables or HostTables())
         self._verifier = Verifier(database, self._catalog, self._chunks)
+        self._scrubber = Scrubber(
+            database,
+            self._catalog,
+            self._chunks,
+            self._verifier,
+            live=lambda: self._writer.read(reuse=False).chunks,
+        )
         limits = archive_limits or ArchiveLimits()
         self._transfer = Transfer(repository, self._catalog, self._chunks, limits)
         self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
@@ -123,7 +128,8 @@ class BackupManager:
             Work(
                 make=self._make_due,
                 tidy=self.rotate,
-                resume=self._verify_newest,
+                resume=self._scrubber.verify_newest,
+                check=self._scrubber.run,
                 failed=self._leave_trace,
             ),
         )
@@ -376,6 +382,7 @@ class BackupManager:
                 connection, draft, packed, kind=kind, notes=notes, actor=actor
             )
             self._keyed.made(connection, request, backup)
+            self._catalog.forget_failure(connection)
             if automatic:
                 # The very time that the row shows, so that rows are an interval apart.
                 self._runner.due.move(connection, backup.confirmed_at or backup.created_at)
@@ -387,7 +394,10 @@ class BackupManager:
         backup, unchanged = stored
         if unchanged:
             return backup
-        result = self._verifier.verify(backup.id, draft.chunks)
+        result = self._verifier.verify(backup.id)
+        if not result.ok:  # it shares pieces that have rotted, and knows what was in them
+            self._scrubber.run(draft.chunks)
+            result = self._verifier.verify(backup.id)
         if not result.ok:
             raise BackupCorrupted(
                 f"The backup was stored but does not restore: {' '.join(result.problems)}",
@@ -414,10 +424,14 @@ class BackupManager:
 
         The result is stored with the backup.
 
+        Everything that backups are stored in is checked and mended first (see
+        :meth:`run_once`).
+
         Raises:
             BackupNotFound: There is no such backup.
         """
-        return self._verifier.verify(backup_id)
+        checked = self._scrubber.run()
+        return attrs.evolve(self._verifier.verify(backup_id), repaired=checked.mended)
 
     # -- rotating -------------------------------------------------------------------------
 
@@ -446,7 +460,7 @@ class BackupManager:
             dropped = [d.backup_id for d in decisions if not d.keep and d.backup_id in mine]
             if dropped:
                 self._catalog.delete(connection, dropped)
-                self._collect(connection)
+                self._scrubber.sweep(connection)
             return decisions
 
         return self._database.transact(drop)
@@ -455,15 +469,6 @@ class BackupManager:
         self, connection: Connection, backups: builtins.list[Backup]
     ) -> builtins.list[Decision]:
         return [*plan(backups, self.rotation, now=self._database.now(connection))]
-
-    def _collect(self, connection: Connection) -> None:
-        referenced: set[str] = set()
-        for text in self._catalog.manifest_texts(connection):
-            try:
-                referenced |= Manifest.decode(text).chunk_ids
-            except BackupCorrupted:
-                return  # what it refers to is unknown, so everything stays
-        self._chunks.collect(connection, referenced)
 
     # -- restoring ------------------------------------------------------------------------
 
@@ -581,7 +586,7 @@ class BackupManager:
 
     def import_(
         self,
-        source: str | Path | IO[bytes],
+        source: str | Path | IO[bytes] | OpenedCopy,
         *,
         identities: Iterable[str] = (),
         passphrase: str | None = None,
@@ -596,7 +601,8 @@ class BackupManager:
         is here already gives back that backup.
 
         Args:
-            source: A path or a binary file.
+            source: A path, a binary file, or what ``Mirror.open`` gives: the archive must be
+                the one that its file's name says.
             identities: Private keys of age to decrypt it with.
             passphrase: Decrypt with this instead.
             from_tenant: The tenant it was written for, if that is another one on purpose.
@@ -621,7 +627,7 @@ class BackupManager:
 
     def import_once(
         self,
-        source: str | Path | IO[bytes],
+        source: str | Path | IO[bytes] | OpenedCopy,
         *,
         actor: str,
         idempotency_key: str | None,
@@ -691,6 +697,9 @@ class BackupManager:
     def run_once(self) -> Backup | None:
         """Make the automatic backup if it is due and no other process is at it; copy it.
 
+        Then everything that backups are stored in is compared with its checksums, and what is
+        damaged is written again from the second copy, the live state or a mirror.
+
         Safe to call as often and from as many processes as one likes: from cron, from
         ``expresso-persist backup run``, beside running schedulers.
 
@@ -744,16 +753,6 @@ class BackupManager:
 
     def _make_due(self, lease: Lease) -> Backup | None:
         return self._create("automatic", "", "scheduler", lease=lease)
-
-    def _verify_newest(self) -> None:
-        """Check the newest backup if its maker died before it could, or if that is long ago."""
-        with self._database.read() as connection:
-            newest = self._catalog.newest(connection)
-            now = self._database.now(connection)
-        if newest is not None and (
-            newest.verified_at is None or now - newest.verified_at > _VERIFY_AGAIN
-        ):
-            self._verifier.verify(newest.id)
 
     def _leave_trace(self, error: str) -> None:
         self._database.transact(

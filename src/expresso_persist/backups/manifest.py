@@ -1,11 +1,14 @@
 """What a backup consists of: its sections, their chunks, and a checksum over all of it.
 
-The text form is one JSON object ``{"sha256": …, "manifest": {…}}`` whose checksum covers
-the bytes of the inner object, so that a changed byte anywhere in it is noticed.
+The stored form is ``2:``, the base85 text of a SHA-256, and that of the zstd frame which the
+checksum covers. The frame holds a JSON object; its dictionary is a constant, because most of
+a manifest's text is the same in all of them. Version 0.1.0 stored the JSON object
+``{"sha256": …, "manifest": {…}}``, which is still read.
 """
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import secrets
@@ -14,6 +17,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 import msgspec
+import zstandard
 
 from expresso_persist.errors import BackupCorrupted
 
@@ -130,30 +134,51 @@ class Manifest:
 
     def encode(self) -> str:
         """Write the manifest with its checksum."""
-        inner = msgspec.json.encode(self)
-        digest = hashlib.sha256(inner).hexdigest()
-        return f'{{"sha256":"{digest}","manifest":{inner.decode()}}}'
+        compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=_dictionary, write_dict_id=False
+        )
+        frame = compressor.compress(msgspec.json.encode(self))
+        digest = hashlib.sha256(frame).digest()
+        return _PACKED + base64.b85encode(digest + frame).decode()
 
     @classmethod
     def decode(cls, text: str) -> Manifest:
-        """Read what :meth:`encode` wrote.
+        """Read what :meth:`encode` wrote, or version 0.1.0.
 
         Raises:
             BackupCorrupted: It was changed since, or a newer version of the library wrote it.
         """
         try:
-            envelope = _envelope.decode(text)
-            if hashlib.sha256(envelope.manifest).hexdigest() != envelope.sha256:
-                raise BackupCorrupted("The backup's manifest does not match its checksum.")
-            version = _version.decode(envelope.manifest).format
+            inner = _unpacked(text) if text.startswith(_PACKED) else _inner(text)
+            version = _version.decode(inner).format
             if version > FORMAT:
                 raise BackupCorrupted(
                     f"The backup has format {version}; this version of expresso-persist reads "
                     f"up to {FORMAT}. Upgrade it."
                 )
-            return _manifest.decode(envelope.manifest)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+            return _manifest.decode(inner)
+        except (msgspec.MsgspecError, ValueError, zstandard.ZstdError) as error:
             raise BackupCorrupted("The backup's manifest cannot be read.") from error
+
+
+def _unpacked(text: str) -> bytes:
+    content = base64.b85decode(text.removeprefix(_PACKED))
+    digest, frame = content[:_DIGEST], content[_DIGEST:]
+    # Two texts may stand for the same bytes; only one of them was written.
+    if (
+        hashlib.sha256(frame).digest() != digest
+        or text != _PACKED + base64.b85encode(content).decode()
+    ):
+        raise BackupCorrupted("The backup's manifest does not match its checksum.")
+    return zstandard.ZstdDecompressor(dict_data=_dictionary).decompress(frame)
+
+
+def _inner(text: str) -> bytes:
+    """The JSON object that version 0.1.0 wrote."""
+    envelope = _envelope.decode(text)
+    if hashlib.sha256(envelope.manifest).hexdigest() != envelope.sha256:
+        raise BackupCorrupted("The backup's manifest does not match its checksum.")
+    return bytes(envelope.manifest)
 
 
 def new_id() -> str:
@@ -184,6 +209,32 @@ class _Version:
     format: int
 
 
+_PACKED = "2:"
+_DIGEST = 32
+_LEVEL = 19  # a manifest is small
+_EMPTY = hashlib.sha256().hexdigest()
+# Every manifest ever stored is read with this very text: never change it.
+_dictionary = zstandard.ZstdCompressionDict(
+    (
+        '{"name":"host:orders","records":0,"size":0,"sha256":"","chunks":[],"state":"absent",'
+        '"note":"The table has no column created_at."}],"format":1,"library":"0.2.0"}'
+        '{"id":"","tenant":"default","backup_type":"manual","backup_type":"safety",'
+        '"created_at":"2026-01-01T00:00:00.000000Z","actor":"scheduler","actor":"system",'
+        '"notes":"","epoch":"","revision":1,"head_hash":"","sections":['
+        + ",".join(
+            f'{{"name":"{name}","records":0,"size":0,"sha256":"{_EMPTY}","chunks":[],'
+            '"state":"stored","note":""}'
+            for name in (
+                "document", "event_inventory", "event_stock", "layout", "quarantined",
+                "setting", "station_config", "station_quantity", "station_stock",
+            )
+        )
+        + ',{"name":"host:stations","records":0,"size":0,"sha256":"","chunks":[],'
+        '"state":"absent","note":""},{"name":"host:orders","records":0,"size":0,"sha256":"",'
+        '"chunks":[],"state":"absent","note":""}],"format":1,"library":"0.2.0"}'
+    ).encode(),
+    dict_type=zstandard.DICT_TYPE_RAWCONTENT,
+)  # fmt: skip
 _envelope = msgspec.json.Decoder(_Envelope)
 _version = msgspec.json.Decoder(_Version)
 _manifest = msgspec.json.Decoder(Manifest)

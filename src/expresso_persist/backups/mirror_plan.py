@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -27,6 +27,17 @@ class SyncPlan(Generic[Here, There]):
 
     copy: tuple[Here, ...]
     delete: tuple[There, ...]
+
+
+@attrs.frozen
+class _ByTime:
+    """A backup as if its database had never counted."""
+
+    backup: Rotatable
+    revision: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backup, name)
 
 
 def plan_sync(
@@ -53,7 +64,15 @@ def plan_sync(
     copies = list(there)
     union: dict[str, Rotatable] = {copy.id: copy for copy in copies}
     union.update(stored)  # the database knows which ones are pinned
-    kept = [decision.backup_id for decision in plan(union.values(), rule, now=now) if decision.keep]
+    # A clock that was wrong puts times out of order, and a new database that continues an old
+    # one's mirror begins with revision 1. What either order keeps stays.
+    both = (union.values(), [_ByTime(backup) for backup in union.values()])
+    kept = dict.fromkeys(
+        decision.backup_id
+        for backups in both
+        for decision in plan(backups, rule, now=now)
+        if decision.keep
+    )
     present, spared = {copy.id for copy in copies}, {*kept, *keep}
     return SyncPlan(
         copy=tuple(stored[name] for name in kept if name in stored and name not in present),

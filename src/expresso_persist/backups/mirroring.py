@@ -14,19 +14,29 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import raw
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.mirror_plan import plan_sync
-from expresso_persist.backups.mirrors import Copy, Folder, Mirror, copy_name, newest_ahead, told
+from expresso_persist.backups.mirrors import (
+    Copy,
+    Folder,
+    Mirror,
+    OpenedCopy,
+    copy_name,
+    newest_ahead,
+    told,
+)
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.transfer import Transfer
 from expresso_persist.database import Database
 from expresso_persist.errors import (
+    ArchiveRefused,
     BackupCorrupted,
     BackupNotFound,
     Busy,
@@ -98,6 +108,7 @@ class Mirroring:
         self._catalog = catalog
         self._transfer = transfer
         self._damaged = damaged
+        self._tried: set[str] = set()  # damaged backups that no mirror could mend
         self._poll = min(30.0, interval / 4)
         # One thread for each: one that hangs must not hold the others up.
         self._schedulers = [
@@ -134,9 +145,11 @@ class Mirroring:
     def status(self, connection: Connection) -> list[dict[str, Any]]:
         """How each mirror is doing, those of other processes included."""
         now = self._database.now(connection)
-        rows = {row.mirror: row for row in connection.execute(self._select())}
-        # One that nobody has looked after for long is a mirror no more.
-        watched = {name for name, row in rows.items() if now - row.next_at <= _ABANDONED}
+        rows = self._rows(connection)
+        # One that no process has looked after for long is a mirror no more.
+        watched = {
+            name for name, row in rows.items() if row.next_at and now - row.next_at <= _ABANDONED
+        }
         watched.update(mirror.name for mirror in self.mirrors)
         backups = self._verified(connection)
         return [_describe(name, rows.get(name), backups, now) for name in sorted(watched)]
@@ -149,9 +162,11 @@ class Mirroring:
     def _is_due(self, mirror: Mirror) -> bool:
         with self._database.read() as connection:
             now = self._database.now(connection)
-            row = connection.execute(self._select(mirror.name)).first()
-            if row is None or not now <= row.next_at <= now + _LOOK_AGAIN:
+            row = self._rows(connection).get(mirror.name)
+            if row is None or row.next_at is None or not now <= row.next_at <= now + _LOOK_AGAIN:
                 return True  # in its time, or the clock went back
+            if {backup.id for backup in self._catalog.damaged(connection)} - self._tried:
+                return True  # it may have a copy
             newest = next(iter(self._verified(connection)), None)
             return row.failures == 0 and newest is not None and newest.id != row.newest_id
 
@@ -170,6 +185,7 @@ class Mirroring:
             revision = 0 if head is None else head.revision
             with mirror.reached(self._catalog.tenant) as folder:
                 folder.tidy()
+                here = self._mend(mirror, folder) or here
                 before = folder.copies()
                 # What this database lacks is not removed: it may be all that is left of it.
                 lost = [copy.id for copy in before if copy.revision > revision]
@@ -192,6 +208,24 @@ class Mirroring:
             lease.release()
         self._note_success(mirror, here[0] if here else None, there, newest_ahead(there, revision))
         return Synced(mirror.name, tuple(copied), tuple(copy.id for copy in plan.delete))
+
+    def _mend(self, mirror: Mirror, folder: Folder) -> list[Backup]:
+        """Write damaged backups again from their copies; the verified ones if any was."""
+        with self._database.read() as connection:
+            damaged = {backup.id for backup in self._catalog.damaged(connection)}
+        self._tried = damaged
+        found = [copy for copy in folder.copies() if copy.id in damaged]
+        for copy in found:
+            try:
+                with folder.open(copy) as file:
+                    opened = OpenedCopy(file, copy, self._catalog.tenant)
+                    self._transfer.mend(opened, mirror.encryption)
+            except (ArchiveRefused, BackupNotFound) as error:
+                logger.warning("%s", describe(error))
+            else:
+                self._damaged(copy.id)  # looks at it again
+        with self._database.read() as connection:
+            return self._verified(connection) if found else []
 
     def _copy(
         self, mirror: Mirror, folder: Folder, backup: Backup, beat: Callable[[], object]
@@ -219,13 +253,16 @@ class Mirroring:
             if backup.backup_status == "completed" and backup.verified_at is not None
         ]
 
-    def _select(self, name: str | None = None) -> sa.Select[Any]:
-        select = sa.select(backup_mirrors).where(backup_mirrors.c.tenant_id == self._catalog.tenant)
-        return select if name is None else select.where(backup_mirrors.c.mirror == name)
+    def _rows(self, connection: Connection) -> dict[str, _Row]:
+        """How each mirror is doing; a row that is damaged hides no other."""
+        columns = raw.columns(connection, [backup_mirrors.c[name] for name in _Row.columns()])
+        mine = backup_mirrors.c.tenant_id == self._catalog.tenant
+        rows = (_Row.read(row) for row in connection.execute(sa.select(*columns).where(mine)))
+        return {row.mirror: row for row in rows}
 
     def behind(self, connection: Connection) -> bool:
         """Whether a mirror has copies of a newer state than the database."""
-        rows = connection.execute(self._select())
+        rows = self._rows(connection).values()
         return any(row.error is not None and not row.failures for row in rows)
 
     def _note_success(
@@ -255,8 +292,8 @@ class Mirroring:
     def _note_failure(self, mirror: Mirror, error: str) -> None:
         def note(connection: Connection) -> dt.timedelta:
             now = self._database.now(connection)
-            row = connection.execute(self._select(mirror.name)).first()
-            failures = (0 if row is None else row.failures) + 1
+            row = self._rows(connection).get(mirror.name)
+            failures = max(0, 0 if row is None else row.failures) + 1
             delay: dt.timedelta = min(_LOOK_AGAIN, _FIRST_RETRY * 2 ** min(failures - 1, 16))
             delay *= random.uniform(0.8, 1.0)  # noqa: S311 - spreads tries, no secret
             self._note(connection, mirror, failures=failures, error=error, next_at=now + delay)
@@ -288,6 +325,37 @@ class Mirroring:
         )
 
 
+@attrs.frozen
+class _Row:
+    """What is known about a mirror, as far as it can be read."""
+
+    mirror: str
+    newest_id: str | None
+    copies: int
+    stored_bytes: int
+    checked_at: dt.datetime | None
+    failures: int
+    error: str | None
+    next_at: dt.datetime | None
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return [field.name for field in attrs.fields(cls)]
+
+    @classmethod
+    def read(cls, row: sa.Row[Any]) -> Self:
+        return cls(
+            mirror=raw.text(row.mirror) or "",
+            newest_id=raw.text(row.newest_id),
+            copies=raw.integer(row.copies) or 0,
+            stored_bytes=raw.integer(row.stored_bytes) or 0,
+            checked_at=raw.time(row.checked_at),
+            failures=raw.integer(row.failures) or 0,
+            error=raw.text(row.error),
+            next_at=raw.time(row.next_at),
+        )
+
+
 class _Beat:
     """Renews a lease while work goes on, now and then."""
 
@@ -304,13 +372,14 @@ class _Beat:
         self._next = time.monotonic() + self._lease.ttl.total_seconds() / 4
 
 
-def _describe(name: str, row: Any, backups: list[Backup], now: dt.datetime) -> dict[str, Any]:
-    lacking = [
-        backup.created_at
-        for backup in backups
-        if row is None or row.newest_at is None or backup.created_at > row.newest_at
-    ]
-    lag = max(0.0, (now - min(lacking)).total_seconds()) if lacking else 0.0
+def _describe(
+    name: str, row: _Row | None, backups: list[Backup], now: dt.datetime
+) -> dict[str, Any]:
+    # Newest first by revision: what comes before the newest that is there is lacking.
+    complete = None if row is None else row.newest_id
+    ids = [backup.id for backup in backups]
+    lacking = backups[: ids.index(complete)] if complete in ids else backups
+    lag = max(0.0, *((now - backup.created_at).total_seconds() for backup in lacking), 0.0)
     failures = 0 if row is None else row.failures
     return {
         "mirror": name,

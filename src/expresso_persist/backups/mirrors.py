@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import operator
 import os
 import re
 import secrets
@@ -21,13 +22,16 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from expresso_persist.backups.catalog import Backup
+from expresso_persist.backups.archive import ArchiveReader
+from expresso_persist.backups.catalog import Backup, iso
 from expresso_persist.backups.disk import Disk, local_path
 from expresso_persist.backups.encryption import Encryption
-from expresso_persist.backups.manifest import IMPORTED
+from expresso_persist.backups.manifest import IMPORTED, Manifest
 from expresso_persist.backups.rotation import SAFETY_TYPES, Rotation
 from expresso_persist.errors import (
+    ArchiveRefused,
     BackupNotFound,
+    ConflictRefused,
     ExpressoPersistError,
     InvalidConfiguration,
     MirrorUnavailable,
@@ -37,6 +41,7 @@ __all__ = [
     "Copy",
     "Folder",
     "Mirror",
+    "OpenedCopy",
     "copies_ahead",
     "mirrors_from_environment",
     "newest_ahead",
@@ -83,6 +88,26 @@ class Copy:
         """Only verified backups are copied."""
         return self.created_at
 
+    def check(self, archive: Manifest, tenant: str) -> None:
+        """Compare what the archive says about itself with the name of its file.
+
+        Args:
+            archive: What is in the file.
+            tenant: Whose copy it should be.
+
+        Raises:
+            ArchiveRefused: The file was renamed, or exchanged for another one.
+        """
+        inside = (archive.id, archive.revision, archive.backup_type, archive.created_at)
+        named = (self.id, self.revision, self.backup_type, self.created_at)
+        if (*inside, archive.tenant) != (*named, tenant):
+            raise ArchiveRefused(
+                f"The file {self.name} should hold {_described(*named, tenant)}, but what is in "
+                f"it is {_described(*inside, archive.tenant)}. The file was renamed or exchanged; "
+                "choose another copy.",
+                context={"expected": self.id, "found": archive.id},
+            )
+
     @classmethod
     def read(cls, name: str, size: int) -> Self | None:
         """Understand a file's name; None when it is none of ours."""
@@ -102,6 +127,25 @@ class Copy:
             size=size,
             encrypted=match["age"] is not None,
         )
+
+
+def _described(backup_id: str, revision: int, kind: str, made: dt.datetime, tenant: str) -> str:
+    return (
+        f"backup {backup_id} (revision {revision}, {kind}, made {iso(made)}) of tenant {tenant!r}"
+    )
+
+
+@attrs.frozen
+class OpenedCopy:
+    """The bytes of a copy, which knows what should be in it: see :meth:`Copy.check`."""
+
+    file: IO[bytes] = attrs.field(repr=False)
+    copy: Copy
+    tenant: str
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        return self.file.read(size)
 
 
 def copy_name(backup: Backup, *, encrypted: bool) -> str:
@@ -160,20 +204,43 @@ class Mirror:
             return folder.copies()
 
     def find(self, backup_id: str = "latest", tenant: str = "default") -> Copy:
-        """One copy; "latest" is the newest that is no safety backup.
+        """One copy; "latest" is the one of the highest revision that is no safety backup.
 
         Raises:
             BackupNotFound: There is no such copy.
+            ConflictRefused: "latest" may mean copies of several databases.
             MirrorUnavailable: The mirror cannot be read.
         """
-        for copy in self.copies(tenant):
-            newest = backup_id == "latest" and copy.backup_type not in SAFETY_TYPES
-            if newest or copy.id == backup_id:
+        with self.reached(tenant) as folder:
+            copies = folder.copies()
+            if backup_id == "latest":
+                copies = [copy for copy in copies if copy.backup_type not in SAFETY_TYPES]
+                # Those that came from an archive are of another database, and no news.
+                copies = [copy for copy in copies if copy.backup_type != IMPORTED] or copies
+                self._require_one_database(folder, copies)
+        for copy in copies:
+            if backup_id in ("latest", copy.id):
                 return copy
         raise BackupNotFound(f"There is no such backup of tenant {tenant!r} at {self.name}.")
 
+    def _require_one_database(self, folder: Folder, copies: list[Copy]) -> None:
+        """Refuse to compare the revisions of databases that do not count together."""
+        newest: dict[str, Copy] = {}
+        for copy in copies:
+            if (epoch := folder.epoch(copy)) is not None:
+                newest.setdefault(epoch, copy)
+        if len(newest) > 1:
+            found = "; ".join(
+                f"{copy.id} (revision {copy.revision}, made {iso(copy.created_at)})"
+                for copy in newest.values()
+            )
+            raise ConflictRefused(
+                f"The copies at {self.name} are of {len(newest)} databases, so it is not clear "
+                f"which one is the latest. Name one; the latest of each: {found}."
+            )
+
     @contextlib.contextmanager
-    def open(self, copy: Copy | str = "latest", tenant: str = "default") -> Iterator[IO[bytes]]:
+    def open(self, copy: Copy | str = "latest", tenant: str = "default") -> Iterator[OpenedCopy]:
         """The archive of one copy, to read or to hand to ``BackupManager.import_``.
 
         Args:
@@ -186,7 +253,7 @@ class Mirror:
         """
         chosen = self.find(copy, tenant) if isinstance(copy, str) else copy
         with self.reached(tenant) as folder, folder.open(chosen) as file:
-            yield file
+            yield OpenedCopy(file, chosen, tenant)
 
     @contextlib.contextmanager
     def reached(self, tenant: str) -> Iterator[Folder]:
@@ -224,12 +291,23 @@ class Folder:
         return cls(fs, f"{root.rstrip('/')}/{folder_of(tenant)}")
 
     def copies(self) -> list[Copy]:
-        """What is there, newest first."""
+        """What is there, newest first: by revision, as clocks may have been wrong."""
         found = (
             Copy.read(entry["name"].rpartition("/")[2], entry["size"] or 0)
             for entry in self._entries()
         )
-        return sorted((copy for copy in found if copy), key=lambda copy: copy.name, reverse=True)
+        order = operator.attrgetter("revision", "created_at", "id")
+        return sorted((copy for copy in found if copy), key=order, reverse=True)
+
+    def epoch(self, copy: Copy) -> str | None:
+        """Which database a copy is of; None if only a key or a check of all of it could tell."""
+        if copy.encrypted:
+            return None
+        try:
+            with self.open(copy) as file:
+                return ArchiveReader(file).header.backup.epoch
+        except (ArchiveRefused, FileNotFoundError):
+            return None
 
     def put(self, name: str, source: IO[bytes], beat: Callable[[], object]) -> None:
         """Write a file that appears under its name when all of it was read back.

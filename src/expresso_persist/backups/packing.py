@@ -23,6 +23,7 @@ __all__ = ["Packed", "ancestors", "pack", "unpack"]
 
 _WHOLE, _DELTA = 1, 2
 _HEADER = 5
+_LARGEST = 512 * 1024**2  # a piece has at most one record more than its usual size
 _LEVEL = 6
 
 
@@ -31,12 +32,10 @@ class Packed:
     """The stored form of a piece.
 
     Attributes:
-        size: Bytes before compression.
         data: What is stored.
         base: Name of the piece that is needed to read it, or None.
     """
 
-    size: int
     data: bytes = attrs.field(repr=False)
     base: str | None = None
 
@@ -52,8 +51,8 @@ def pack(content: bytes, base: tuple[str, bytes] | None = None) -> Packed:
         ).compress(content)
         # A difference is paid for again with every reading; it has to be worth it.
         if len(delta) * 2 < len(whole):
-            return Packed(len(content), _framed(_DELTA, delta), name)
-    return Packed(len(content), _framed(_WHOLE, whole))
+            return Packed(_framed(_DELTA, delta), name)
+    return Packed(_framed(_WHOLE, whole))
 
 
 def _framed(encoding: int, frame: bytes) -> bytes:
@@ -64,20 +63,12 @@ def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
-def unpack(
-    sha256: str,
-    stored: bytes,
-    size: int,
-    stored_size: int | None = None,
-    base: bytes | None = None,
-) -> bytes:
+def unpack(sha256: str, stored: bytes, base: bytes | None = None) -> bytes:
     """Give back a piece's bytes, after checking every one of them.
 
     Args:
         sha256: Its name.
         stored: What :func:`pack` wrote.
-        size: How many bytes it has.
-        stored_size: How many bytes ``stored`` had when it was written.
         base: Contents of the piece that it was packed against.
 
     Raises:
@@ -87,14 +78,13 @@ def unpack(
     frame = stored[_HEADER:]
     if (
         len(stored) < _HEADER
-        or len(stored) != (len(stored) if stored_size is None else stored_size)
         or stored[0] != (_WHOLE if base is None else _DELTA)
         or zlib.crc32(frame) != int.from_bytes(stored[1:_HEADER], "big")
     ):
         raise BackupCorrupted(f"{name} of the backup is damaged.")
     try:
         # The size is checked before anything is expanded: a bomb cannot go off.
-        if zstandard.get_frame_parameters(frame).content_size != size:
+        if zstandard.get_frame_parameters(frame).content_size > _LARGEST:
             raise BackupCorrupted(f"{name} of the backup does not have the size it should.")
         dictionary = None if base is None else _dictionary(base)
         data = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame)

@@ -7,6 +7,7 @@ a plan and carries it out; a dry run only asks.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -56,7 +57,7 @@ class Rotation:
     ``daily=7`` keeps the newest backup of each of the 7 newest UTC days that have one.
 
     Attributes:
-        keep_last: The newest ones, whatever their time.
+        keep_last: The newest ones by revision, whatever their time.
         hourly: One per hour for this many hours.
         daily: One per day.
         weekly: One per ISO week.
@@ -134,25 +135,21 @@ def plan(
         restore stay, and the 20 newest of those made before an import. So does the newest
         verified automatic one, whatever the rule says.
     """
-    ordered = sorted(backups, key=lambda b: (b.created_at, b.revision, b.id), reverse=True)
+    ordered = sorted(backups, key=_order, reverse=True)
     reasons: dict[str, str] = {}
     rotating: list[Rotatable] = []
     before_imports: list[Rotatable] = []
-    completed = [
-        b
-        for b in ordered
-        if b.backup_status == "completed" and (now is None or b.created_at <= now)
-    ]
-    newest_completed = completed[0] if completed else None
-
     for backup in ordered:
-        fixed = _kept_anyway(backup, now, newest_completed)
+        fixed = _kept_anyway(backup, now)
         if fixed is not None:
             reasons[backup.id] = fixed
         elif backup.backup_type == PRE_IMPORT:
             before_imports.append(backup)
         elif backup.backup_status == "completed":
             rotating.append(backup)
+        elif len(rotating) < max(rule.keep_last, 1):
+            # It may be mended yet, and it is shown as long as those of its age.
+            reasons[backup.id] = "as new as those that stay, though failed or damaged"
 
     for backup in before_imports[:PRE_IMPORT_KEPT]:
         reasons[backup.id] = f"one of the {PRE_IMPORT_KEPT} newest made before an import"
@@ -165,10 +162,9 @@ def plan(
     ):
         _keep_tier(rotating, name, count, bucket, reasons)
 
-    for backup in completed:
-        if backup.backup_type == "automatic" and backup.verified_at is not None:
-            reasons.setdefault(backup.id, "the newest verified one")
-            break
+    verified = (b for b in ordered if _may_be_newest_verified(b, now))
+    for backup in itertools.islice(verified, 1):
+        reasons.setdefault(backup.id, "the newest verified one")
 
     return tuple(
         Decision(b.id, True, reasons[b.id])
@@ -178,9 +174,21 @@ def plan(
     )
 
 
-def _kept_anyway(
-    backup: Rotatable, now: dt.datetime | None, newest_completed: Rotatable | None
-) -> str | None:
+def _order(backup: Rotatable) -> tuple[int, dt.datetime, str]:
+    """Clocks may have been wrong when backups were made; revisions never are."""
+    return backup.revision, backup.created_at, backup.id
+
+
+def _may_be_newest_verified(backup: Rotatable, now: dt.datetime | None) -> bool:
+    return (
+        backup.backup_type == "automatic"
+        and backup.backup_status == "completed"
+        and backup.verified_at is not None
+        and (now is None or backup.created_at <= now)
+    )
+
+
+def _kept_anyway(backup: Rotatable, now: dt.datetime | None) -> str | None:
     """The reason that keeps a backup out of the rotation, if there is one."""
     if backup.pinned:
         return "pinned"
@@ -192,12 +200,6 @@ def _kept_anyway(
         return f"of type {backup.backup_type}, which does not rotate"
     if now is not None and backup.created_at > now:
         return "dated in the future"
-    if backup.backup_type == PRE_IMPORT:
-        return None
-    if backup.backup_status != "completed" and (
-        newest_completed is None or backup.created_at > newest_completed.created_at
-    ):
-        return "shows a failure that no later backup has made good"
     return None
 
 
@@ -213,19 +215,16 @@ def _keep_tier(
     bucket: Callable[[dt.datetime], str],
     reasons: dict[str, str],
 ) -> None:
-    seen: set[str] = set()
+    newest: dict[str, str] = {}
     for backup in rotating:  # newest first, so the first of a bucket is its newest
-        if len(seen) == count:
-            break
-        label = bucket(backup.created_at.astimezone(dt.UTC))
-        if label not in seen:
-            seen.add(label)
-            reasons.setdefault(backup.id, f"newest of {name} {label}: {len(seen)} of {count}")
+        newest.setdefault(bucket(backup.created_at.astimezone(dt.UTC)), backup.id)
+    for place, label in enumerate(sorted(newest, reverse=True)[:count], start=1):
+        reasons.setdefault(newest[label], f"newest of {name} {label}: {place} of {count}")
 
 
 def _why_dropped(backup: Rotatable, rule: Rotation) -> str:
     if backup.backup_type == PRE_IMPORT:
         return f"made before an import, and {PRE_IMPORT_KEPT} newer ones are kept"
     if backup.backup_status != "completed":
-        return "failed, and a later backup completed"
+        return "failed or damaged, and older than those that stay"
     return f"beyond the rule ({rule})"

@@ -28,12 +28,14 @@ class Work:
         make: Makes the backup that is due, as long as the lease is held; None when
             another process was faster.
         tidy: What comes after a new backup: rotation.
+        check: Checks and mends what the backups are stored in.
         resume: Finishes what a runner that died left unfinished.
         failed: Leaves a trace of a failure for other processes to see.
     """
 
     make: Callable[[Lease], Backup | None]
     tidy: Callable[[], object]
+    check: Callable[[], object]
     resume: Callable[[], object]
     failed: Callable[[str], object]
 
@@ -99,11 +101,19 @@ class Runner:
         with self._database.read() as connection:
             if self.due.seconds_left(connection) > 0:
                 return None
-        backup = self._work.make(self.lease)
+        try:
+            backup = self._work.make(self.lease)
+            if backup is not None:
+                self.last_error = None
+                if backup.confirmed_at is None:  # a new row, not the confirmation of an old one
+                    self._work.tidy()
+        except ExpressoPersistError:
+            with contextlib.suppress(ExpressoPersistError):
+                self._work.check()  # damage may be the reason, and the next try may succeed
+            raise
         if backup is not None:
-            self.last_error = None
-            if backup.confirmed_at is None:  # a new row, not the confirmation of an old one
-                self._work.tidy()
+            # After the rotation, which drops what failed: what is found now is shown meanwhile.
+            self._work.check()
         return backup
 
     def _tick(self) -> float:

@@ -12,6 +12,7 @@ import secrets
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist import raw
 from expresso_persist.database import Database
 from expresso_persist.tables import leases
 
@@ -73,10 +74,11 @@ class Standby:
         """The intervals of those that wait, in seconds."""
         now = self._database.now(connection)
         rows = connection.execute(
-            sa.select(leases.c.acquired_at, leases.c.expires_at).where(
+            sa.select(*raw.columns(connection, [leases.c.acquired_at, leases.c.expires_at])).where(
                 leases.c.tenant_id == self._tenant,
                 leases.c.name.startswith(_PREFIX),
                 leases.c.expires_at > now,
             )
         )
-        return [(row.expires_at - row.acquired_at).total_seconds() / 2 for row in rows]
+        times = [(raw.time(since), raw.time(until)) for since, until in rows]
+        return [(until - since).total_seconds() / 2 for since, until in times if since and until]

@@ -12,9 +12,13 @@ from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.due import DueMark
 from expresso_persist.backups.rotation import Rotation
+from expresso_persist.backups.scrub import last_check
 from expresso_persist.leases import Lease
 
-__all__ = ["health", "status"]
+__all__ = ["health", "no_backup", "status"]
+
+_NAMED = 5
+_REMEMBERED = dt.timedelta(days=7)  # for how long damage that was mended is shown
 
 
 _BEHIND = (
@@ -38,7 +42,8 @@ def status(
     """Describe the backups of a tenant; never with a payload."""
     now = due.database.now(connection)
     last = due.last(connection)
-    latest = catalog.newest(connection)
+    # One made before a restore is of a state that somebody wanted to leave.
+    latest = catalog.newest(connection, safety=False)
     total, size = catalog.totals(connection)
     running = running_here or lease.view(connection).live
     lag = _lag(now, last, due)
@@ -46,8 +51,10 @@ def status(
     # One in the future was made before the clock went back; the runner takes it as due now.
     due_at = now if last is None or last > now else max(now, last + due.interval)
     minutes = due.interval.total_seconds() / 60
-    error = last_error or _failure(connection, catalog, last)
-    return {
+    error = last_error or _failure(connection, catalog)
+    damaged = [backup.id for backup in catalog.damaged(connection)]
+    check = last_check(connection, catalog.tenant)
+    found: dict[str, Any] = {
         "backup_running": running,
         "backup_interval_minutes": int(minutes) if minutes.is_integer() else minutes,
         "latest_backup": None if latest is None else latest.to_json(),
@@ -58,13 +65,19 @@ def status(
         "next_due_at": iso(due_at),
         "lag_seconds": lag,
         "last_error": error,
+        "damaged_backups": damaged,
+        "storage_check": check,
         "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
         "mirrors": mirrors,
         "warnings": [
             *_mirror_warnings(mirrors, due.interval),
             *_warnings(running, latest, lag, due.interval, error),
+            *_damage_warnings(damaged, check, now),
         ],
     }
+    if latest is None:
+        found["warnings"].append(no_backup(found))
+    return found
 
 
 def health(
@@ -78,22 +91,31 @@ def health(
     """The least that a monitor asks: a few rows by index, whatever is stored.
 
     ``ok``: the newest backup is verified, its state was seen at most two intervals ago, no
-    attempt failed since, and no mirror has a newer state than the database.
+    attempt failed since, no stored backup is damaged, and no mirror has a newer state than the
+    database.
     """
     now = due.database.now(connection)
     last = due.last(connection)
-    latest = catalog.newest(connection)
+    latest = catalog.newest(connection, safety=False)
+    damaged = catalog.damaged(connection)
     success = _success(last, latest)
     ok = (
         latest is not None
         and latest.verified_at is not None
         and success is not None
         and now - success <= 2 * due.interval
-        and not (last_error or _failure(connection, catalog, last) or behind)
+        and not (last_error or _failure(connection, catalog))
+        and not damaged
+        and not behind
     )
     warning = {"warning": _BEHIND} if behind else {}
-    lag = _lag(now, last, due)
-    return {"ok": ok, "last_success_at": iso(success), "lag_seconds": lag, **warning}
+    return {
+        "ok": ok,
+        "last_success_at": iso(success),
+        "lag_seconds": _lag(now, last, due),
+        "damaged_backups": len(damaged),
+        **warning,
+    }
 
 
 def _lag(now: dt.datetime, last: dt.datetime | None, due: DueMark) -> float:
@@ -106,12 +128,10 @@ def _success(last: dt.datetime | None, latest: Backup | None) -> dt.datetime | N
     return max(times, default=None)
 
 
-def _failure(connection: Connection, catalog: Catalog, last: dt.datetime | None) -> str | None:
-    """Why the newest attempt failed, if it did."""
-    failure = catalog.newest_failure(connection)
-    if failure is None or (last is not None and last > failure.seen_at):
-        return None  # the state was found unchanged since, which makes no new row
-    return failure.error
+def _failure(connection: Connection, catalog: Catalog) -> str | None:
+    """Why the newest attempt failed, if it did: the trace goes when a backup is made."""
+    failure = catalog.failure(connection)
+    return None if failure is None else failure.error
 
 
 def _mirror_warnings(mirrors: list[dict[str, Any]], interval: dt.timedelta) -> list[str]:
@@ -138,9 +158,7 @@ def _warnings(
             "Nobody makes automatic backups at the moment; mount with `backups=True`, or run "
             "`expresso-persist backup run` from cron."
         )
-    if latest is None:
-        found.append("There is no backup yet.")
-    elif latest.verified_at is None:
+    if latest is not None and latest.verified_at is None:
         found.append("The newest backup is not verified.")
     if lag > interval.total_seconds():
         found.append(f"The automatic backup is {round(lag)} seconds late.")
@@ -149,4 +167,36 @@ def _warnings(
     for name, count in (latest.record_counts if latest is not None else {}).items():
         if count == "unreadable":
             found.append(f"The table {name.partition(':')[2]} could not be read for the backup.")
+    return found
+
+
+def no_backup(status: dict[str, Any]) -> str:
+    """Why a status has no latest backup although there may be backups: a sentence."""
+    if status["total_backups"]:
+        return (
+            "There is no backup of the present data yet; what there is came from archives or was "
+            "made before a restore."
+        )
+    if status["damaged_backups"]:
+        return "There is no backup that can be restored."
+    return "There is no backup yet."
+
+
+def _damage_warnings(
+    damaged: list[str], check: dict[str, Any] | None, now: dt.datetime
+) -> list[str]:
+    found = []
+    if damaged:
+        named = ", ".join(damaged[:_NAMED]) + " and more" * (len(damaged) > _NAMED)
+        found.append(
+            f"{len(damaged)} of the stored backups cannot be restored: {named}. A copy at a "
+            "mirror can (`expresso-persist backup list --from`)."
+        )
+    if check is not None and check["found_at"] is not None:
+        since = now - dt.datetime.fromisoformat(check["found_at"])
+        if since <= _REMEMBERED:
+            found.append(
+                f"At {check['found_at']} damage was found in what backups are stored in: "
+                f"{' '.join(check['findings'])} See whether the disk fails."
+            )
     return found

@@ -27,6 +27,7 @@ from expresso_persist.backups.chunks import ChunkStore, cut
 from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
 from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.mirrors import OpenedCopy
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
 from expresso_persist.database import Database
@@ -102,7 +103,7 @@ class Transfer:
 
     def import_(
         self,
-        source: IO[bytes],
+        source: IO[bytes] | OpenedCopy,
         encryption: Encryption,
         *,
         from_tenant: str | None = None,
@@ -112,7 +113,7 @@ class Transfer:
         """Store an archive as a backup, after every byte of it was checked.
 
         Args:
-            source: A binary file, read from where it stands to its end.
+            source: A binary file, read from where it stands to its end, or a mirror's copy.
             encryption: What opens it, if it is encrypted.
             from_tenant: The tenant that it must come from; the repository's when left out.
             progress: Called with the bytes that are stored, and all.
@@ -135,6 +136,7 @@ class Transfer:
                 if earlier is not None:
                     return earlier.subject, True, request
             reader = ArchiveReader(file, self.limits)
+            _check_name(source, reader.header.backup)
             self._check_tenant(reader.header.backup, from_tenant)
             _check(reader)
             with self._database.read() as connection:
@@ -145,13 +147,33 @@ class Transfer:
             stored = self._store(ArchiveReader(file, self.limits), progress, request)
             return *stored, request
 
+    def mend(self, source: OpenedCopy, encryption: Encryption) -> None:
+        """Write what has rotted of a backup that is here again, from its copy at a mirror.
+
+        Raises:
+            ArchiveRefused: The copy is damaged or another one, or cannot be decrypted.
+        """
+        with self._opened(source, encryption, hashlib.sha256()) as file:
+            reader = ArchiveReader(file, self.limits)
+            _check_name(source, reader.header.backup)
+            self._check_tenant(reader.header.backup, None)
+            _check(reader)
+            file.seek(0)
+            manifest, _ = self._contents(ArchiveReader(file, self.limits), None)
+
+        def write(connection: Connection) -> None:
+            self.chunks.lock(connection)
+            self.catalog.write_manifest(connection, manifest)
+
+        self._database.transact(write)
+
     @property
     def _database(self) -> Database:
         return self.repository.database
 
     @contextlib.contextmanager
     def _opened(
-        self, source: IO[bytes], encryption: Encryption, digest: _Digest
+        self, source: IO[bytes] | OpenedCopy, encryption: Encryption, digest: _Digest
     ) -> Iterator[IO[bytes]]:
         """The archive, decrypted, as a file that can be read twice."""
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spooled:
@@ -192,8 +214,32 @@ class Transfer:
     def _store(
         self, reader: ArchiveReader, progress: Progress | None, request: KeyedRequest | None
     ) -> tuple[str, bool]:
-        """Store the chunks batch by batch, so that writers never wait long, then the row."""
+        """Store the chunks, then the row."""
         self.repository.head()  # the first use of a tenant creates it
+        found, stored = self._contents(reader, progress)
+        manifest = attrs.evolve(found, tenant=self.repository.tenant, backup_type=IMPORTED)
+
+        def insert(connection: Connection) -> tuple[str, bool]:
+            self.chunks.lock(connection)
+            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
+                raise Busy("A rotation ran at the same time; import the archive again.")
+            taken = self._taken(connection, manifest.id)
+            named = attrs.evolve(manifest, id=new_id()) if taken else manifest
+            if request is not None:
+                earlier = claim(self._database, connection, request, named.id)
+                if earlier is not None:
+                    return earlier.subject, True
+            self.catalog.insert(connection, Backup.of(named, stored), named)
+            return named.id, False
+
+        return self._database.transact(insert)
+
+    def _contents(self, reader: ArchiveReader, progress: Progress | None) -> tuple[Manifest, int]:
+        """Store the chunks batch by batch, so that writers never wait long.
+
+        Returns:
+            The manifest with the names of the chunks, and the bytes that were stored.
+        """
         total, done, stored, size = reader.header.backup.size, 0, 0, 0
         sections = {section.name: section for section in reader.header.backup.sections}
         batch: dict[str, bytes] = {}
@@ -213,27 +259,7 @@ class Transfer:
         stored += self._put(batch)
         if progress is not None:
             progress(total, total)
-        manifest = attrs.evolve(
-            reader.header.backup,
-            tenant=self.repository.tenant,
-            backup_type=IMPORTED,
-            sections=tuple(sections.values()),
-        )
-
-        def insert(connection: Connection) -> tuple[str, bool]:
-            self.chunks.lock(connection)
-            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
-                raise Busy("A rotation ran at the same time; import the archive again.")
-            taken = self._taken(connection, manifest.id)
-            named = attrs.evolve(manifest, id=new_id()) if taken else manifest
-            if request is not None:
-                earlier = claim(self._database, connection, request, named.id)
-                if earlier is not None:
-                    return earlier.subject, True
-            self.catalog.insert(connection, Backup.of(named, stored), named)
-            return named.id, False
-
-        return self._database.transact(insert)
+        return attrs.evolve(reader.header.backup, sections=tuple(sections.values())), stored
 
     def _taken(self, connection: Any, backup_id: str) -> bool:
         return any(backup.id == backup_id for backup in self.catalog.all(connection))
@@ -245,13 +271,19 @@ class Transfer:
             self.chunks.lock(connection)
             present = self.chunks.present(connection, packed.keys())
             # An archive may be all that is left of a chunk that has rotted here.
-            for name in self.chunks.damaged(connection, present):
-                self.chunks.replace(connection, name, contents[name])
+            rotten = self.chunks.damaged(connection, present)
+            self.chunks.replace(connection, {name: packed[name] for name in rotten})
             return self.chunks.put(
                 connection, {name: item for name, item in packed.items() if name not in present}
             )
 
         return self._database.transact(put)
+
+
+def _check_name(source: IO[bytes] | OpenedCopy, manifest: Manifest) -> None:
+    """A file of a mirror holds what its name says."""
+    if isinstance(source, OpenedCopy):
+        source.copy.check(manifest, source.tenant)
 
 
 def _check(reader: ArchiveReader) -> None:
@@ -262,7 +294,9 @@ def _check(reader: ArchiveReader) -> None:
             pass
 
 
-def _bounded(source: IO[bytes], limits: ArchiveLimits, digest: _Digest) -> Iterator[bytes]:
+def _bounded(
+    source: IO[bytes] | OpenedCopy, limits: ArchiveLimits, digest: _Digest
+) -> Iterator[bytes]:
     """What a file holds, as long as it is not too large, and its digest."""
     size = 0
     while block := source.read(_BLOCK):

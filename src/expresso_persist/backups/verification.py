@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 from sqlalchemy.engine import Connection
 
@@ -16,7 +14,7 @@ from expresso_persist.errors import BackupCorrupted
 
 __all__ = ["Verification", "Verifier"]
 
-_COVERED = "read back, checksums compared, rebuilt in a scratch database"
+_COVERED = "read back and rebuilt in a scratch database"
 
 
 @attrs.frozen
@@ -28,7 +26,8 @@ class Verification:
         ok: It restores to the state that it was made from.
         problems: What is wrong with it, a sentence each.
         damaged_chunks: Names of chunks that are missing or changed.
-        repaired: How many of those were written anew from the live state.
+        repaired: How many damaged pieces and rows of all backups were written again before
+            it was read.
     """
 
     backup_id: str
@@ -46,39 +45,11 @@ class Verifier:
     catalog: Catalog
     chunks: ChunkStore
 
-    def verify(self, backup_id: str, contents: Mapping[str, bytes] | None = None) -> Verification:
-        """Check one backup.
-
-        Args:
-            backup_id: The backup.
-            contents: Bytes of chunks, known from the state it was just made of. A part
-                shared with older backups that has rotted is written anew from them, which
-                mends the older backups as well.
-        """
+    def verify(self, backup_id: str) -> Verification:
+        """Check one backup, and note the result in its row."""
         result = self._check(backup_id)
-        damaged = result.damaged_chunks
-        if damaged and contents is not None and set(damaged) <= contents.keys():
-            known = contents
-
-            def mend(connection: Connection) -> None:
-                self.chunks.lock(connection)
-                for sha256 in damaged:
-                    self.chunks.replace(connection, sha256, known[sha256])
-
-            self.database.transact(mend)
-            result = attrs.evolve(self._check(backup_id), repaired=len(damaged))
-            self._note(result)
-            self._verify_failed_ones()
-        else:
-            self._note(result)
+        self.note(result)
         return result
-
-    def _verify_failed_ones(self) -> None:
-        with self.database.read() as connection:
-            backups = self.catalog.all(connection)
-        for backup in backups:
-            if backup.backup_status == "failed" and backup.payload_sha256:
-                self._note(self._check(backup.id))
 
     def _check(self, backup_id: str) -> Verification:
         try:
@@ -97,15 +68,16 @@ class Verifier:
             return Verification(backup_id, ok=False, problems=(error.message,))
         return Verification(backup_id, ok=True)
 
-    def _note(self, result: Verification) -> None:
-        def note(connection: Connection) -> None:
+    def note(self, result: Verification) -> None:
+        """Write into the backup's row what a check found."""
+
+        def write(connection: Connection) -> None:
             if result.ok:
-                mended = f"; {result.repaired} damaged chunks written anew" * bool(result.repaired)
                 self.catalog.update(
                     connection,
                     result.backup_id,
                     verified_at=self.database.now(connection),
-                    verification=_COVERED + mended,
+                    verification=_COVERED,
                     backup_status="completed",
                     error=None,
                 )
@@ -121,4 +93,4 @@ class Verifier:
                     error=found,
                 )
 
-        self.database.transact(note)
+        self.database.transact(write)

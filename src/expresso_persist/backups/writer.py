@@ -176,7 +176,7 @@ class Writer:
         if newest is None:
             return ()
         try:
-            return Manifest.decode(self.catalog.manifest_text(connection, newest.id)).sections
+            return self.catalog.manifest(connection, newest.id).sections
         except BackupCorrupted:
             return ()
 
@@ -185,7 +185,7 @@ class Writer:
         if newest is None or newest.verified_at is None or newest.revision != head.revision:
             return None
         try:
-            manifest = Manifest.decode(self.catalog.manifest_text(connection, newest.id))
+            manifest = self.catalog.manifest(connection, newest.id)
         except BackupCorrupted:
             return None
         if (manifest.epoch, manifest.head_hash) != (head.epoch, head.hash):

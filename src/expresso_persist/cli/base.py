@@ -51,6 +51,10 @@ HOST_STORE = "expresso_persist.store"
 """Key in ``click.Context.meta`` of a host's function that returns its store."""
 NEEDS_A_LOOK = 3
 NO_BACKUP_YET = "There is no backup yet; `backup create` makes one."
+_NONE_TO_CHOOSE = (
+    "No backup is the latest: those that there are failed, were damaged, or were made before a "
+    "restore. `backup list` shows them; name one by its id, or make one: `backup create`."
+)
 _JSON = "expresso_persist.json"
 
 P = ParamSpec("P")
@@ -317,17 +321,12 @@ def resolve(store: Store, backup_id: str) -> str:
     if backup_id != "latest":
         return backup_id
     # Not the safety backup of a restore or import: the same command twice would undo itself.
-    newest = next(
-        (
-            backup
-            for backup in store.backups.list()
-            if backup.backup_status == "completed" and backup.backup_type not in SAFETY_TYPES
-        ),
-        None,
-    )
-    if newest is None:
-        raise BackupNotFound(NO_BACKUP_YET)
-    return newest.id
+    # The list is in the order of revisions; what came from an archive is last in it.
+    backups = store.backups.list()
+    for backup in backups:
+        if backup.backup_status == "completed" and backup.backup_type not in SAFETY_TYPES:
+            return backup.id
+    raise BackupNotFound(NO_BACKUP_YET if not backups else _NONE_TO_CHOOSE)
 
 
 def duration(

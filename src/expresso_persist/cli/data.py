@@ -229,10 +229,14 @@ def status(target: Target, terminal: Terminal) -> None:
             for name, n in stats.items()
         ),
         ("Backups", backups.get("total_backups", 0)),
-        ("Newest backup", latest["created_at"] if latest else "none yet"),
+        ("Newest backup", latest["created_at"] if latest else _no_newest(backups)),
     ]
     warnings = [f"Note: {plain(warning)}" for warning in backups.get("warnings", ())]
     terminal.result(data, *table(rows), *warnings)
+
+
+def _no_newest(backups: dict[str, Any]) -> str:
+    return "none of the present data" if backups.get("total_backups") else "none yet"
 
 
 @click.command(short_help="Walk the audit trail.")

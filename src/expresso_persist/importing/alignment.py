@@ -52,6 +52,7 @@ class Aligned:
         matched: Pairs of addresses, where the host knows an item by another one.
         ambiguous: Records whose name means several items, and so keep their own address.
         renamed: Addresses of the host that were made from a name, and the guest's id for each.
+        reshaped: The guest has another shape, so that its order says nothing.
     """
 
     records: tuple[Record, ...]
@@ -59,6 +60,7 @@ class Aligned:
     matched: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     ambiguous: tuple[Record, ...] = ()
     renamed: Mapping[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict)
+    reshaped: bool = False
 
 
 class Names:
@@ -181,11 +183,16 @@ class _Alignment:
             records.append(attrs.evolve(record, parts=parts, text=text))
         if len({record.parts for record in records}) < len(records):
             raise Clash
+        # The same when the guest comes again, and finds by address what was matched or added.
+        reshaped = len(renamed) < len(matched) or any(
+            self.is_reshaped(old, new) for old, new in zip(guests, records, strict=True)
+        )
         if not matched and records == [*guests]:
             root = self.skeleton(guests) if self.drops_empty else self.guest_root
-            return Aligned(tuple(guests), root, (), tuple(ambiguous))
+            return Aligned(tuple(guests), root, (), tuple(ambiguous), {}, reshaped)
         placed = tuple(attrs.evolve(record, position=i) for i, record in enumerate(records))
-        return Aligned(placed, self.skeleton(placed), tuple(matched), tuple(ambiguous), renamed)
+        root = self.skeleton(placed)
+        return Aligned(placed, root, tuple(matched), tuple(ambiguous), renamed, reshaped)
 
     # -- which item it is ------------------------------------------------------------------
 
@@ -310,6 +317,13 @@ class _Alignment:
         if self.kind == _ALLOTTED:
             return parts[-2] == ""
         return (self.flat and parts[-2] not in self.host_root.children) or parts[-2] == ""
+
+    def is_reshaped(self, record: Record, aligned: Record) -> bool:
+        """Whether what a record stands in is of another kind than in the host."""
+        if self.kind in LISTED:
+            before, after = self.containers(record)
+            return before != after
+        return self.is_flat(record) != self.stands_flat(aligned.parts)
 
     def is_flat(self, record: Record) -> bool:
         """Whether a guest's record stands without a category around it."""

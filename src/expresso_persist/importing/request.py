@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -96,6 +96,9 @@ class Request:
         """
         _check_option("mode", mode, get_args(Mode))
         _check_option("on_conflict", on_conflict, get_args(OnConflict))
+        if isinstance(include, str) or not isinstance(include, Iterable):
+            raise InvalidInput('include is a list of names, such as ["caches"].')
+        include = [*include]
         for name in include:
             _check_option("include", name, ("caches",))
         self.dump: Dump = read_dump(source)
@@ -103,6 +106,7 @@ class Request:
         self.on_conflict = on_conflict
         self.include = sorted(set(include))
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
+        jsontext.check_storable(device_id=self.device_id)
         secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
         if len(self.device_id) > layouts.MAX_NAME:
             raise InvalidInput(
@@ -404,10 +408,10 @@ class _Decision:
         return self.prefer == "incoming"
 
 
-def _check_option(name: str, value: str, allowed: Sequence[str]) -> None:
+def _check_option(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise InvalidInput(
-            f"{name} is one of {', '.join(allowed)}, not {value[:50]!r}.",
+            f"{name} is one of {', '.join(allowed)}, not {str(value)[:50]!r}.",
             problems=[Problem(name, f"one of {', '.join(allowed)}")],
         )
 

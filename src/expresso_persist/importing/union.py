@@ -96,7 +96,7 @@ class _Union:
     def of(self, stored: Sequence[Record], base: Node, incoming: Decoded, names: Names) -> United:
         if self.by_stored:
             guest = align(self.codec, incoming.records, incoming.root, stored, base, names)
-            self.reshaped = guest.root is not incoming.root
+            self.reshaped = guest.reshaped
             ours = [_renamed(record, guest.renamed) for record in stored]
             sides = (ours, base, guest.records, guest.root)
             pairs = guest.matched

@@ -16,8 +16,9 @@
  *
  * 1. {@link DatabaseInventoryService}, what applications call: at the end;
  * 2. `Live`, the local copy and the outbox, in one of the open tabs for all;
- * 3. `IndexedShelf`, `TextShelf`, `NoShelf`, what survives a reload;
- * 4. `applyCommit` and `applyWrite`, what the feed and an unsent write do to the local copy.
+ * 3. `Acknowledged`, the writes that the server took, for the day that it loses them;
+ * 4. `IndexedShelf`, `TextShelf`, `NoShelf`, what survives a reload;
+ * 5. `applyCommit` and `applyWrite`, what the feed and an unsent write do to the local copy.
  *
  * Every read goes through `#read()` and every write through `#write()`.
  */
@@ -36,6 +37,7 @@
  * @property {number} revision
  * @property {string} actor
  * @property {string} source
+ * @property {string} [hash]
  * @property {{kind: string, key: string[], before: any, after: any}[]} changes
  */
 
@@ -53,6 +55,7 @@
  * @property {boolean} online The server answered when it was last asked.
  * @property {number} pending Writes that the server does not have yet.
  * @property {number} parked Writes that it refused.
+ * @property {number} setAside Writes that another store took, which stood at this address before.
  * @property {number | null} oldestPendingAge Milliseconds.
  * @property {number | null} lastServerAck When it last took a write, in milliseconds since 1970.
  * @property {boolean} caughtUp The local copy is the server's state but for what is pending.
@@ -79,6 +82,9 @@
  * @property {number} patience
  * @property {number} pollInterval
  * @property {boolean} warnOnClose
+ * @property {number} keepDays
+ * @property {number} keepWrites
+ * @property {number} keepBytes
  */
 
 /**
@@ -101,6 +107,10 @@
  * @property {number} [pollInterval] Milliseconds between two looks where there is no feed. Default 3000.
  * @property {boolean} [warnOnClose] Whether the browser asks before it closes a page with unsent
  *   writes. Default true.
+ * @property {number} [keepDays] How long acknowledged writes are kept, to offer them again to a
+ *   server that lost them. Default 7.
+ * @property {number} [keepWrites] How many of them at most. Default 5000.
+ * @property {number} [keepBytes] How large they may be together. Default 8 MiB.
  */
 
 /**
@@ -128,6 +138,14 @@ const GET_ALL = '/api/inventory/get-all';
 const CHANGES = '/api/inventory/changes';
 const STREAM = '/api/inventory/stream';
 const OUTBOX_PREFIX = 'expresso_persist_outbox:';
+const FRESH = 300_000;
+const INVENTORY_KEYS = [
+  'event_inventory',
+  'event_stock_levels',
+  'station_inventory_configs',
+  'station_inventory_quantities',
+];
+const SETTING_KEYS = ['branding_settings', 'sms_settings', 'system_settings'];
 
 /** What the server, or the way to it, refused; `message` is a sentence for people. */
 export class ExpressoPersistError extends Error {
@@ -197,6 +215,22 @@ function stored(area, key) {
     return globalThis[area].getItem(key);
   } catch {
     return null;
+  }
+}
+
+/** @param {string} key @returns {string | null} what localStorage holds that is worth keeping */
+function held(key) {
+  const raw = stored('localStorage', key);
+  return raw === null || ['', 'null', 'undefined'].includes(raw) ? null : raw;
+}
+
+/** @param {string | null} a @param {string} b @returns {boolean} whether both are the same text, or the same JSON */
+function sameText(a, b) {
+  if (a === null || a === b) return a === b;
+  try {
+    return sameJson(JSON.parse(a), JSON.parse(b));
+  } catch {
+    return false;
   }
 }
 
@@ -712,6 +746,11 @@ function parsed(text) {
  * @property {'queued' | 'parked' | 'acked'} state
  * @property {Refusal | null} error
  * @property {number | null} revision Of the commit, once the server has it.
+ * @property {string | null} [cursor] Where it was acknowledged. With `queued`: the server lost
+ *   that commit, or may have, and the write is offered again.
+ * @property {string | null} [since] The position that was known when it was sent.
+ * @property {string | null} [base] Of an offer: a position before it that the server still has.
+ * @property {number} [ackedAt] Milliseconds since 1970.
  */
 
 /**
@@ -732,14 +771,18 @@ function parsed(text) {
  * @property {(entry: Entry) => Promise<number>} add Answers its place in the order.
  * @property {(scope: string, id: string, edit: (entry: Entry) => Entry | null) => Promise<void>} edit
  * @property {(scope: string) => Promise<any>} copy
- * @property {(scope: string, copy: any, revision: number | null) => Promise<void>} keep Also
- *   forgets entries that the server had by that revision.
+ * @property {(scope: string, copy: any) => Promise<void>} keep
  * @property {(scope: string) => Promise<void>} forget Delete the copy, and no entry.
+ * @property {(scope: string) => Promise<Entry[]>} acknowledged
+ * @property {(scope: string, ids: string[]) => Promise<void>} file Acknowledged entries leave the outbox.
+ * @property {(scope: string, entries: Entry[], gone?: string[]) => Promise<void>} move All at once: those
+ *   that are acked to the acknowledged, the others into the outbox.
  * @property {(name: string, owner: string) => Promise<boolean>} lease Take or renew a turn.
  */
 
 const DATABASE = 'expresso-persist';
 const LEASE = 6000;
+const TRAIL = ' trail'; // beside the copy, under the scope's name and this
 
 /** @param {IDBRequest<any>} request @returns {Promise<any>} */
 const answerOf = (request) =>
@@ -760,17 +803,23 @@ class IndexedShelf {
   /** @returns {Promise<IDBDatabase>} */
   #open() {
     this.#database ??= new Promise((resolve, reject) => {
-      const request = indexedDB.open(DATABASE, 1);
+      const request = indexedDB.open(DATABASE, 2);
       const late = setTimeout(() => reject(new Error('IndexedDB does not answer.')), 5000);
-      request.onupgradeneeded = () => {
-        const outbox = request.result.createObjectStore('outbox', {
-          keyPath: 'seq',
-          autoIncrement: true,
+      request.onupgradeneeded = ({ oldVersion }) => {
+        if (oldVersion < 1) {
+          const outbox = request.result.createObjectStore('outbox', {
+            keyPath: 'seq',
+            autoIncrement: true,
+          });
+          outbox.createIndex('scope', 'scope');
+          outbox.createIndex('id', ['scope', 'id'], { unique: true });
+          request.result.createObjectStore('copies', { keyPath: 'scope' });
+          request.result.createObjectStore('leases', { keyPath: 'name' });
+        }
+        const acknowledged = request.result.createObjectStore('acknowledged', {
+          keyPath: ['scope', 'id'],
         });
-        outbox.createIndex('scope', 'scope');
-        outbox.createIndex('id', ['scope', 'id'], { unique: true });
-        request.result.createObjectStore('copies', { keyPath: 'scope' });
-        request.result.createObjectStore('leases', { keyPath: 'name' });
+        acknowledged.createIndex('scope', 'scope');
       };
       request.onerror = () => reject(request.error);
       request.onsuccess = () => {
@@ -856,14 +905,45 @@ class IndexedShelf {
     return found?.copy ?? null;
   }
 
-  /** @param {string} scope @param {any} copy @param {number | null} revision */
-  keep(scope, copy, revision) {
-    return this.#run(['copies', 'outbox'], 'readwrite', async (transaction) => {
-      const copies = transaction.objectStore('copies');
-      await answerOf(copies.put({ scope, copy }));
+  /** @param {string} scope @param {any} copy */
+  async keep(scope, copy) {
+    await this.#run(['copies'], 'readwrite', (transaction) =>
+      answerOf(transaction.objectStore('copies').put({ scope, copy })),
+    );
+  }
+
+  /** @param {string} scope @returns {Promise<Entry[]>} */
+  acknowledged(scope) {
+    return this.#run(['acknowledged'], 'readonly', (transaction) =>
+      answerOf(transaction.objectStore('acknowledged').index('scope').getAll(scope)),
+    );
+  }
+
+  /** @param {string} scope @param {string[]} ids */
+  file(scope, ids) {
+    return this.#run(['outbox', 'acknowledged'], 'readwrite', async (transaction) => {
       const outbox = transaction.objectStore('outbox');
-      for (const entry of await answerOf(outbox.index('scope').getAll(scope))) {
-        if (isDone(entry, revision)) await answerOf(outbox.delete(entry.seq));
+      for (const id of ids) {
+        const entry = await answerOf(outbox.index('id').get([scope, id]));
+        if (entry?.state !== 'acked') continue;
+        await answerOf(transaction.objectStore('acknowledged').put(entry));
+        await answerOf(outbox.delete(entry.seq));
+      }
+    });
+  }
+
+  /** @param {string} scope @param {Entry[]} entries @param {string[]} [gone] */
+  move(scope, entries, gone = []) {
+    return this.#run(['outbox', 'acknowledged'], 'readwrite', async (transaction) => {
+      const outbox = transaction.objectStore('outbox');
+      const acknowledged = transaction.objectStore('acknowledged');
+      for (const id of [...entries.map((entry) => entry.id), ...gone]) {
+        const seq = await answerOf(outbox.index('id').getKey([scope, id]));
+        if (seq !== undefined) await answerOf(outbox.delete(seq));
+        await answerOf(acknowledged.delete([scope, id]));
+      }
+      for (const entry of entries) {
+        await answerOf((entry.state === 'acked' ? acknowledged : outbox).put(entry));
       }
     });
   }
@@ -889,9 +969,33 @@ class IndexedShelf {
   }
 }
 
-/** @param {Entry} entry @param {number | null} revision of a copy @returns {boolean} whether the copy has it */
-const isDone = (entry, revision) =>
-  entry.state === 'acked' && revision !== null && (entry.revision ?? 0) <= revision;
+/** @param {string} cursor @returns {{epoch: string, revision: number, hash: string}} */
+function partsOf(cursor) {
+  const [epoch = '', revision = '0', hash = ''] = cursor.split('.');
+  return { epoch, revision: Number(revision), hash };
+}
+
+/** @param {string} etag @returns {string | null} where the server stood, by an answer of an older one */
+function cursorOf(etag) {
+  const [, epoch, revision, hash] = /^(?:W\/)?"(.+)-(\d+)-([0-9a-f]+)"$/.exec(etag) ?? [];
+  return hash === undefined ? null : `${epoch}.${revision}.${hash}`;
+}
+
+/** @param {string} cursor @returns {number} */
+const revisionOf = (cursor) => partsOf(cursor).revision;
+
+/** @param {Entry} entry @param {string} epoch @returns {boolean} whether a store of this epoch took it */
+const isOf = (entry, epoch) => entry.cursor == null || partsOf(entry.cursor).epoch === epoch;
+
+/**
+ * @param {Entry} entry
+ * @param {Copy | null} copy
+ * @returns {boolean} whether it is acknowledged and no guess about it belongs into the reads
+ */
+const isDone = (entry, copy) =>
+  entry.state === 'acked' &&
+  copy !== null &&
+  (!isOf(entry, copy.epoch) || (entry.revision ?? 0) <= copy.revision);
 
 /** localStorage, where IndexedDB is not to be had; only for what is not sent yet. @implements {Shelf} */
 class TextShelf {
@@ -905,11 +1009,21 @@ class TextShelf {
 
   /** @param {string} scope */
   async entries(scope) {
+    return this.#all('entry', scope);
+  }
+
+  /** @param {string} scope */
+  async acknowledged(scope) {
+    return this.#all('acknowledged', scope);
+  }
+
+  /** @param {string} shelf @param {string} scope */
+  #all(shelf, scope) {
     /** @type {Entry[]} */
     const found = [];
     for (let index = 0; index < localStorage.length; index += 1) {
       const name = localStorage.key(index) ?? '';
-      if (!name.startsWith(`${OUTBOX_PREFIX}entry:`)) continue;
+      if (!name.startsWith(`${OUTBOX_PREFIX}${shelf}:`)) continue;
       const entry = JSON.parse(localStorage.getItem(name) ?? 'null');
       if (entry?.scope === scope) found.push(entry);
     }
@@ -918,7 +1032,8 @@ class TextShelf {
 
   /** @param {Entry} entry */
   async add(entry) {
-    const seqs = (await this.entries(entry.scope)).map((other) => other.seq);
+    const others = [...this.#all('entry', entry.scope), ...this.#all('acknowledged', entry.scope)];
+    const seqs = others.map((other) => other.seq);
     const seq = Math.max(0, ...seqs) + 1;
     localStorage.setItem(this.#name(entry.scope, entry.id), JSON.stringify({ ...entry, seq }));
     return seq;
@@ -934,18 +1049,40 @@ class TextShelf {
     else localStorage.setItem(name, JSON.stringify(edited));
   }
 
-  async copy() {
-    return null;
+  /** @param {string} scope @returns {Promise<any>} */
+  async copy(scope) {
+    return JSON.parse(localStorage.getItem(`${OUTBOX_PREFIX}copy:${scope}`) ?? 'null');
   }
 
-  /** @param {string} scope @param {any} _ @param {number | null} revision */
-  async keep(scope, _, revision) {
-    for (const entry of await this.entries(scope)) {
-      if (isDone(entry, revision)) localStorage.removeItem(this.#name(scope, entry.id));
+  /** @param {string} scope @param {any} copy Documents have no room here. */
+  async keep(scope, copy) {
+    if (scope.endsWith(TRAIL)) {
+      localStorage.setItem(`${OUTBOX_PREFIX}copy:${scope}`, JSON.stringify(copy));
     }
   }
 
   async forget() {}
+
+  /** @param {string} scope @param {string[]} ids */
+  async file(scope, ids) {
+    const acked = (await this.entries(scope)).filter(({ state }) => state === 'acked');
+    await this.move(scope, acked.filter(({ id }) => ids.includes(id)));
+  }
+
+  /** @param {string} scope @param {Entry[]} entries @param {string[]} [gone] */
+  async move(scope, entries, gone = []) {
+    for (const entry of entries) {
+      const shelf = entry.state === 'acked' ? 'acknowledged' : 'entry';
+      localStorage.setItem(this.#name(scope, entry.id, shelf), JSON.stringify(entry));
+      // After the other is there: a tab killed in between leaves it twice, and sends it once more.
+      const other = shelf === 'entry' ? 'acknowledged' : 'entry';
+      localStorage.removeItem(this.#name(scope, entry.id, other));
+    }
+    for (const id of gone) {
+      localStorage.removeItem(this.#name(scope, id, 'entry'));
+      localStorage.removeItem(this.#name(scope, id, 'acknowledged'));
+    }
+  }
 
   /** @param {string} name @param {string} owner Two may hold it for a moment; see `Live`. */
   async lease(name, owner) {
@@ -957,9 +1094,9 @@ class TextShelf {
     return JSON.parse(localStorage.getItem(place) ?? 'null')?.owner === owner;
   }
 
-  /** @param {string} scope @param {string} id */
-  #name(scope, id) {
-    return `${OUTBOX_PREFIX}entry:${scope}:${id}`;
+  /** @param {string} scope @param {string} id @param {string} [shelf] */
+  #name(scope, id, shelf = 'entry') {
+    return `${OUTBOX_PREFIX}${shelf}:${scope}:${id}`;
   }
 }
 
@@ -979,6 +1116,11 @@ class NoShelf {
   }
   async keep() {}
   async forget() {}
+  async acknowledged() {
+    return [];
+  }
+  async file() {}
+  async move() {}
   async lease() {
     return true;
   }
@@ -1022,6 +1164,218 @@ class Bell {
   }
 }
 
+/* ----- what the server could lose ---------------------------------------------------- */
+
+const LONGEST_TRAIL = 1000;
+const READ_AGAIN = 500; // commits that are read again rather than left out of the trail
+const DAY = 86_400_000;
+
+/**
+ * The writes that the server acknowledged, and the positions of its timeline that this browser
+ * has seen: what it takes to notice that a server lost commits, and to offer them again.
+ *
+ * A server that fails over to a replica which was behind, or gets an older copy of its database,
+ * forgets what it acknowledged. An acknowledged write therefore stays in the outbox until the
+ * feed has come past it, with its hash; then it is filed, and kept for a while.
+ */
+class Acknowledged {
+  /** @type {Shelf} */ #shelf;
+  /** @type {string} */ #scope;
+  /** @type {LiveSettings} */ #settings;
+  /** @type {Map<number, string>} cursors by revision, oldest first */ #trail = new Map();
+  #reached = -1;
+  /** @type {Map<number, Entry>} taken by the server; the feed has not come there */ #ahead = new Map();
+  /** @type {Set<string>} ids that can be filed */ #passed = new Set();
+  #filed = 0;
+  /** @type {string | null} */ #position = null;
+
+  /** @param {Shelf} shelf @param {string} scope @param {LiveSettings} settings */
+  constructor(shelf, scope, settings) {
+    this.#shelf = shelf;
+    this.#scope = scope;
+    this.#settings = settings;
+  }
+
+  /** @returns {string | null} the newest that this browser knows; a server without it lost something */
+  get position() {
+    return this.#position;
+  }
+
+  /** What an earlier page, or another tab, left. */
+  async load() {
+    /** @type {string[]} */
+    const trail = (await this.#shelf.copy(this.#scope + TRAIL).catch(() => null)) ?? [];
+    for (const cursor of trail) this.#reach(cursor);
+    for (const entry of await this.#shelf.entries(this.#scope).catch(() => [])) {
+      if (entry.state === 'acked') this.took(entry);
+    }
+    await this.#prune().catch(() => {});
+  }
+
+  /** @param {string} cursor of a copy @returns {string | null} where to follow from, so that nothing is left out */
+  from(cursor) {
+    const last = this.#trail.get(this.#reached);
+    if (last === undefined || partsOf(last).epoch !== partsOf(cursor).epoch) return null;
+    return revisionOf(cursor) - this.#reached <= READ_AGAIN ? last : null;
+  }
+
+  /** The feed is followed from here on. @param {string} cursor */
+  begin(cursor) {
+    this.#reach(cursor);
+  }
+
+  /** @param {string} cursor */
+  #reach(cursor) {
+    const revision = revisionOf(cursor);
+    this.#trail.delete(revision);
+    this.#trail.set(revision, cursor);
+    this.#reached = revision;
+    this.#know(cursor);
+    for (const oldest of this.#trail.keys()) {
+      if (this.#trail.size <= LONGEST_TRAIL) break;
+      this.#trail.delete(oldest);
+    }
+  }
+
+  /** @param {string} cursor */
+  #know(cursor) {
+    const known = this.#position;
+    if (known === null || revisionOf(cursor) >= revisionOf(known)) this.#position = cursor;
+  }
+
+  /** @param {Entry} entry that the server acknowledged @returns {boolean} false: it is lost already */
+  took(entry) {
+    const { id, cursor = null } = entry;
+    const revision = entry.revision ?? 0;
+    const here = this.#trail.get(revision);
+    if (cursor !== null) this.#know(cursor);
+    if (cursor !== null && revision > this.#reached) this.#ahead.set(revision, entry);
+    else if (cursor !== null && here !== undefined && here !== cursor) return false;
+    else this.#passed.add(id);
+    return true;
+  }
+
+  /** @param {Commit[]} commits of the feed @param {string} cursor @returns {boolean} false: a write is lost */
+  passed(commits, cursor) {
+    const { epoch, hash } = partsOf(cursor);
+    for (const commit of commits) {
+      const here =
+        commit.hash === undefined
+          ? null
+          : `${epoch}.${commit.revision}.${commit.hash.slice(0, hash.length)}`;
+      const entry = this.#ahead.get(commit.revision);
+      if (entry !== undefined && here !== null && entry.cursor !== here) return false;
+      if (entry !== undefined) this.#passed.add(entry.id);
+      this.#ahead.delete(commit.revision);
+      if (here !== null) this.#reach(here);
+    }
+    this.#reach(cursor);
+    return true;
+  }
+
+  /** Keep what was learnt. */
+  async save() {
+    const ids = [...this.#passed];
+    await this.#shelf.file(this.#scope, ids);
+    for (const id of ids) this.#passed.delete(id);
+    await this.#shelf.keep(this.#scope + TRAIL, [...this.#trail.values()]);
+    this.#filed += ids.length;
+    if (this.#filed >= 100) await this.#prune();
+  }
+
+  /** The oldest go first. */
+  async #prune() {
+    this.#filed = 0;
+    const { keepDays, keepWrites, keepBytes } = this.#settings;
+    const all = await this.#shelf.acknowledged(this.#scope);
+    all.sort((a, b) => (b.ackedAt ?? 0) - (a.ackedAt ?? 0) || b.seq - a.seq);
+    let bytes = 0;
+    const gone = all.filter((entry, index) => {
+      bytes += 2 * entry.body.length + 500;
+      const age = Date.now() - (entry.ackedAt ?? 0);
+      return age > keepDays * DAY || index >= keepWrites || bytes > keepBytes;
+    });
+    if (gone.length > 0) await this.#shelf.move(this.#scope, [], gone.map(({ id }) => id));
+  }
+
+  /** @param {string} epoch @returns {Promise<Entry[]>} what another store took, in its order */
+  async aside(epoch) {
+    const all = await this.#shelf.acknowledged(this.#scope);
+    return all.filter((entry) => !isOf(entry, epoch)).sort((a, b) => a.seq - b.seq);
+  }
+
+  /**
+   * Find out what the server lost, and put it back into the outbox, in its order.
+   * @param {(since: string) => Promise<{cursor: string, reset: boolean}>} ask the feed
+   * @returns {Promise<{epoch: string, offers: Entry[]}>}
+   */
+  async heal(ask) {
+    const { epoch } = partsOf((await ask(this.#position ?? 'now')).cursor);
+    const outbox = await this.#shelf.entries(this.#scope);
+    const filed = (await this.#shelf.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
+    const acked = outbox.filter((entry) => entry.state === 'acked');
+    const known = await this.#shared(ask, epoch, [...filed, ...acked]);
+    const end = revisionOf(known.at(-1) ?? '');
+    /** @param {number} most @returns {string} */
+    const before = (most) => known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? '';
+    /** @param {Entry} entry */
+    const isLost = (entry) => (entry.revision ?? 0) > end;
+    const lost = [
+      // What the feed had come past stood on the trail; what it had not, on what was known then.
+      ...filed.filter(isLost).map((entry) => ({ ...entry, base: before((entry.revision ?? 0) - 1) })),
+      ...acked
+        .filter((entry) => isOf(entry, epoch) && isLost(entry))
+        .map((entry) => ({ ...entry, base: before(entry.since ? revisionOf(entry.since) : 0) })),
+    ].sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
+    const places = lost.map((entry) => entry.seq).sort((a, b) => a - b);
+    /** @type {Entry[]} */
+    const offers = lost.map((entry, index) => ({
+      ...entry,
+      state: 'queued',
+      seq: places[index] ?? entry.seq,
+    }));
+    for (const entry of outbox) {
+      // Another loss while offers were on their way.
+      if (entry.state !== 'queued' || entry.cursor == null || !isOf(entry, epoch)) continue;
+      offers.push({ ...entry, base: before(Math.min(end, revisionOf(entry.base ?? ''))) });
+    }
+    const aside = outbox.filter((entry) => entry.state !== 'parked' && !isOf(entry, epoch));
+    const survived = acked.filter((entry) => isOf(entry, epoch) && !isLost(entry));
+    const kept = [...aside, ...survived].map((entry) => ({
+      ...entry,
+      state: /** @type {const} */ ('acked'),
+    }));
+    await this.#shelf.move(this.#scope, [...offers, ...kept]);
+    this.#ahead.clear();
+    this.#passed.clear();
+    this.#trail = new Map(known.map((cursor) => [revisionOf(cursor), cursor]));
+    this.#reached = end;
+    this.#position = known.at(-1) ?? null;
+    return { epoch, offers };
+  }
+
+  /**
+   * @param {(since: string) => Promise<{reset: boolean}>} ask
+   * @param {string} epoch
+   * @param {Entry[]} entries
+   * @returns {Promise<string[]>} the known positions that the server still has, oldest first
+   */
+  async #shared(ask, epoch, entries) {
+    const cursors = new Map([[0, `${epoch}.0.0`]]); // what every state of the store has
+    for (const cursor of [...this.#trail.values(), ...entries.map((entry) => entry.cursor ?? '')]) {
+      if (partsOf(cursor).epoch === epoch) cursors.set(revisionOf(cursor), cursor);
+    }
+    const sorted = [...cursors.values()].sort((a, b) => revisionOf(a) - revisionOf(b));
+    let low = 0;
+    // The newest first: mostly nothing is lost.
+    for (let high = sorted.length, next = high - 1; high - low > 1; next = (low + high) >> 1) {
+      if ((await ask(sorted[next] ?? '')).reset) high = next;
+      else low = next;
+    }
+    return sorted.slice(0, low + 1);
+  }
+}
+
 /* ----- live ------------------------------------------------------------------------- */
 
 const ALIVE = 2500;
@@ -1041,7 +1395,7 @@ const UNSENT_MESSAGE = 'Kept on this device; it is sent as soon as the server ca
  * The way to the server.
  * @typedef {object} Door
  * @property {(path: string, etag: string | null, signal: AbortSignal, timeout?: number) => Promise<any>} read One attempt.
- * @property {(entry: Entry) => Promise<any>} send One attempt.
+ * @property {(entry: Entry, since: string | null) => Promise<any>} send One attempt.
  * @property {(path: string, signal: AbortSignal) => Promise<Response>} stream
  */
 
@@ -1053,6 +1407,7 @@ const UNSENT_MESSAGE = 'Kept on this device; it is sent as soon as the server ca
  * @property {Status['feed']} feed
  * @property {boolean} signInNeeded
  * @property {number | null} lastServerAck
+ * @property {number} setAside
  */
 
 /**
@@ -1095,7 +1450,6 @@ class Live {
   #steal = false;
   #leader = '';
   #lastAlive = 0;
-  #leaderRevision = 0;
   /** @type {AbortController | null} */ #lead = null;
   /** @type {AbortController | null} */ #streaming = null;
   #lastChunk = 0;
@@ -1103,7 +1457,9 @@ class Live {
   #feedBell = new Bell();
   #signInBell = new Bell();
   /** @type {Link} */
-  #link = { online: null, caughtUp: false, feed: 'off', signInNeeded: false, lastServerAck: null };
+  #link = { online: null, caughtUp: false, feed: 'off', signInNeeded: false, lastServerAck: null, setAside: 0 };
+  /** @type {Acknowledged} of the tab that leads */ #acknowledged;
+  /** @type {Promise<void> | null} */ #healing = null;
 
   /** @type {Set<(change: Change) => void>} */ #changeListeners = new Set();
   /** @type {Set<(status: Status) => void>} */ #statusListeners = new Set();
@@ -1115,6 +1471,7 @@ class Live {
     this.#scope = scope;
     this.#door = door;
     this.#settings = settings;
+    this.#acknowledged = new Acknowledged(this.#shelf, scope, settings);
   }
 
   get scope() {
@@ -1151,6 +1508,7 @@ class Live {
       if (globalThis.document.visibilityState === 'visible') this.#wake();
     });
     void this.#leadership();
+    this.#post({ type: 'who' }); // the next sign of life may take a while
     this.#tellStatus();
   }
 
@@ -1229,12 +1587,14 @@ class Live {
 
   /** @param {string} name @param {any} answer */
   keepAnswer(name, answer) {
-    void this.#shelf.keep(`${this.#scope} ${name}`, answer, null).catch(() => {});
+    void this.#shelf.keep(`${this.#scope} ${name}`, answer).catch(() => {});
   }
 
   #viewed() {
     if (this.#view === null && this.#copy !== null) {
-      const waiting = this.#inOrder().filter((entry) => entry.state !== 'parked');
+      const waiting = this.#inOrder().filter(
+        (entry) => entry.state !== 'parked' && !isDone(entry, this.#copy),
+      );
       this.#view = waiting.length > 0 ? copy(this.#copy.data) : this.#copy.data;
       for (const entry of waiting) {
         try {
@@ -1277,20 +1637,21 @@ class Live {
     const oldest = Math.min(...queued.map((entry) => entry.at));
     const link = this.#link;
     const behind =
-      this.#behind() ||
-      (this.#copy?.revision ?? -1) < this.#leaderRevision ||
-      entries.some((entry) => entry.state === 'acked'); // the copy does not have it yet
+      this.#behind() || // or the copy does not have yet what the server took
+      entries.some((entry) => entry.state === 'acked' && !isDone(entry, this.#copy));
+    const unkept = entries.some(({ id, state }) => state !== 'acked' && this.#volatile.has(id));
     return {
       online: link.online === true,
       pending: queued.length,
       parked: entries.filter((entry) => entry.state === 'parked').length,
       oldestPendingAge: queued.length > 0 ? Math.max(0, Date.now() - oldest) : null,
       lastServerAck: link.lastServerAck,
+      setAside: link.setAside,
       caughtUp: link.online === true && link.caughtUp && !behind,
       signInNeeded: link.signInNeeded,
       feed: link.feed,
       storage: this.#shelf.kind,
-      durable: this.#shelf.kind !== 'memory' && this.#volatile.size === 0,
+      durable: this.#shelf.kind !== 'memory' && !unkept,
     };
   }
 
@@ -1346,6 +1707,7 @@ class Live {
       state: 'queued',
       error: null,
       revision: null,
+      cursor: null,
     };
     this.#entries.set(id, entry);
     this.#mine.add(id);
@@ -1434,8 +1796,8 @@ class Live {
     await this.start();
     const parked = this.#parkedEntry(id);
     const edits = body === undefined ? {} : { body, key: randomKey(), ifMatch: null };
-    /** @type {Entry} */
-    const entry = { ...parked, ...edits, state: 'queued', error: null };
+    /** @type {Entry} People decided: it is offered no more, but sent. */
+    const entry = { ...parked, ...edits, state: 'queued', error: null, cursor: null, base: null };
     this.#entries.set(id, entry);
     const outcome = this.#outcome(id);
     this.#tell('write', null);
@@ -1476,11 +1838,14 @@ class Live {
   }
 
   async #loadEntries() {
-    const before = [...this.#entries.values()].filter((entry) => !this.#saving.has(entry.id));
+    const known = new Map(this.#entries);
+    const before = [...known.values()].filter((entry) => !this.#saving.has(entry.id));
     /** @type {Entry[]} */
     const stored = await this.#shelf.entries(this.#scope).catch(() => before);
     for (const entry of stored) {
-      if (!this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
+      // What changed while the disk was read is newer than what was read.
+      const same = this.#entries.get(entry.id) === known.get(entry.id);
+      if (same && !this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
         this.#entries.set(entry.id, entry);
       }
     }
@@ -1492,9 +1857,11 @@ class Live {
         // Sent by another tab while this one slept, or evicted with all that the browser kept.
         this.#saving.add(id);
         await this.#save(entry);
-      } else this.#entries.delete(id);
+      } else if (entry === known.get(id)) this.#entries.delete(id);
     }
+    this.#forgetDone();
     this.#view = null;
+    this.#tellStatus();
   }
 
   /* the copy */
@@ -1503,33 +1870,26 @@ class Live {
     return this.#copy === null || this.#wanted > this.#copy.revision;
   }
 
-  async #fetchCopy() {
+  /** @param {boolean} [lost] the server lost what the copy has: do not compare it with that */
+  async #fetchCopy(lost = false) {
     const known = this.#copy;
     const before = known?.revision ?? -1;
     const wanted = this.#wanted;
-    // What the server had before it was asked is in its answer, unless it has another database.
-    const acked = [...this.#entries.values()].filter((entry) => entry.state === 'acked');
-    const envelope = await this.#door.read(GET_ALL, known?.etag ?? null, this.#stop.signal);
+    const etag = lost ? null : known?.etag ?? null;
+    const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
     this.#reached();
-    for (const { id } of acked) this.#entries.delete(id);
-    this.#view = null;
-    if (envelope.unchanged === true) return;
-    const [, epoch = '', revision = envelope.revision, hash] =
-      /^(?:W\/)?"(.+)-(\d+)-([0-9a-f]+)"$/.exec(envelope.etag ?? '') ?? [];
-    const fresh = {
-      data: envelope.data ?? {},
-      cursor: hash === undefined ? (envelope.cursor ?? '0') : `${epoch}.${revision}.${hash}`,
-      epoch,
-      revision: Number(revision),
-      etag: envelope.etag ?? null,
-    };
-    // An answer with less than was known when it was asked for is another database.
-    const reset = known !== null && (fresh.revision < before || fresh.epoch !== known.epoch);
-    if (this.#wanted === wanted) this.#wanted = fresh.revision;
-    for (const entry of acked.filter((candidate) => !isDone(candidate, fresh.revision))) {
-      void this.#shelve(entry.id, (stored) => (stored.state === 'acked' ? null : stored));
+    if (envelope.unchanged === true) {
+      if (this.#wanted === wanted) this.#wanted = Math.max(0, before);
+      this.#tellStatus();
+      return;
     }
-    this.#adopt(fresh, reset);
+    const cursor = envelope.cursor ?? cursorOf(envelope.etag ?? '') ?? `.${envelope.revision}.`;
+    const { epoch, revision } = partsOf(cursor);
+    const fresh = { data: envelope.data ?? {}, cursor, epoch, revision, etag: envelope.etag ?? null };
+    // An answer with less than was known when it was asked for is another database.
+    const older = known !== null && (fresh.revision < before || fresh.epoch !== known.epoch);
+    if (this.#wanted === wanted) this.#wanted = fresh.revision;
+    this.#adopt(fresh, lost || older);
   }
 
   /** @param {Copy} fresh @param {boolean} reset */
@@ -1541,11 +1901,6 @@ class Live {
     if (reset) {
       this.#later = [];
       this.#wanted = fresh.revision;
-      this.#leaderRevision = 0;
-    }
-    for (const entry of this.#entries.values()) {
-      // What the replaced database had is gone with it, whatever number it had there.
-      if (entry.state === 'acked' && reset) this.#entries.delete(entry.id);
     }
     this.#forgetDone();
     this.#view = null;
@@ -1560,7 +1915,7 @@ class Live {
 
   #forgetDone() {
     for (const entry of this.#entries.values()) {
-      if (isDone(entry, this.#copy?.revision ?? null)) {
+      if (isDone(entry, this.#copy)) {
         this.#entries.delete(entry.id);
         this.#volatile.delete(entry.id);
         this.#mine.delete(entry.id);
@@ -1573,8 +1928,9 @@ class Live {
     this.#keeping = setTimeout(() => {
       this.#keeping = null;
       const fresh = this.#copy;
+      void this.#acknowledged.save().catch(() => {});
       if (fresh === null || this.#behind()) return;
-      void this.#shelf.keep(this.#scope, fresh, fresh.revision).catch(() => {});
+      void this.#shelf.keep(this.#scope, fresh).catch(() => {});
     }, 1000);
   }
 
@@ -1639,7 +1995,8 @@ class Live {
         this.#lead = over;
         this.#leading = true;
         this.#leader = this.#me;
-        this.#leaderRevision = 0;
+        this.#acknowledged = new Acknowledged(this.#shelf, this.#scope, this.#settings);
+        await this.#acknowledged.load();
         await this.#loadEntries();
         this.#keepSoon();
         this.#postAlive();
@@ -1751,7 +2108,6 @@ class Live {
       case 'alive':
         if (this.#leading) return;
         this.#lastAlive = Date.now();
-        this.#leaderRevision = message.revision;
         if (this.#leader !== message.from) {
           this.#leader = message.from;
           for (const id of this.#volatile) {
@@ -1770,16 +2126,27 @@ class Live {
         this.#sendBell.ring();
         this.#tell('write', null);
         return;
+      case 'offered':
+        this.#offered(message.entries);
+        return;
       case 'acked':
-        this.#acked(message.id, message.answer);
+        this.#acked(message.id, message.answer, message.cursor ?? null);
         return;
       case 'parked':
+        if (!this.#entries.has(message.id)) void this.#loadEntries(); // it came while they were read
         this.#refused(message.id, message.error);
         return;
       case 'discarded':
         this.#settled.add(message.id);
         this.#entries.delete(message.id);
+        this.#volatile.delete(message.id);
         this.#tellStatus();
+        return;
+      case 'set-aside':
+        this.#linked({ setAside: message.count });
+        return;
+      case 'who':
+        if (this.#leading) this.#postAlive();
         return;
       case 'commits':
         if (!this.#leading) this.#absorb(message.commits, message.cursor);
@@ -1868,19 +2235,28 @@ class Live {
 
   /** @param {Entry} entry */
   async #sendOne(entry) {
+    const since = entry.base ?? this.#acknowledged.position;
+    let kept = true;
     try {
-      const { revision, message, data } = await this.#door.send(entry);
+      const { revision, message, data, cursor = null } = await this.#door.send(entry, since);
       const answer = { revision, message: message ?? '', data: data ?? null };
+      /** @type {Partial<Entry>} */
+      const taken = { state: 'acked', revision, cursor, since, base: null, ackedAt: Date.now() };
       this.#reached();
       this.#linked({ lastServerAck: Date.now() });
-      await this.#shelve(entry.id, (stored) => ({ ...stored, state: 'acked', revision }));
-      this.#post({ type: 'acked', id: entry.id, answer });
-      this.#acked(entry.id, answer);
+      await this.#shelve(entry.id, (stored) => ({ ...stored, ...taken }));
+      this.#post({ type: 'acked', id: entry.id, answer, cursor });
+      this.#acked(entry.id, answer, cursor);
+      kept = this.#acknowledged.took({ ...entry, ...taken });
     } catch (error) {
+      if (error instanceof ExpressoPersistError && error.code === 'timeline_lost') {
+        await this.#heal(); // what was lost goes first; then this
+      }
       if (!isRefusal(error)) throw error;
       this.#reached();
       await this.#park(entry, error);
     }
+    if (!kept) await this.#heal();
   }
 
   /** @param {Entry} entry @param {ExpressoPersistError} fault */
@@ -1892,16 +2268,17 @@ class Live {
     this.#refused(entry.id, error);
   }
 
-  /** @param {string} id @param {Written} answer */
-  #acked(id, answer) {
+  /** @param {string} id @param {Written} answer @param {string | null} cursor */
+  #acked(id, answer, cursor) {
     const entry = this.#entries.get(id);
     this.#settled.add(id);
     this.#outcomes.get(id)?.resolve(answer);
     this.#outcomes.delete(id);
     if (entry === undefined) return;
-    this.#entries.set(id, { ...entry, state: 'acked', revision: answer.revision });
+    this.#entries.set(id, { ...entry, state: 'acked', revision: answer.revision, cursor });
     this.#forgetDone();
     this.#view = null;
+    this.#keepSoon();
     this.#feedBell.ring(); // where the feed is polled
     this.#tellStatus();
   }
@@ -1917,6 +2294,96 @@ class Live {
     this.#tell('refused', null);
   }
 
+  /* what the server lost */
+
+  /** Put what the server lost back into the outbox; one at a time. */
+  #heal() {
+    this.#healing ??= this.#healed().finally(() => {
+      this.#healing = null;
+    });
+    return this.#healing;
+  }
+
+  async #healed() {
+    const { signal } = this.#stop;
+    const { epoch, offers } = await this.#acknowledged.heal(async (since) => {
+      const path = `${CHANGES}?since=${encodeURIComponent(since)}&limit=1`;
+      return (await this.#door.read(path, null, signal)).data;
+    });
+    const aside = await this.#acknowledged.aside(epoch);
+    this.#linked({ setAside: aside.length });
+    this.#offered(offers);
+    if (offers.length > 0) this.#post({ type: 'offered', entries: offers });
+    this.#keepSoon();
+  }
+
+  /** @param {Entry[]} entries that are offered again */
+  #offered(entries) {
+    if (entries.length === 0) return;
+    for (const entry of entries) {
+      this.#settled.delete(entry.id);
+      this.#entries.set(entry.id, entry);
+    }
+    this.#tell('write', null);
+    this.#sendBell.ring();
+  }
+
+  /** What was refused because something was missing, which has come now. @param {Commit[]} commits */
+  async #offerAgain(commits) {
+    if (!commits.some(({ changes }) => changes.some(({ before }) => before === null))) return;
+    const waiting = this.#inOrder().filter(
+      ({ state, cursor, error }) => state === 'parked' && cursor != null && error?.status === 404,
+    );
+    const entries = waiting.map((entry) => ({
+      ...entry,
+      state: /** @type {const} */ ('queued'),
+      error: null,
+    }));
+    if (entries.length === 0) return;
+    for (const entry of entries) await this.#shelve(entry.id, () => entry);
+    this.#offered(entries);
+    this.#post({ type: 'offered', entries });
+  }
+
+  /** @returns {Promise<Entry[]>} the writes that another store took */
+  async #otherStores() {
+    await this.start();
+    await this.#contact; // until then the copy may be that of the other store
+    const epoch = this.#copy?.epoch ?? null;
+    if (epoch === null) return [];
+    return new Acknowledged(this.#shelf, this.#scope, this.#settings).aside(epoch);
+  }
+
+  /** @returns {Promise<Parked[]>} */
+  async setAside() {
+    return (await this.#otherStores()).map(({ id, path, body, at }) => ({
+      id,
+      path,
+      body: JSON.parse(body),
+      at,
+      error: null,
+    }));
+  }
+
+  /** @param {string[] | undefined} ids all where left out @param {boolean} send or let go of them */
+  async resolveSetAside(ids, send) {
+    const all = await this.#otherStores();
+    const chosen = all.filter(({ id }) => ids === undefined || ids.includes(id));
+    if (send) {
+      const entries = chosen.map((entry) => ({
+        ...entry,
+        state: /** @type {const} */ ('queued'),
+        cursor: null,
+        revision: null,
+      }));
+      await this.#shelf.move(this.#scope, entries);
+      this.#offered(entries);
+      this.#post({ type: 'offered', entries });
+    } else await this.#shelf.move(this.#scope, [], chosen.map(({ id }) => id));
+    this.#linked({ setAside: all.length - chosen.length });
+    this.#post({ type: 'set-aside', count: all.length - chosen.length });
+  }
+
   /* following */
 
   /** @param {AbortSignal} lost */
@@ -1929,7 +2396,7 @@ class Live {
     while (!lost.aborted) {
       try {
         if (this.#copy === null) await this.#fetchCopy();
-        cursor = cursor || (this.#copy?.cursor ?? '0');
+        cursor = cursor || (await this.#followFrom(/** @type {Copy | null} */ (this.#copy)?.cursor ?? ''));
         cursor = await this.#page(cursor, 0, lost);
         failures = 0;
         if (lost.aborted) return;
@@ -1967,6 +2434,22 @@ class Live {
     }
   }
 
+  /** @param {string} copied the cursor of the copy @returns {Promise<string>} where to follow from */
+  async #followFrom(copied) {
+    const from = this.#acknowledged.from(copied);
+    if (from === null) {
+      await this.#heal();
+      this.#acknowledged.begin(copied);
+      return copied;
+    }
+    // The tab that led before may have come further than the copy.
+    this.#wanted = Math.max(this.#wanted, revisionOf(from));
+    if (this.#behind()) this.#catchUp();
+    const aside = await this.#acknowledged.aside(partsOf(from).epoch);
+    this.#linked({ setAside: aside.length });
+    return from;
+  }
+
   /**
    * Read what came after a cursor, to the end.
    * @param {string} cursor
@@ -1995,9 +2478,11 @@ class Live {
   /** @returns {Promise<string>} where to go on */
   async #reset() {
     this.#linked({ caughtUp: false });
-    if (this.#copy !== null) this.#copy = { ...this.#copy, etag: null, epoch: '?' };
-    await this.#fetchCopy();
-    return /** @type {Copy | null} */ (this.#copy)?.cursor ?? '0';
+    await this.#heal();
+    await this.#fetchCopy(true);
+    const cursor = /** @type {Copy | null} */ (this.#copy)?.cursor ?? '';
+    this.#acknowledged.begin(cursor);
+    return cursor;
   }
 
   /** @param {Commit[]} commits @param {string} cursor */
@@ -2005,8 +2490,14 @@ class Live {
     if (commits.length === 0) return;
     // The commit of a write may come before the answer to it. Its guess is to go first.
     if (this.#sending !== null) await Promise.race([this.#sending, sleep(HOLD)]);
+    if (!this.#acknowledged.passed(commits, cursor)) {
+      await this.#heal();
+      this.#acknowledged.passed(commits, cursor);
+    }
+    this.#keepSoon();
     this.#absorb(commits, cursor);
     if (this.#leading) this.#post({ type: 'commits', commits, cursor });
+    await this.#offerAgain(commits);
   }
 
   /** @param {string} cursor @param {AbortSignal} lost @returns {Promise<string>} where it ended */
@@ -2104,6 +2595,7 @@ const NOT_STARTED = {
   parked: 0,
   oldestPendingAge: null,
   lastServerAck: null,
+  setAside: 0,
   caughtUp: false,
   signInNeeded: false,
   feed: 'off',
@@ -2175,7 +2667,8 @@ function isRefusal(error) {
   if (!(error instanceof ExpressoPersistError)) return false;
   const { status, code } = error;
   if (status === 413) return true;
-  if (status < 400 || status >= 500 || isStranger(error) || code === 'busy') return false;
+  if (status < 400 || status >= 500 || isStranger(error)) return false;
+  if (code === 'busy' || code === 'timeline_lost') return false;
   return ![401, 408, 425, 429].includes(status);
 }
 
@@ -2204,7 +2697,11 @@ export class DatabaseInventoryService {
   #patience = 4000;
   #pollInterval = 3000;
   #warnOnClose = true;
+  #keepDays = 7;
+  #keepWrites = 5000;
+  #keepBytes = 8 * 1024 * 1024;
   #wantsLive = true;
+  /** @type {number | null} when all was last read, without a local copy */ #loadedAt = null;
   #user = '';
   /** @type {OnUnauthorized | null} */ #onUnauthorized = null;
   /** @type {Promise<string | null> | null} */ #refreshing = null;
@@ -2236,6 +2733,9 @@ export class DatabaseInventoryService {
     this.#patience = options.patience ?? this.#patience;
     this.#pollInterval = options.pollInterval ?? this.#pollInterval;
     this.#warnOnClose = options.warnOnClose ?? this.#warnOnClose;
+    this.#keepDays = options.keepDays ?? this.#keepDays;
+    this.#keepWrites = options.keepWrites ?? this.#keepWrites;
+    this.#keepBytes = options.keepBytes ?? this.#keepBytes;
     this.#wantsLive = options.live ?? this.#wantsLive;
     this.#user = options.user ?? this.#user;
     this.#onUnauthorized = options.onUnauthorized ?? this.#onUnauthorized;
@@ -2274,6 +2774,9 @@ export class DatabaseInventoryService {
         patience: this.#patience,
         pollInterval: this.#pollInterval,
         warnOnClose: this.#warnOnClose,
+        keepDays: this.#keepDays,
+        keepWrites: this.#keepWrites,
+        keepBytes: this.#keepBytes,
       });
       this.#live = live;
       live.onChange((change) => callAll(this.#changeListeners, change));
@@ -2345,6 +2848,25 @@ export class DatabaseInventoryService {
     await this.#started().discard(id);
   }
 
+  /**
+   * The writes that another store acknowledged, which stood at this address before. Whether this
+   * one should have them people decide: it may have been filled from a backup that has them.
+   * @returns {Promise<Parked[]>}
+   */
+  async setAside() {
+    return copy(await this.#started().setAside());
+  }
+
+  /** Send them to this store. @param {string[]} [ids] all where left out */
+  async sendSetAside(ids) {
+    await this.#started().resolveSetAside(ids, true);
+  }
+
+  /** Let go of them. @param {string[]} [ids] all where left out */
+  async discardSetAside(ids) {
+    await this.#started().resolveSetAside(ids, false);
+  }
+
   /** @returns {Live} */
   #started() {
     if (this.#live !== null) return this.#live;
@@ -2362,11 +2884,13 @@ export class DatabaseInventoryService {
     return {
       read: (path, etag, signal, timeout) =>
         this.#request('GET', path, { etag, signal, timeout, retries: 0 }),
-      send: ({ path, body, key, ifMatch }) =>
+      send: ({ path, body, key, ifMatch, cursor }, since) =>
         this.#request('POST', path, {
           body,
           idempotencyKey: key,
           ifMatch: ifMatch ?? undefined,
+          since,
+          acknowledged: cursor ?? null,
           retries: 0,
         }),
       stream: (path, signal) => this.#stream(path, signal),
@@ -2689,6 +3213,126 @@ export class DatabaseInventoryService {
     return this.#saveDocument('station_inventory_quantities', quantities);
   }
 
+  /* ----- names of the service that this one replaces -------------------------------- */
+  // They answer true or false as they did there; why it is false is in the console, and a
+  // refused write is in parked(). New code uses the methods above, which throw.
+
+  /**
+   * @param {string} category
+   * @param {string} itemName
+   * @param {boolean} enabled
+   * @returns {Promise<boolean>}
+   */
+  async updateEventInventoryItem(category, itemName, enabled) {
+    return this.#succeeds(() => this.updateEventInventory(category, itemName, enabled));
+  }
+
+  /**
+   * @param {string} itemName
+   * @param {JsonObject} stockData in either spelling; what it does not name stays
+   * @returns {Promise<boolean>}
+   */
+  async updateEventStockLevel(itemName, stockData) {
+    return this.#succeeds(() => this.updateEventStock(itemName, stockData));
+  }
+
+  /** @param {string | number} stationId @param {JsonObject} config @returns {Promise<boolean>} */
+  async updateStationInventoryConfig(stationId, config) {
+    return this.#succeeds(() => this.updateStationConfig(stationId, config));
+  }
+
+  /**
+   * @param {string | number} stationId
+   * @param {string} itemName
+   * @param {number} quantity
+   * @returns {Promise<boolean>}
+   */
+  async updateStationInventoryQuantity(stationId, itemName, quantity) {
+    return this.#succeeds(() => this.updateStationQuantity(stationId, itemName, quantity));
+  }
+
+  async getInventoryData() {
+    return this.getEventInventory();
+  }
+  async getStockData() {
+    return this.getEventStockLevels();
+  }
+
+  /** @returns {Promise<JsonObject | null>} all documents and `lastUpdate`; null where it failed */
+  async loadFromDatabase() {
+    /** @type {JsonObject | null} */
+    let loaded = null;
+    await this.#succeeds(async () => {
+      loaded = { ...(await this.refresh()), lastUpdate: Date.now() };
+    });
+    return loaded;
+  }
+
+  /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
+  isCacheValid() {
+    if (this.#live !== null) return this.#live.status().caughtUp;
+    return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
+  }
+
+  /** @returns {boolean} whether localStorage still holds inventory documents */
+  checkForLocalStorageData() {
+    return INVENTORY_KEYS.some((key) => held(key) !== null);
+  }
+
+  /**
+   * Import the inventory documents and the settings that localStorage holds. What the server
+   * then reads back as it was is removed from localStorage; anything else stays there.
+   * @returns {Promise<boolean>} whether all of it is stored
+   */
+  async migrateLocalStorageData() {
+    return this.#succeeds(async () => {
+      const raw = await this.#withoutSecrets([...INVENTORY_KEYS, ...SETTING_KEYS]);
+      if (raw.size === 0) return;
+      await this.migrateLocalStorage({ localStorage: Object.fromEntries(raw) });
+      this.#forget();
+      const differing = [];
+      for (const [key, text] of raw) {
+        const same = sameText(await this.getRaw(key), text);
+        if (!same) differing.push(key);
+        else if (held(key) === text) localStorage.removeItem(key);
+      }
+      if (differing.length > 0) {
+        throw new ExpressoPersistError(
+          `The database holds more, or other values, than localStorage in ${differing.join(', ')}; ` +
+            'they stay in this browser. Compare them on the migration page.',
+          { code: 'not_exact' },
+        );
+      }
+      localStorage.setItem('migration_completed', 'true');
+      localStorage.setItem('migration_date', new Date().toISOString());
+    });
+  }
+
+  /**
+   * What may be sent of some keys of localStorage. In a copy of this file without `secrets.js`
+   * beside it, only what holds no secrets by its nature.
+   * @param {string[]} keys
+   * @returns {Promise<Map<string, string>>}
+   */
+  async #withoutSecrets(keys) {
+    const known = await import('./secrets.js').catch(() => null);
+    const taken = known === null ? INVENTORY_KEYS : keys;
+    const raw = new Map(taken.flatMap((key) => (held(key) === null ? [] : [[key, held(key) ?? '']])));
+    return known === null ? raw : known.withholdSecrets(raw).entries;
+  }
+
+  /** @param {() => Promise<unknown>} work @returns {Promise<boolean>} */
+  async #succeeds(work) {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      if (!(error instanceof ExpressoPersistError)) throw error;
+      console.error(error.message, error);
+      return false;
+    }
+  }
+
   /* ----- one way in, one way out --------------------------------------------------- */
 
   /** @param {string} key */
@@ -2779,6 +3423,7 @@ export class DatabaseInventoryService {
     const etag = known !== undefined && known.token === token ? known.etag : null;
     const answers = this.#answers;
     const envelope = await this.#request('GET', path, { etag });
+    if (path === GET_ALL) this.#loadedAt = Date.now();
     if (envelope.unchanged === true && known !== undefined) return known.data;
     answers.set(path, { token, etag: envelope.etag, data: envelope.data ?? null });
     return envelope.data ?? null;
@@ -2828,7 +3473,7 @@ export class DatabaseInventoryService {
    * Send, and send again with the same key when the way to the server failed.
    * @param {'GET' | 'POST'} method
    * @param {string} path
-   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
+   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, since?: string | null, acknowledged?: string | null, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
    * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
    */
   async #request(method, path, parts) {
@@ -2840,6 +3485,8 @@ export class DatabaseInventoryService {
     if (parts.etag) headers['If-None-Match'] = parts.etag;
     if (parts.idempotencyKey) headers['Idempotency-Key'] = parts.idempotencyKey;
     if (parts.ifMatch !== undefined) headers['If-Match'] = `"${parts.ifMatch}"`;
+    if (parts.since) headers['Expresso-Since'] = parts.since;
+    if (parts.acknowledged) headers['Expresso-Acknowledged'] = parts.acknowledged;
     // no-store: this module keeps the answers itself, and must see the 304.
     /** @type {RequestInit} */
     const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };

@@ -254,13 +254,15 @@ export function verification(comparisons) {
 export function backups(status) {
   const latest = status.latest_backup;
   const warnings = Array.isArray(status.warnings) ? status.warnings : [];
+  // What came from an archive, or was made before a restore, is none of the data as it is.
+  const none = status.total_backups ? 'none of the present data' : 'none yet';
   return [
     definitions([
       ['Automatic backups', status.backup_running ? 'running' : 'not running'],
       ['Interval', counted(Number(status.backup_interval_minutes), 'minute')],
       ['Backups', String(status.total_backups)],
       ['Size', size(Number(status.total_size_bytes) || 0)],
-      ['Newest', latest ? moment(latest.confirmed_at ?? latest.created_at) : 'none yet'],
+      ['Newest', latest ? moment(latest.confirmed_at ?? latest.created_at) : none],
       ['Newest verified', latest?.verified_at ? moment(latest.verified_at) : 'no'],
     ]),
     ...warnings.map((/** @type {unknown} */ warning) =>
