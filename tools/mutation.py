@@ -32,14 +32,8 @@ COPIED = (
 # The room (a module of the package) and the tests that are about it, without "tests/".
 ROOMS: dict[str, tuple[str, ...]] = {
     "backups/rotation": ("backups/test_rotation.py",),
-    "operations": (
-        "repository/test_operations.py",
-        "repository/test_commits.py",
-        "property/test_plan.py",
-        "secrets/test_stored_text.py",
-        "core/test_importer.py",
-    ),
-    "secrets": ("secrets/test_vectors.py", "secrets/test_stored_text.py", "core/test_importer.py"),
+    "operations": ("repository/test_operations.py", "property/test_plan.py"),
+    "secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
     "tokens": ("access/test_tokens.py",),
     "leases": ("core/test_leases.py",),
     "idempotency": ("repository/test_idempotency.py", "backups/test_once.py"),
