@@ -31,7 +31,7 @@ COPIED = (
 
 # The room (a module of the package) and the tests that are about it, without "tests/".
 ROOMS: dict[str, tuple[str, ...]] = {
-    "backups/rotation": ("backups/test_rotation.py",),
+    "backups/rotation": ("backups/test_rotation_edges.py", "backups/test_rotation.py"),
     "operations": ("repository/test_operations.py", "property/test_plan.py"),
     "secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
     "tokens": ("access/test_token_details.py", "access/test_tokens.py"),
