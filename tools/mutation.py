@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
     "tokens": ("access/test_token_details.py", "access/test_tokens.py"),
     "leases": ("core/test_lease_rows.py", "core/test_leases.py"),
-    "idempotency": ("repository/test_idempotency.py", "backups/test_once.py"),
+    "idempotency": ("repository/test_keyed_requests.py", "backups/test_once.py"),
     "backups/verification": ("backups/test_manager.py",),
     "backups/restore": ("backups/test_restore.py", "backups/test_once.py"),
     "repository": (
