@@ -71,6 +71,7 @@ def test_a_row_that_is_taken_for_too_long_is_damaged() -> None:
         (f"Zoë#1@{REALM}-4711", OverflowError, True),
         (f"Zoë#1@{REALM}-", None, True),
         (f"Zoë#1@{REALM}-many", None, True),
+        (f"Zoë#1@{REALM}-47-11", None, True),
         (f"a@b-c#1@{REALM}-4711", ProcessLookupError, True),
         ("Zoë#1@elsewhere-4711", ProcessLookupError, False),
         ("Zoë#1@-4711", ProcessLookupError, False),
@@ -173,6 +174,26 @@ def test_an_expired_lease_is_taken_over(store: Store) -> None:
     write(store, acquired_at=past, expires_at=past + SECOND)
     assert bert.acquire()
     assert not anna.acquire()
+
+
+def test_work_that_is_done_once_a_week_is_taken_for_a_week(store: Store) -> None:
+    week = 7 * 86400.0
+    assert lease(store, ttl=week).acquire()
+    other = Lease(store.database, store.tenant, week, name="work")
+    assert not other.acquire()
+    with store.database.read() as connection:
+        view = other.view(connection)
+    assert (view.live, view.label) == (True, "")
+    assert other.holder.startswith("#"), "without a label"
+
+
+def test_a_lease_is_taken_to_its_last_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lease(store).acquire()
+    for left, free in ((0.001, False), (0.0, True)):
+        monkeypatch.setattr(LeaseRow, "seconds_left", lambda *_, left=left: left)
+        assert lease(store).acquire() is free
 
 
 def test_two_leases_of_one_process_are_two(store: Store) -> None:
