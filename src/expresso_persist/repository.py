@@ -537,7 +537,6 @@ class InventoryRepository:
         row = offers.survivor(connection, self.tenant, head, standing)
         if row is not None and row.idempotency_key != key:
             raise IdempotencyMismatch
-            raise IdempotencyMismatch
         if key is None and standing.acknowledged is not None:
             raise InvalidInput("A write that is offered again carries its Idempotency-Key.")
         return row
