@@ -47,12 +47,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "repository/test_audit_trail.py",
     ),
     "offers": ("repository/test_offers.py",),
-    "merge": ("importing/test_merge.py", "importing/test_shapes.py"),
+    "merge": ("importing/test_merge.py",),
     "importing/importer": ("importing", "core/test_importer.py"),
     "importing/request": ("importing", "core/test_importer.py"),
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
-    "importing/reading": ("importing", "core/test_importer.py"),
+    "importing/reading": ("importing/test_reading.py",),
     "tenancy": ("tenants/test_tenancy.py", "access/test_names.py"),
 }
 

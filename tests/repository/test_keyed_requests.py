@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import time
 from typing import Any
 
 import attrs
@@ -73,9 +74,16 @@ def test_a_request_without_a_key_is_not_remembered() -> None:
 
 
 @pytest.mark.usefixtures("_tenants")
-def test_a_key_is_taken_once_per_tenant_actor_and_name(store: Store) -> None:
+def test_a_key_is_taken_once_per_tenant_actor_and_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a time in UTC, wherever the machine is."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=5)
-    assert claim(store, REQUEST, "backup 1") is None
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead
+        time.tzset()
+        assert claim(store, REQUEST, "backup 1") is None
+    time.tzset()
     assert rows(store) == [("default", "anna", "k", "print", "backup 1", None)]
     with store.database.read() as connection:
         made_at = connection.scalar(sa.select(idempotency_keys.c.created_at))
