@@ -47,7 +47,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "repository/test_audit_trail.py",
     ),
     "offers": ("repository/test_offers.py",),
-    "merge": ("importing/test_merge.py",),
+    "merge": ("importing/test_differences.py", "importing/test_merge.py"),
     "importing/importer": ("importing", "core/test_importer.py"),
     "importing/request": ("importing", "core/test_importer.py"),
     "importing/union": ("importing", "property/test_unions.py"),

@@ -99,7 +99,7 @@ def test_names_are_read_without_their_dress(name: str) -> None:
     [
         'see {"pin":4711X}',
         'pin="12"',
-        "password=nullX",
+        "pin=nullX",
         '{"credentials":["' + OPAQUE + '"]}',
         '[{"a": {"tokens": [["' + OPAQUE + '"]]}}]',
     ],
