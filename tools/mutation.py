@@ -46,7 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "repository/test_tenants.py",
         "repository/test_audit_trail.py",
     ),
-    "offers": ("repository/test_offers.py",),
+    "offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "merge": ("importing/test_differences.py", "importing/test_merge.py"),
     "importing/importer": ("importing", "core/test_importer.py"),
     "importing/request": ("importing", "core/test_importer.py"),
