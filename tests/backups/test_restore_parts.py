@@ -8,6 +8,7 @@ import attrs
 import msgspec
 import pytest
 
+import secret_vectors as vectors
 from expresso_persist import Store
 from expresso_persist.backups import restore
 from expresso_persist.backups.restore import RestoreKey, differing_kinds, rewind
@@ -135,10 +136,52 @@ def test_what_was_restored_while_one_waited_is_not_restored_again(
     again = restorer.restore(dry, scope, wanted, "Anna", key)
     assert (first.replayed, again.replayed) == (False, True)
     assert again.to_json() == first.to_json()
+    assert again.scope == scope
     assert store.inventory.settings() == {"a": 3}
     assert len([b for b in store.backups.list() if b.backup_type == "safety"]) == 1
     other = restorer.restore(dry, scope, wanted, "Bert", key)
     assert (other.replayed, store.inventory.settings()) == (False, {"a": 1})
+
+
+def test_what_was_restored_when_the_lease_had_run_out_is_not_restored_again(
+    store: Store, backup_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two worked at a time; the commit itself knows the key."""
+    restorer, scope = store.backups._restorer, Scope.of(["setting"], None, None)
+    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    key = RestoreKey("k", "restore it")
+    first = restorer.restore(dry, scope, wanted, "Anna", key)
+    monkeypatch.setattr(restore.Restorer, "replay", lambda *_: None)
+    again = restorer.restore(dry, scope, wanted, "Anna", key)
+    assert (again.replayed, again.scope, again.revision) == (True, scope, first.revision)
+    assert again.to_json() == first.to_json()
+
+
+def test_what_became_equal_since_the_dry_run_is_no_commit(store: Store, backup_id: str) -> None:
+    restorer, scope = store.backups._restorer, Scope.of(None, None, None)
+    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    without = RestoreKey(None, "restore it")
+    assert restorer.restore(dry, scope, wanted, "Anna", without).committed
+    again = restorer.restore(dry, scope, wanted, "Anna", without)
+    assert (again.committed, again.plan.empty, again.revision) == (False, True, 3)
+
+
+def test_what_was_written_since_the_dry_run_is_in_the_plan(store: Store, backup_id: str) -> None:
+    restorer, scope = store.backups._restorer, Scope.of(None, None, None)
+    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    put(store, setting("later", 1))
+    done = restorer.restore(dry, scope, wanted, "Anna", RestoreKey(None, "restore it"))
+    assert sorted(record.parts[0] for record in done.plan.removed) == ["b", "later"]
+
+
+def test_what_an_earlier_version_stored_is_given_back(store: Store) -> None:
+    """It may be what is refused today; a restore loses nothing."""
+    old = setting("a", {"note": vectors.jwt()})
+    store.inventory.commit([Put(old)], actor="old", scanned=True)
+    backup = store.backups.create()
+    put(store, setting("a", 1))
+    assert store.backups.restore(backup.id, actor="Anna").committed
+    assert store.inventory.settings() == {"a": old.data}
 
 
 def test_an_equal_state_is_only_remembered_under_its_key(store: Store) -> None:

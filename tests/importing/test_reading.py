@@ -13,6 +13,7 @@ from expresso_persist import jsontext
 from expresso_persist.importing.dump import read_dump
 from expresso_persist.importing.reading import Document, read_item
 from expresso_persist.importing.receipt import KeyReceipt
+from shapes import FRONT_END, SEED
 
 JWT = vectors.jwt()
 
@@ -86,6 +87,18 @@ def test_a_shape_that_no_rows_have_is_stored_whole_and_says_so(raw: str) -> None
     assert (found.layout, found.codec, found.quarantined) == ("whole", None, False)
     assert found.reason is not None
     assert found.reason.startswith("Stored whole: its shape is not one that is kept in rows (")
+    assert "None" not in found.reason
+    assert record.raw is None
+    spaced = document("event_inventory", f" {raw} ")
+    assert (spaced.records[0].text, spaced.records[0].raw) == (raw, f" {raw} ")
+
+
+def test_the_shapes_of_both_front_ends_are_kept_in_rows() -> None:
+    for dump in (FRONT_END, SEED):
+        for key, value in dump.items():
+            found = document(key, json.dumps(value))
+            assert found.codec is not None, key
+            assert len(found.records) > 0
 
 
 def test_a_codec_that_would_lose_something_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
