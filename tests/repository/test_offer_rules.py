@@ -1,4 +1,4 @@
-"""What an offered write does below what came after it, rule by rule, without a database."""
+"""What an offered write does below what came after it, rule by rule."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
-from expresso_persist import jsontext, offers
+from expresso_persist import Store, jsontext, offers
+from expresso_persist.errors import OfferConflict
 from expresso_persist.offers import Position, Standing
-from expresso_persist.records import Change, RecordKey, StockLevel
+from expresso_persist.records import Adjust, Change, Patch, Put, RecordKey, StockLevel
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 FRESH = float("inf")
@@ -92,6 +93,8 @@ def test_a_change_stands_below_what_came_later() -> None:
     assert below(mine, other({"n": 0}, {"n": 1})) == {"n": 1, "m": 2}, "set later: that stands"
     assert below(mine, other({"n": 0}, {"n": 1}), added) == {"n": 1, "m": 2}
     assert below(mine, other({"x": 0}, {"x": 1})) == {"n": 10, "m": 2}
+    gone = change({"n": 1, "m": 1}, {"m": 1})
+    assert below(gone, other({"n": 0}, {"n": 1})) == {"m": 1, "n": 1}
     new = change({"m": 1}, {"m": 1, "n": 5})
     assert below(new, other({}, {"n": 4})) == {"m": 1}
     assert below(change({"n": 1}, {"n": "ten"}), added) == {"n": "ten"}
@@ -164,3 +167,47 @@ def test_a_receipt_says_what_later_offers_have_to_know(
 ) -> None:
     found = offers.with_standing(receipt, standing)
     assert (jsontext.loads(found) if isinstance(kept, dict) and found else found) == kept
+
+
+@pytest.fixture
+def oat(store: Store) -> Position:
+    """Some oat milk, at the position that all clients have seen."""
+    record = StockLevel.of("milk", "oat", data={"quantity": 10})
+    return Position.read(store.inventory.commit([Put(record)], actor="a").cursor, "cursor")
+
+
+def test_numbers_that_a_plain_commit_added_are_added_to_an_offered_one(
+    store: Store, oat: Position
+) -> None:
+    added = [Adjust(OAT, "quantity", 5)]
+    store.inventory.commit(added, actor="b", standing=Standing(adds=True))
+    lost = Standing(oat, Position(oat.epoch, 2, "abcdef"))
+    store.inventory.commit(
+        [Patch(OAT, {"quantity": 50})], actor="a", idempotency_key="k", standing=lost
+    )
+    stored = store.inventory.get("event_stock", "milk", "oat")
+    assert stored is not None
+    assert stored.data == {"quantity": 55}
+
+
+def test_a_conflict_names_the_commit_that_stands(store: Store, oat: Position) -> None:
+    store.inventory.commit([Patch(OAT, {"quantity": 7})], actor="bert")
+    lost = Standing(oat, Position(oat.epoch, 2, "abcdef"))
+    with pytest.raises(OfferConflict, match=r"by revision 2 \(bert\)") as caught:
+        store.inventory.commit(
+            [Patch(OAT, {"quantity": 50})], actor="a", idempotency_key="k", standing=lost
+        )
+    assert caught.value.context == {
+        "kind": "event_stock",
+        "key": ["milk", "oat"],
+        "revision": 2,
+        "value": {"quantity": 7},
+    }
+
+
+def test_without_a_common_position_everything_came_later(store: Store, oat: Position) -> None:
+    lost = Standing(None, Position(oat.epoch, 1, "abcdef"))
+    with pytest.raises(OfferConflict):
+        store.inventory.commit(
+            [Patch(OAT, {"quantity": 50})], actor="a", idempotency_key="k", standing=lost
+        )

@@ -25,7 +25,7 @@ from expresso_persist.records import (
     StockLevel,
     StoredDocument,
 )
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.repository import ChangePage, InventoryRepository
 from expresso_persist.tables import changes, commits, tenants
 
 TAB = "coffee_cue_active_tab"
@@ -307,6 +307,38 @@ def test_a_page_of_the_feed_says_where_it_ends(used: Store) -> None:
     assert rest.cursor == used.inventory.head().cursor
     over = used.inventory.changes(rest.cursor)
     assert (over.commits, over.cursor, over.reset, over.has_more) == ((), rest.cursor, False, False)
+
+
+def test_a_position_that_this_history_does_not_have_begins_it_again(used: Store) -> None:
+    """Another copy, another future, another commit of this number, a part of its hash."""
+    first = used.for_tenant("a").inventory  # comes before the others in every table
+    first.commit([Put(Setting.of("s", data=1))], actor="bert")
+    head = used.inventory.head()
+    for tenant in (used, used.for_tenant("a"), used.for_tenant("south")):
+        own = tenant.inventory.head()
+        assert not tenant.inventory.changes(own.cursor).reset
+    prefix = head.cursor.split(".")[2]
+    for cursor in (
+        f"other.2.{prefix}",
+        f"{head.epoch}.3.{prefix}",
+        f"{head.epoch}.1.{prefix}",
+        f"{head.epoch}.2.{'f' * 12}",
+        f"{head.epoch}.2.{prefix[:-1]}",
+    ):
+        page = used.inventory.changes(cursor)
+        assert page == ChangePage((), head.cursor, reset=True, has_more=False), cursor
+
+
+def test_what_was_forgotten_cannot_be_followed(used: Store) -> None:
+    early = used.inventory.changes(0, 1).cursor
+    put(used, Setting.of("a", data=3))
+    assert len(used.inventory.changes(early).commits) == 2
+    used.inventory.forget_history(3, actor="anna")
+    head = used.inventory.head()
+    for cursor in (0, early):
+        page = used.inventory.changes(cursor)
+        assert page == ChangePage((), head.cursor, reset=True, has_more=False)
+    assert not used.for_tenant("south").inventory.changes(0).reset
 
 
 def test_the_trail_is_checked_against_anchors(used: Store) -> None:
