@@ -60,9 +60,7 @@ hypothesis.settings.register_profile(
     max_examples=20,
     derandomize=True,
 )
-hypothesis.settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE", "ci" if ON_CI else "local")
-)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if ON_CI else "local"))
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,7 @@ def run_here(room: str) -> None:
     with log.open("w") as aside:  # a spinner per mutant is no report
         shown, sys.stdout, sys.__stdout__ = sys.stdout, aside, aside  # type: ignore[misc]
         try:
-            mutmut._run((), int(os.environ.get("MUTATION_PROCESSES", "1")))
+            mutmut._run((), int(os.environ.get("MUTATION_PROCESSES", "1")))  # noqa: SLF001
         except SystemExit:
             aside.flush()
             sys.exit(f"{room}: its tests do not pass as they are.\n{log.read_text()[-4000:]}")
@@ -139,4 +139,5 @@ if __name__ == "__main__":
             sys.exit(
                 f"No room is called {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}."
             )
-        sys.exit(0 if all([run(room) for room in chosen]) else 1)
+        done = [run(room) for room in chosen]
+        sys.exit(0 if all(done) else 1)

@@ -95,7 +95,7 @@ def test_others_learn_who_restores(
         return exclusive(*arguments, **options)
 
     def meanwhile(*_: Any, **__: Any) -> Any:
-        with pytest.raises(Busy, match="^Anna is restoring a backup;"):
+        with pytest.raises(Busy, match=r"^Anna is restoring a backup;"):
             store.backups.restore(backup_id, actor="Bert")
         raise KeyError
 

@@ -39,7 +39,9 @@ def write(store: Store, **values: object) -> None:
         connection.execute(sa.update(table).values(**values))
 
 
-def left(acquired: dt.datetime, expires: dt.datetime, now: dt.datetime, **ttl: dt.timedelta) -> float:
+def left(
+    acquired: dt.datetime, expires: dt.datetime, now: dt.datetime, **ttl: dt.timedelta
+) -> float:
     return LeaseRow("Zoë#1@", acquired, expires).seconds_left(now, **ttl)
 
 
@@ -187,9 +189,7 @@ def test_work_that_is_done_once_a_week_is_taken_for_a_week(store: Store) -> None
     assert other.holder.startswith("#"), "without a label"
 
 
-def test_a_lease_is_taken_to_its_last_moment(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_is_taken_to_its_last_moment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lease(store).acquire()
     for left, free in ((0.001, False), (0.0, True)):
         monkeypatch.setattr(LeaseRow, "seconds_left", lambda *_, left=left: left)
@@ -219,23 +219,27 @@ def test_exclusive_work_keeps_others_out_and_says_whose_it_is(store: Store) -> N
         held = row(store, EXCLUSIVE)
         assert held is not None
         assert held.expires_at - held.acquired_at == 60 * SECOND
-        with pytest.raises(Busy, match="^Anna is importing; try again in a moment") as caught:
+        with pytest.raises(Busy, match=r"^Anna is importing; try again in a moment") as caught:
             work("Bert", "restoring")
         assert caught.value.retry_after == 2
         with exclusive(store.database, "south", actor="Bert", work="importing", ttl=60):
             pass
     work("Bert", "restoring")
-    with exclusive(store.database, store.tenant, actor="", work="importing", ttl=60):
-        with pytest.raises(Busy, match="^Somebody is importing;"):
-            work("Bert", "restoring")
+    with (
+        exclusive(store.database, store.tenant, actor="", work="importing", ttl=60),
+        pytest.raises(Busy, match=r"^Somebody is importing;"),
+    ):
+        work("Bert", "restoring")
     with pytest.raises(InvalidInput):
         work("a\0b", "importing")
 
 
 def test_exclusive_work_that_fails_lets_others_in(store: Store) -> None:
-    with pytest.raises(KeyError):
-        with exclusive(store.database, store.tenant, actor="Anna", work="importing", ttl=60):
-            raise KeyError
+    with (
+        pytest.raises(KeyError),
+        exclusive(store.database, store.tenant, actor="Anna", work="importing", ttl=60),
+    ):
+        raise KeyError
     assert lease(store, EXCLUSIVE).acquire()
 
 
@@ -243,9 +247,11 @@ def test_who_was_faster_and_is_gone_already_has_no_name(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lease, "acquire", lambda self: False)
-    with pytest.raises(Busy, match="^Somebody else was faster;"):
-        with exclusive(store.database, store.tenant, actor="Anna", work="importing", ttl=60):
-            pass
+    with (
+        pytest.raises(Busy, match=r"^Somebody else was faster;"),
+        exclusive(store.database, store.tenant, actor="Anna", work="importing", ttl=60),
+    ):
+        pass
 
 
 def test_what_is_done_stays_done_when_the_lease_cannot_be_given_back(

@@ -59,7 +59,11 @@ def test_a_text_is_kept_to_the_letter() -> None:
 def test_settings_are_settings() -> None:
     found = document("branding_settings", '{"name": "Fair"}')
     (record,) = found.records
-    assert (record.kind, record.parts, found.layout) == ("setting", ("branding_settings",), "setting")
+    assert (record.kind, record.parts, found.layout) == (
+        "setting",
+        ("branding_settings",),
+        "setting",
+    )
     assert (record.text, record.raw) == ('{"name":"Fair"}', '{"name": "Fair"}')
     plain = document("system_settings", "on and off")
     assert (plain.records[0].kind, plain.records[0].data) == ("setting", "on and off")

@@ -36,7 +36,11 @@ def test_a_commit_that_was_first_made_here_is_fresh() -> None:
 
 def test_what_a_commit_touched() -> None:
     both = other({"a": 1, "b": 2, "gone": None}, {"a": 1, "b": 3, "c": None})
-    assert [name for name in ("a", "b", "c", "gone", "x") if both.touches(name)] == ["b", "c", "gone"]
+    assert [name for name in ("a", "b", "c", "gone", "x") if both.touches(name)] == [
+        "b",
+        "c",
+        "gone",
+    ]
     assert other(None, {"a": 1}).touches("x"), "a record that was made is touched whole"
     assert other({"a": 1}, None).touches("x")
     assert other(1, 2).touches("")

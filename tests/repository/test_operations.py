@@ -120,7 +120,7 @@ def test_numbers_are_adjusted_where_they_are() -> None:
     with pytest.raises(NotFound, match="nothing to adjust"):
         done([Adjust(OAT, "quantity", 1)])
     for value in ({"quantity": True}, {"quantity": "2"}, {"quantity": []}, "2", True, None, []):
-        with pytest.raises(InvalidInput, match="quantity of .* is not a number") as caught:
+        with pytest.raises(InvalidInput, match=r"quantity of .* is not a number") as caught:
             done([Adjust(OAT, "quantity", 1)], oat(value))
         assert [(p.path, p.message) for p in caught.value.problems] == [
             ("quantity", "not a number")
@@ -130,7 +130,7 @@ def test_numbers_are_adjusted_where_they_are() -> None:
 def test_a_floor_is_the_last_number_that_is_allowed() -> None:
     assert after(Adjust(OAT, "quantity", -2, floor=0), oat(2)).data == 0
     assert after(Adjust(OAT, "quantity", -50), oat(2)).data == -48, "without a floor, any number"
-    with pytest.raises(InvalidInput, match="would fall to -0.1, below 0") as caught:
+    with pytest.raises(InvalidInput, match=r"would fall to -0.1, below 0") as caught:
         done([Adjust(OAT, "quantity", -0.4, floor=0)], oat(0.3))
     assert [(p.path, p.message) for p in caught.value.problems] == [("delta", "at least -0.3")]
     assert caught.value.context == {"value": 0.3, "floor": 0}

@@ -87,7 +87,8 @@ def test_names_of_any_length_are_looked_at(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["p\u200bin", "p\u0903in", "p\u20ddin", "p\u0301in", "p\u33cc", "pa-ss", "pin__", "Pin 2"]
+    "name",
+    ["p\u200bin", "p\u0903in", "p\u20ddin", "p\u0301in", "p\u33cc", "pa-ss", "pin__", "Pin 2"],
 )
 def test_names_are_read_without_their_dress(name: str) -> None:
     """Invisible characters, marks, one sign for two letters, separators, numbers at the end."""
@@ -152,7 +153,7 @@ def test_an_encoded_token_is_found_however_it_is_cut_off(more: str, padding: str
 
 def test_places_are_refused_by_name() -> None:
     secrets.refuse([])
-    with pytest.raises(InvalidInput, match="^first looks like a secret;") as caught:
+    with pytest.raises(InvalidInput, match=r"^first looks like a secret;") as caught:
         secrets.refuse(iter(["first", "second"]))
     assert [(p.path, p.message) for p in caught.value.problems] == [
         ("first", "looks like a secret"),
