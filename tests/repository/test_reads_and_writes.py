@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 
 import attrs
@@ -10,8 +11,15 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+import secret_vectors as vectors
 from expresso_persist import Store
-from expresso_persist.errors import IdempotencyMismatch, InvalidInput, RevisionConflict
+from expresso_persist.changelog import GENESIS
+from expresso_persist.errors import (
+    ExpressoPersistError,
+    IdempotencyMismatch,
+    InvalidInput,
+    RevisionConflict,
+)
 from expresso_persist.records import (
     Delete,
     EventItem,
@@ -25,7 +33,7 @@ from expresso_persist.records import (
     StockLevel,
     StoredDocument,
 )
-from expresso_persist.repository import ChangePage, InventoryRepository
+from expresso_persist.repository import ChangePage, InventoryRepository, read_cursor
 from expresso_persist.tables import changes, commits, tenants
 
 TAB = "coffee_cue_active_tab"
@@ -123,8 +131,15 @@ def test_devices_now_and_as_they_were(used: Store) -> None:
     assert used.for_tenant("south").inventory.devices() == []
 
 
-def test_counts_are_of_one_tenant(used: Store) -> None:
-    stats = used.inventory.stats()
+def test_counts_are_of_one_tenant(used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last change in UTC, wherever the machine is."""
+    for number in range(2):  # of a tenant that comes before it, at the same revisions
+        put(used.for_tenant("a"), Setting.of("s", data=number))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead
+        time.tzset()
+        stats = used.inventory.stats()
+    time.tzset()
     last = stats.pop("last_update")
     assert stats == {
         "event_inventory_items": 2,
@@ -148,6 +163,27 @@ def test_looking_whether_a_tenant_is_there_does_not_make_it(used: Store) -> None
     assert (west.exists(), west.exists(), used.inventory.exists()) == (False, False, True)
     assert west.head().revision == 0
     assert west.exists()
+
+
+def test_a_tenant_is_made_once(store: Store) -> None:
+    west = store.for_tenant("west").inventory
+    first = west._ensure_tenant()
+    assert (first.revision, first.hash, len(bytes.fromhex(first.epoch))) == (0, GENESIS, 8)
+    assert west._ensure_tenant() == first, "another process was faster"
+    assert west.head() == first
+    assert store.for_tenant("east").inventory._ensure_tenant().epoch != first.epoch
+
+
+def test_no_tenant_is_made_under_an_old_name_or_a_secret(store: Store) -> None:
+    store.for_tenant("south").inventory.head()
+    store.tenants.rename("south", "north", actor="anna")
+    for name in ("south", vectors.jwt()):
+        repository = InventoryRepository(store.database, name)
+        with pytest.raises(ExpressoPersistError):
+            repository.head()
+        with pytest.raises(ExpressoPersistError):
+            repository.commit([Put(Setting.of("a", data=1))], actor="anna")
+        assert not repository.exists()
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "a\0b"])
@@ -307,6 +343,23 @@ def test_a_page_of_the_feed_says_where_it_ends(used: Store) -> None:
     assert rest.cursor == used.inventory.head().cursor
     over = used.inventory.changes(rest.cursor)
     assert (over.commits, over.cursor, over.reset, over.has_more) == ((), rest.cursor, False, False)
+
+
+def test_a_cursor_is_an_epoch_a_revision_and_a_hash() -> None:
+    assert read_cursor(0) == read_cursor("0") == (None, 0, "")
+    assert read_cursor("e.7.abc") == ("e", 7, "abc")
+    assert read_cursor("e.7.abc.d") == ("e", 7, "abc.d")
+    assert read_cursor(f"e.{'9' * 18}.abc") == ("e", int("9" * 18), "abc")
+    for text in ("", ".7.abc", "e..abc", "e.7.", "e.7", "e", f"e.{'9' * 19}.a", "e.\u0667.a", 
+                 "\u0667", "e.-1.a", "e.x.a"):  # fmt: skip
+        with pytest.raises(InvalidInput, match=r"^The cursor cannot be read; send the") as caught:
+            read_cursor(text)
+        assert [problem.path for problem in caught.value.problems] == ["since"]
+    for alone in (7, "7", "00"):
+        with pytest.raises(
+            InvalidInput, match=r"^A revision alone does not say .* send the cursor"
+        ):
+            read_cursor(alone)
 
 
 def test_a_position_that_this_history_does_not_have_begins_it_again(used: Store) -> None:
