@@ -23,6 +23,7 @@ from expresso_persist.errors import (
 from expresso_persist.records import (
     Delete,
     EventItem,
+    Head,
     Put,
     Record,
     RecordKey,
@@ -87,6 +88,20 @@ def test_records_of_a_kind_or_all_now_and_as_they_were(used: Store) -> None:
     with pytest.raises(InvalidInput):
         read("nothing")
     assert used.inventory.settings() == {"a": 2, "b": {"x": [1]}}
+
+
+def test_a_snapshot_is_all_of_one_tenant_at_one_revision(used: Store) -> None:
+    snapshot = used.inventory.snapshot()
+    assert snapshot.head == used.inventory.head()
+    assert [record.key for record in snapshot.records] == sorted(
+        record.key for record in used.inventory.records()
+    )
+    assert {r.data for r in used.for_tenant("south").inventory.snapshot().records} == {1, 9}
+    with used.database.read() as connection:
+        assert used.inventory.snapshot(connection) == snapshot
+        nothing = InventoryRepository(used.database, "west").snapshot(connection)
+    assert (nothing.head, nothing.records) == (Head("", 0, GENESIS), ())
+    assert used.for_tenant("west").inventory.snapshot().head.epoch != ""
 
 
 def test_the_inventory_now_and_as_it_was(used: Store) -> None:
@@ -199,6 +214,8 @@ def test_what_an_earlier_request_did_is_found_by_its_key(used: Store) -> None:
     found = replay("anna", "k", b"x")
     assert found is not None
     assert (found.revision, found.replayed, found.changes) == (3, True, made.changes)
+    again = put(used, Setting.of("c", data=1), idempotency_key="k", request=b"x")
+    assert (again.replayed, again.epoch, again.cursor) == (True, made.epoch, made.cursor)
     assert [replay("anna", None, b"x"), replay("bert", "k", b"x"), replay("anna", "l", b"x")] == [
         None
     ] * 3
@@ -350,7 +367,7 @@ def test_a_cursor_is_an_epoch_a_revision_and_a_hash() -> None:
     assert read_cursor("e.7.abc") == ("e", 7, "abc")
     assert read_cursor("e.7.abc.d") == ("e", 7, "abc.d")
     assert read_cursor(f"e.{'9' * 18}.abc") == ("e", int("9" * 18), "abc")
-    for text in ("", ".7.abc", "e..abc", "e.7.", "e.7", "e", f"e.{'9' * 19}.a", "e.\u0667.a", 
+    for text in ("", ".7.abc", "e..abc", "e.7.", "e.7", "e", f"e.{'9' * 19}.a", "e.\u0667.a",
                  "\u0667", "e.-1.a", "e.x.a"):  # fmt: skip
         with pytest.raises(InvalidInput, match=r"^The cursor cannot be read; send the") as caught:
             read_cursor(text)
