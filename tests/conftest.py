@@ -53,7 +53,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "ci", parent=hypothesis.settings.get_profile("local"), database=None
 )
-hypothesis.settings.load_profile("ci" if ON_CI else "local")
+# tools/mutation.py asks for this one: the same few examples for every mutant.
+hypothesis.settings.register_profile(
+    "mutation",
+    parent=hypothesis.settings.get_profile("ci"),
+    max_examples=20,
+    derandomize=True,
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if ON_CI else "local"))
 
 
 @pytest.fixture(autouse=True)
