@@ -51,7 +51,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
     "importing/reading": ("importing/test_reading.py",),
-    "tenancy": ("tenants/test_tenancy.py", "access/test_names.py"),
+    "tenancy": (
+        "tenants/test_renamed_rows.py",
+        "tenants/test_tenancy.py",
+        "access/test_names.py",
+    ),
 }
 
 
