@@ -56,11 +56,15 @@ def test_an_old_name_is_free_once_a_tenant_is_made_or_renamed_to_it(store: Store
     with pytest.raises(ExpressoPersistError):
         store.for_tenant("south").inventory.head()
     assert store.tenants.create("south").revision == 0
+    assert ("south", RENAMED) not in names(store)
     assert store.for_tenant("south").inventory.head().revision == 0
     assert len(bytes.fromhex(store.for_tenant("south").inventory.head().epoch)) == 8
     store.tenants.rename("south", "west", actor="anna")
     with pytest.raises(ExpressoPersistError):
         store.for_tenant("south").inventory.head()
     store.tenants.rename("north", "south", actor="anna")
+    assert {name for name in names(store) if name[1] == RENAMED} == {
+        ("north", RENAMED),
+    }
     assert store.for_tenant("south").inventory.head().revision == 2
     assert [tenant.name for tenant in store.tenants.list()] == ["south", "west"]
