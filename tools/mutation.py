@@ -42,12 +42,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
     "offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "merge": ("importing/test_differences.py", "importing/test_merge.py"),
-    "importing/importer": ("importing", "core/test_importer.py"),
+    "importing/importer": (
+        "importing/test_steps.py",
+        "importing/test_repetitions.py",
+        "importing/test_safety_backups.py",
+    ),
     "importing/request": ("importing", "core/test_importer.py"),
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
     "importing/reading": ("importing/test_reading.py",),
-    "tenancy": ("tenants/test_tenancy.py", "access/test_names.py"),
+    "tenancy": (
+        "tenants/test_renamed_rows.py",
+        "tenants/test_tenancy.py",
+        "access/test_names.py",
+    ),
 }
 
 

@@ -8,9 +8,10 @@ import attrs
 import pytest
 
 from expresso_persist import Store, jsontext, offers
-from expresso_persist.errors import OfferConflict
+from expresso_persist.errors import InvalidInput, OfferConflict, TimelineLost
+from expresso_persist.movements import read_movement
 from expresso_persist.offers import Position, Standing
-from expresso_persist.records import Adjust, Change, Patch, Put, RecordKey, StockLevel
+from expresso_persist.records import Adjust, Change, Patch, Put, RecordKey, Setting, StockLevel
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 FRESH = float("inf")
@@ -215,3 +216,73 @@ def test_without_a_common_position_everything_came_later(store: Store, oat: Posi
         store.inventory.commit(
             [Patch(OAT, {"quantity": 50})], actor="a", idempotency_key="k", standing=lost
         )
+
+
+def move(store: Store, kind: str, standing: Standing | None = None, **asked: Any) -> None:
+    movement = read_movement(kind, {"category": "milk", "item": "oat", **asked})
+    key = None if standing is None else f"{kind} {asked}"
+    store.inventory.move(movement, actor="a", idempotency_key=key, standing=standing)
+
+
+def quantity(store: Store) -> Any:
+    record = store.inventory.get("event_stock", "milk", "oat")
+    return None if record is None else record.data["quantity"]  # type: ignore[index, call-overload]
+
+
+def test_an_offered_count_that_says_what_is_there_now_is_moved_as_well(
+    store: Store, oat: Position
+) -> None:
+    """Counted before the others took and brought: 9 then is 8 now."""
+    for delta in (-3, 1, 1):
+        move(store, "adjust", delta=delta)
+    assert quantity(store) == 9
+    move(store, "count", Standing(oat, Position(oat.epoch, 2, "abcdef")), quantity=9)
+    assert quantity(store) == 8
+
+
+def test_commits_of_other_tenants_are_none_of_this_ones(store: Store, oat: Position) -> None:
+    """Of the same record, at the same revisions."""
+    for name in ("a", "z"):
+        other = store.for_tenant(name).inventory
+        for number in range(3):
+            record = StockLevel.of("milk", "oat", data={"quantity": number})
+            other.commit([Put(record)], actor="bert")
+    added = [Adjust(OAT, "quantity", 5)]
+    store.inventory.commit(added, actor="b", standing=Standing(adds=True))
+    lost = Standing(oat, Position(oat.epoch, 2, "abcdef"))
+    store.inventory.commit(
+        [Patch(OAT, {"quantity": 50})], actor="a", idempotency_key="k", standing=lost
+    )
+    assert quantity(store) == 55
+
+
+def test_a_record_that_is_as_offered_does_not_end_the_others(store: Store, oat: Position) -> None:
+    store.inventory.commit([Put(Setting.of("a", data=1))], actor="b")
+    lost = Standing(oat, Position(oat.epoch, 3, "abcdef"))
+    offered = [Put(Setting.of("a", data=1)), Put(Setting.of("b", data=2))]
+    store.inventory.commit(offered, actor="a", idempotency_key="k", standing=lost)
+    assert store.inventory.settings() == {"a": 1, "b": 2}
+
+
+def test_another_timeline_is_refused_with_the_place_where_this_one_stands(
+    store: Store, oat: Position
+) -> None:
+    head = store.inventory.head()
+    for standing in (
+        Standing(oat, attrs.evolve(oat, epoch="other")),
+        Standing(attrs.evolve(oat, epoch="other")),
+        Standing(attrs.evolve(oat, revision=9)),
+    ):
+        with pytest.raises(TimelineLost) as caught:
+            store.inventory.commit([], actor="a", idempotency_key="k", standing=standing)
+        assert caught.value.context == {"cursor": head.cursor}
+
+
+def test_a_position_is_read_from_a_cursor() -> None:
+    assert Position.read(str(AT), "since") == AT
+    for text in ("", "e.5", "e.5.xyz", f"{AT} ", "e.x.abc"):
+        with pytest.raises(InvalidInput, match=r"^since is the cursor") as caught:
+            Position.read(text, "since")
+        assert [(p.path, p.message) for p in caught.value.problems] == [
+            ("since", "<epoch>.<revision>.<hash>")
+        ]
