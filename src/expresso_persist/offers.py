@@ -14,7 +14,7 @@ revision, hash) at which it was, and offer it again under its Idempotency-Key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist import jsontext
-from expresso_persist.changelog import ChangeRow, read_change, read_key
+from expresso_persist.changelog import ChangeRow, read_change
 from expresso_persist.errors import InvalidInput, OfferConflict, Problem, TimelineLost
+from expresso_persist.items import ALLOCATED, AVAILABLE, TOTAL
 from expresso_persist.jsontext import Json
 from expresso_persist.operations import adjusted
 from expresso_persist.records import Change, Head, Operation, Record, RecordKey
@@ -34,7 +35,10 @@ __all__ = ["Position", "Standing", "rebased", "survivor", "with_standing"]
 
 _POSITION = re.compile(r"([^.\s]{1,256})\.([0-9]{1,18})\.([0-9a-f]{1,64})")
 _ADDING = ("adjust", "transfer", "waste")
+_SOURCES = ("api", "movement")
 _KEYS_PER_QUERY = 200
+_RECEIPT_DEPTH = 128
+_COUNTED = frozenset({*TOTAL, "amount", ""})  # what a count sets; "" is a record that is a number
 
 
 @attrs.frozen
@@ -115,18 +119,28 @@ def _at(connection: Connection, tenant: str, position: Position) -> sa.Row[Any] 
     return row if row is not None and row.hash.startswith(position.prefix) else None
 
 
-def with_standing(receipt: str | None, standing: Standing | None) -> str | None:
-    """A commit's receipt, with what later offers have to know about it."""
-    if standing is None or not (standing.acknowledged or standing.adds):
+def with_standing(
+    receipt: str | None, standing: Standing | None, confirmed: Iterable[RecordKey] = ()
+) -> str | None:
+    """A commit's receipt, with what later offers have to know about it.
+
+    Args:
+        receipt: The receipt.
+        standing: What the client says.
+        confirmed: Records that the commit set to what they were.
+    """
+    added: dict[str, Json] = {}
+    if standing is not None and standing.acknowledged is not None:
+        added["acknowledged"] = str(standing.acknowledged)
+    if standing is not None and standing.adds and (added or receipt is None):
+        added["adds"] = True  # a movement says itself what it is
+    confirms: list[Json] = [[key.kind, [*key.parts]] for key in confirmed]
+    if confirms:
+        added["confirms"] = confirms
+    content = jsontext.loads(receipt, max_depth=_RECEIPT_DEPTH) if added and receipt else {}
+    if not added or not isinstance(content, dict):
         return receipt
-    content: Any = jsontext.loads(receipt) if receipt is not None else {}
-    if standing.acknowledged is not None:
-        content["acknowledged"] = str(standing.acknowledged)
-    elif receipt is not None:
-        return receipt  # a movement says itself what it is
-    if standing.adds:
-        content["adds"] = True
-    return jsontext.dumps(content)
+    return jsontext.dumps({**content, **added})
 
 
 def rebased(
@@ -166,6 +180,8 @@ def rebased(
         for other in after:
             if other.fresh and (key in strict or _overwrites(standing, change, other)):
                 raise _conflict(key, other)
+            if other.confirms and not other.fresh and not other.counts and change is not None:
+                raise _conflict(key, other)  # whether it was about the same members is unknown
         if change is None and counts and after and not standing.adds:
             change = _unchanged(key, after[-1].change.after)
         if change is None:
@@ -187,6 +203,9 @@ class _Other:
             commit that was first made here.
         adds: It added to numbers and set nothing.
         change: What it did.
+        confirms: It set what was stored already, and so changed nothing.
+        counts: It was a count; of another write that confirms, nothing tells which members it
+            was about.
     """
 
     revision: int
@@ -194,6 +213,8 @@ class _Other:
     place: float
     adds: bool
     change: Change
+    confirms: bool = False
+    counts: bool = False
 
     @property
     def fresh(self) -> bool:
@@ -201,6 +222,8 @@ class _Other:
 
     def touches(self, name: str) -> bool:
         """Whether it changed a member of the record; a record made or removed is touched whole."""
+        if self.confirms:
+            return name in _COUNTED
         before, after = self.change.before, self.change.after
         if before is None or after is None:
             return True
@@ -209,14 +232,16 @@ class _Other:
     def added(self, name: str) -> float | None:
         """What it added to a member; None if it set it."""
         before, after = self.change.before, self.change.after
-        if not self.adds or before is None or after is None:
+        if not self.adds or after is None:
             return None
-        old, new = _number(_members(before), name), _number(_members(after), name)
+        known = {} if before is None else _members(before)
+        old = _number(known, name) if name in known else 0  # what an addition made began with 0
+        new = _number(_members(after), name)
         return None if old is None or new is None else adjusted(new, -old)
 
 
 def _others(
-    connection: Connection, tenant: str, since: int, keys: Iterable[RecordKey]
+    connection: Connection, tenant: str, since: int, keys: Collection[RecordKey]
 ) -> dict[RecordKey, list[_Other]]:
     texts: dict[str, list[str]] = {}
     for kind, parts in keys:
@@ -241,31 +266,50 @@ def _others(
                 )
                 .order_by(changes_table.c.revision)
             ):
-                found.setdefault(read_key(row.kind, row.record_key), []).append(_other(row))
-    return found
+                change = read_change(ChangeRow(row.kind, row.record_key, row.before, row.after))
+                found.setdefault(change.key, []).append(_other(row, change))
+    for row in connection.execute(
+        sa.select(commits.c.revision, commits.c.actor, commits.c.source, commits.c.receipt)
+        .where(
+            commits.c.tenant_id == tenant,
+            commits.c.revision > since,
+            commits.c.source.in_(_SOURCES),
+            commits.c.receipt.contains('"confirms":'),
+        )
+        .order_by(commits.c.revision)
+    ):
+        for kind, parts in _receipt(row).get("confirms", []):
+            key = RecordKey(kind, tuple(parts))
+            other = _other(row, Change(key, None, None))
+            if key in keys and not other.adds:
+                found.setdefault(key, []).append(attrs.evolve(other, confirms=True))
+    return {key: sorted(each, key=lambda other: other.revision) for key, each in found.items()}
 
 
-def _other(row: sa.Row[Any]) -> _Other:
-    receipt: Any = {}
-    if row.receipt is not None and row.source in ("api", "movement"):
-        receipt = jsontext.loads(row.receipt)
-    acknowledged, movement = receipt.get("acknowledged"), receipt.get("movement", {})
-    return _Other(
-        row.revision,
-        row.actor,
-        float("inf")
-        if acknowledged is None
-        else Position.read(acknowledged, "acknowledged").revision,
-        receipt.get("adds") is True or movement.get("type") in _ADDING,
-        read_change(ChangeRow(row.kind, row.record_key, row.before, row.after)),
-    )
+def _receipt(row: sa.Row[Any]) -> dict[str, Any]:
+    """What a commit says about itself; a host's own receipt may be any JSON."""
+    if row.receipt is None or row.source not in _SOURCES:
+        return {}
+    content = jsontext.loads(row.receipt, max_depth=_RECEIPT_DEPTH)
+    return content if isinstance(content, dict) else {}
+
+
+def _other(row: sa.Row[Any], change: Change) -> _Other:
+    receipt = _receipt(row)
+    acknowledged, movement = receipt.get("acknowledged"), receipt.get("movement")
+    kind = movement.get("type") if isinstance(movement, dict) else None
+    place = float("inf")
+    if isinstance(acknowledged, str):
+        place = Position.read(acknowledged, "acknowledged").revision
+    adds = receipt.get("adds") is True or kind in _ADDING
+    return _Other(row.revision, row.actor, place, adds, change, counts=kind == "count")
 
 
 def _overwrites(standing: Standing, change: Change | None, other: _Other) -> bool:
     """Whether an offered write would overwrite a value that was set after the loss."""
     if standing.adds or change is None:
         return False
-    if change.before is None or change.after is None:
+    if other.confirms or change.before is None or change.after is None:
         return True
     names = _differing(_members(change.before), _members(change.after))
     return any(other.touches(name) and other.added(name) is None for name in names)
@@ -281,7 +325,10 @@ def _below(change: Change, others: Sequence[_Other], adds: bool) -> Change:
     names = _differing(before, after)
     if before == after:  # a count of what is there now
         names = [name for name in after if any(other.touches(name) for other in others)]
+    rest = {*AVAILABLE} & {*names} if _is_stock(change) else set()
     for name in names:
+        if name in rest:
+            continue  # what the other two leave, below
         parts = [other.added(name) for other in others if other.touches(name)]
         number = _number(after, name)
         if None in parts:  # set later: that stands
@@ -292,10 +339,22 @@ def _below(change: Change, others: Sequence[_Other], adds: bool) -> Change:
             for part in parts:
                 number = adjusted(number, part or 0)
             after[name] = number
+    for name in rest:
+        total, allocated = (_first_number(after, which) for which in (TOTAL, ALLOCATED))
+        if total is not None:
+            after[name] = adjusted(total, -(allocated or 0))
     data: Json = after if isinstance(change.after.data, dict) else after[""]
     record = attrs.evolve(change.after, text=jsontext.dumps(data), raw=None)
     same = change.before.data == data
     return Change(change.key, change.before, change.before if same else record)
+
+
+def _is_stock(change: Change) -> bool:
+    return change.key.kind == "event_stock"
+
+
+def _first_number(members: dict[str, Any], names: Sequence[str]) -> int | float | None:
+    return next((found for name in names if (found := _number(members, name)) is not None), None)
 
 
 def _unchanged(key: RecordKey, record: Record | None) -> Change | None:

@@ -47,7 +47,9 @@ from expresso_persist.records import (
     Commit,
     Head,
     Operation,
+    Put,
     Record,
+    RecordKey,
     checked_key,
     checked_type,
 )
@@ -429,7 +431,9 @@ class InventoryRepository:
         now = dt.datetime.now(dt.UTC)
         revision = head.revision + 1
         rows = changelog.change_rows(changes)
-        told = offers.with_standing(receipt(revision) if callable(receipt) else receipt, standing)
+        told = receipt(revision) if callable(receipt) else receipt
+        if source in ("api", "movement"):
+            told = offers.with_standing(told, standing, _confirmed(wanted, state))
         commit = Commit(
             revision,
             actor,
@@ -740,3 +744,10 @@ def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
 
 def _iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _confirmed(operations: Iterable[Operation], state: State) -> list[RecordKey]:
+    """Records that are set to what they are: no change, and still said by somebody."""
+    stored = ((op, state.at(op.key)) for op in operations if isinstance(op, Put))
+    same = {op.key for op, record in stored if record and record.text == op.record.text}
+    return sorted(same)

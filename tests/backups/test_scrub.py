@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from backed_up import assert_sound, change, contents, expire, give_a_past
-from expresso_persist import Store, doctor
+from expresso_persist import BackupManager, Store, doctor
+from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.metrics import render
@@ -211,3 +215,35 @@ def test_a_safety_backup_is_no_newest_one(store: Store, tmp_path) -> None:  # ty
         assert new.backups.status()["latest_backup"]["id"] == made.id
         assert new.backups.health()["ok"]
         assert json.dumps(contents(new)[0][1]) == '"1"'
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["sound", "while mending"])
+def test_a_backup_made_during_the_check_is_not_judged_by_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """What the check read is older than that backup, and says nothing about it."""
+    store.importer.import_({"event_inventory": {"milk": {"Oat": {"enabled": True}}}}, actor="t")
+    first = store.backups.create()
+    if damaged:
+        with store.database.write() as connection:
+            connection.execute(
+                sa.update(backup_chunks).where(backup_chunks.c.copy == 0).values(data=b"rotten")
+            )
+    made: list[str] = []
+    inspect = ChunkStore.inspect
+
+    def meanwhile(self: ChunkStore, connection: Connection) -> Any:
+        found = inspect(self, connection)
+        if not made:
+            made.append("")
+            other = BackupManager(store.database, store.inventory)
+            with ThreadPoolExecutor(1) as pool:
+                made[0] = pool.submit(other.create, "manual", "meanwhile").result().id
+        return found
+
+    monkeypatch.setattr(ChunkStore, "inspect", meanwhile)
+    checked = store.backups.verify(first.id)
+    assert checked.ok
+    states = {backup.id: backup.backup_status for backup in store.backups.list()}
+    assert states == {first.id: "completed", made[0]: "completed"}
+    assert store.backups.status()["damaged_backups"] == []

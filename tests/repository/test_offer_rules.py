@@ -59,8 +59,10 @@ def test_what_a_commit_added() -> None:
     assert other({"n": 1}, {"n": 3.5}, adds=True).added("n") == 2.5
     assert other({"n": 0.3}, {"n": 0.1}, adds=True).added("n") == -0.2
     assert other(4, 1, adds=True).added("") == -3
+    assert other(None, {"n": 1}, adds=True).added("n") == 1, "what it made began with nothing"
+    assert other({}, {"n": 1}, adds=True).added("n") == 1
     for before, after in (
-        (None, {"n": 1}),
+        (None, {"n": "1"}),
         ({"n": 1}, None),
         ({"n": "1"}, {"n": 3}),
         ({"n": 1}, {"n": None}),

@@ -276,3 +276,40 @@ def test_changes_that_were_forgotten_count_as_set_by_others(station: Station) ->
 def test_positions_are_cursors(text: str) -> None:
     with pytest.raises(InvalidInput):
         Position.read(text, "Expresso-Since")
+
+
+def test_transfers_of_several_clients_make_what_was_lost(station: Station) -> None:
+    """Also where the first of them made the record at the station."""
+    move = ("transfer", {"quantity": 1, "to_station": "7"})
+    for place in (2, 1, 3):
+        station.move(*move, place)
+    held = station.store.inventory.records("station_quantity")
+    assert [record.data for record in held] == [{"quantity": 3}]
+    assert station.stock["allocated"] == 3
+    assert station.stock["available"] == station.stock["quantity"] - 3
+
+
+def test_a_count_of_what_is_stored_counts(station: Station) -> None:
+    """It changes nothing, and is still what somebody found."""
+    stored = station.stock["quantity"]
+    station.move("count", {"quantity": stored})
+    with pytest.raises(OfferConflict):
+        station.move("count", {"quantity": stored - 6}, 1)
+    assert station.stock["quantity"] == stored
+
+
+def test_a_lost_count_of_what_is_stored_holds_back_earlier_sales(station: Station) -> None:
+    stored = station.stock["quantity"]
+    station.move("count", {"quantity": stored}, 2)
+    station.move(*TAKE, 1)
+    assert station.stock["quantity"] == stored
+    station.move(*TAKE, 3)
+    assert station.stock["quantity"] == stored - 1
+
+
+@pytest.mark.parametrize("receipt", ["[1]", '{"movement": null}', '{"acknowledged": 5}', "3"])
+def test_a_receipt_of_the_host_may_be_any_json(station: Station, receipt: str) -> None:
+    setting = Setting.of("theme", data="dark")
+    station.store.inventory.commit([Put(setting)], actor="host", receipt=receipt)
+    with pytest.raises(OfferConflict):
+        station.put("theme", "light", place=1)

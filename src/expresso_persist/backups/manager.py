@@ -36,6 +36,7 @@ from expresso_persist.backups.writer import Draft, Writer
 from expresso_persist.database import Database
 from expresso_persist.errors import (
     BackupCorrupted,
+    BackupNotFound,
     Busy,
     ExpressoPersistError,
     InvalidConfiguration,
@@ -414,8 +415,11 @@ class BackupManager:
             or newest.payload_sha256 != draft.payload_sha256
         ):
             return None
-        self._catalog.update(connection, newest.id, confirmed_at=self._database.now(connection))
-        return self._catalog.get(connection, newest.id)
+        try:
+            self._catalog.update(connection, newest.id, confirmed_at=self._database.now(connection))
+            return self._catalog.get(connection, newest.id)
+        except BackupNotFound:  # a rotation removed it at this moment
+            return None
 
     # -- checking -------------------------------------------------------------------------
 

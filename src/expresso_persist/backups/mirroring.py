@@ -220,7 +220,7 @@ class Mirroring:
                 with folder.open(copy) as file:
                     opened = OpenedCopy(file, copy, self._catalog.tenant)
                     self._transfer.mend(opened, mirror.encryption)
-            except (ArchiveRefused, BackupNotFound) as error:
+            except (ArchiveRefused, BackupNotFound, Busy) as error:
                 logger.warning("%s", describe(error))
             else:
                 self._damaged(copy.id)  # looks at it again

@@ -78,24 +78,30 @@ class Scrubber:
                 and left out.
         """
         found = self._mend_rows()
-        with self.database.read() as connection:
-            inspection = self.chunks.inspect(connection)
-            manifests = self.catalog.manifests(connection)
+        inspection, manifests, backups = self._look()
         rows = inspection.rows
         mended = len(found)
         if inspection.faulty or _lost(inspection, manifests):
             sentences, count = self._mend_chunks(inspection, manifests, contents)
             found += sentences
             mended += count
-            with self.database.read() as connection:
-                inspection = self.chunks.inspect(connection)
-        damaged = self._judge(inspection, manifests)
+            inspection, manifests, backups = self._look()
+        damaged = self._judge(inspection, manifests, backups)
         found += [f"Backup {name} cannot be restored: {why}" for name, why in damaged.items()]
         found = [sentence.encode("utf-8", "replace").decode() for sentence in found]
         self._note(found)
         for sentence in found:
             logger.warning("%s", sentence)
         return Checked(rows, tuple(found), mended, tuple(damaged))
+
+    def _look(self) -> tuple[Inspection, dict[str, Manifest | None], list[Backup]]:
+        """Chunks, manifests and rows of one moment: a backup that is made meanwhile is in none."""
+        with self.database.read() as connection:
+            return (
+                self.chunks.inspect(connection),
+                self.catalog.manifests(connection),
+                self.catalog.all(connection),
+            )
 
     def verify_newest(self) -> None:
         """Check the newest backup if its maker died before it could, or if that is long ago."""
@@ -144,9 +150,7 @@ class Scrubber:
         mended: list[str] = []
         # A name that is no text any more is nothing that a backup needs.
         for names in _batches(filter(str.isascii, inspection.faulty)):
-            with self.database.read() as connection:
-                packed, _ = self.chunks.repack(connection, names)
-            mended += self._write(packed, only_present=True)
+            mended += self._repack(names)
         lost = self._lost_now(manifests)
         if lost:
             known = self.live() if contents is None else contents
@@ -161,14 +165,25 @@ class Scrubber:
             self.database.transact(sweep)
         return _sentences(inspection, mended, manifests), len(mended)
 
-    def _write(self, packed: Mapping[str, Packed], *, only_present: bool = False) -> list[str]:
-        """Write both copies of chunks again; the names of those that were written."""
+    def _repack(self, names: list[str]) -> list[str]:
+        """Write both copies of chunks again from the sound one; the names of those written."""
+
+        def write(connection: Connection) -> list[str]:
+            self.chunks.lock(connection)  # what they are based on stays as it is until the end
+            packed, _ = self.chunks.repack(connection, names)
+            present = self.chunks.present(connection, packed.keys())
+            self.chunks.replace(connection, {name: packed[name] for name in present})
+            return [*present]
+
+        return self.database.transact(write)
+
+    def _write(self, packed: Mapping[str, Packed]) -> list[str]:
+        """Write both copies of chunks again from known contents; their names."""
 
         def write(connection: Connection) -> list[str]:
             self.chunks.lock(connection)
-            names = self.chunks.present(connection, packed.keys()) if only_present else packed
-            self.chunks.replace(connection, {name: packed[name] for name in names})
-            return [*names]
+            self.chunks.replace(connection, packed)
+            return [*packed]
 
         return self.database.transact(write)
 
@@ -182,11 +197,13 @@ class Scrubber:
             return lost | set(self.chunks.damaged(connection, doubtful))
 
     def _judge(
-        self, inspection: Inspection, manifests: Mapping[str, Manifest | None]
+        self,
+        inspection: Inspection,
+        manifests: Mapping[str, Manifest | None],
+        backups: Iterable[Backup],
     ) -> dict[str, str]:
         """Note in the rows which backups cannot be restored, and which can again."""
         with self.database.read() as connection:
-            backups = self.catalog.all(connection)
             now = self.database.now(connection)
         known: dict[str, bool] = dict.fromkeys(inspection.faulty, False)
         damaged: dict[str, str] = {}
@@ -199,6 +216,8 @@ class Scrubber:
                     result = self.verifier.verify(backup.id)
                     why = None if result.ok else " ".join(result.problems)
                 elif why is not None and not _says_so(backup, why):
+                    if self.verifier.verify(backup.id).ok:  # it was mended since the look
+                        continue
                     self.verifier.note(Verification(backup.id, ok=False, problems=(why,)))
                 if why is not None:
                     damaged[backup.id] = why

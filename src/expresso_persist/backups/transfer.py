@@ -32,7 +32,7 @@ from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
 from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
-from expresso_persist.idempotency import KeyedRequest, claim, look_up
+from expresso_persist.idempotency import KeyedRequest, claim, look_up, made
 from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
@@ -163,6 +163,7 @@ class Transfer:
 
         def write(connection: Connection) -> None:
             self.chunks.lock(connection)
+            self._require_chunks(connection, manifest)
             self.catalog.write_manifest(connection, manifest)
 
         self._database.transact(write)
@@ -220,15 +221,16 @@ class Transfer:
         manifest = attrs.evolve(found, tenant=self.repository.tenant, backup_type=IMPORTED)
 
         def insert(connection: Connection) -> tuple[str, bool]:
+            # The key before the chunks, as where a backup is made.
+            earlier = None if request is None else claim(self._database, connection, request)
+            if earlier is not None:
+                return earlier.subject, True
             self.chunks.lock(connection)
-            if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
-                raise Busy("A rotation ran at the same time; import the archive again.")
+            self._require_chunks(connection, manifest)
             taken = self._taken(connection, manifest.id)
             named = attrs.evolve(manifest, id=new_id()) if taken else manifest
             if request is not None:
-                earlier = claim(self._database, connection, request, named.id)
-                if earlier is not None:
-                    return earlier.subject, True
+                made(connection, request, named.id)
             self.catalog.insert(connection, Backup.of(named, stored), named)
             return named.id, False
 
@@ -260,6 +262,10 @@ class Transfer:
         if progress is not None:
             progress(total, total)
         return attrs.evolve(reader.header.backup, sections=tuple(sections.values())), stored
+
+    def _require_chunks(self, connection: Connection, manifest: Manifest) -> None:
+        if len(self.chunks.present(connection, manifest.chunk_ids)) < len(manifest.chunk_ids):
+            raise Busy("A rotation ran at the same time; import the archive again.")
 
     def _taken(self, connection: Any, backup_id: str) -> bool:
         return any(backup.id == backup_id for backup in self.catalog.all(connection))
