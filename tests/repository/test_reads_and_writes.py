@@ -169,6 +169,9 @@ def test_counts_are_of_one_tenant(used: Store, monkeypatch: pytest.MonkeyPatch) 
     }
     assert last.endswith("Z")
     assert dt.datetime.fromisoformat(last) == used.inventory.commits()[1].created_at
+    south = used.for_tenant("south").inventory
+    at = dt.datetime.fromisoformat(south.stats()["last_update"])
+    assert at == south.commits()[0].created_at
     empty = used.for_tenant("west").inventory.stats()
     assert (empty["last_update"], empty["revision"], empty["settings"]) == (None, 0, 0)
 
@@ -342,6 +345,7 @@ def test_commits_come_in_pages_with_their_changes(used: Store) -> None:
     assert [c.revision for c in pages(4)] == [5]
     assert pages(5) == []
     assert [c.changes[0].after.data for c in pages(2)] == [3, 4, 5]
+    assert [c.changes[0].before.data for c in pages(2)] == [2, 3, 4]
     assert [len(c.changes) for c in pages(0, 2)] == [4, 10]
     for bad in ({"since": -1}, {"limit": "x"}):
         with pytest.raises(InvalidInput):

@@ -100,6 +100,9 @@ def test_names_are_read_without_their_dress(name: str) -> None:
     [
         'see {"pin":4711X}',
         'pin="12"',
+        "password\uff1dhunter2",
+        "eyJabcd.efgh.",
+        '{"tok\\u0065n": "abc", ',
         "pin=nullX",
         '{"credentials":["' + OPAQUE + '"]}',
         '[{"a": {"tokens": [["' + OPAQUE + '"]]}}]',
