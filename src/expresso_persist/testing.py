@@ -300,6 +300,7 @@ def test_health_tells_of_the_backups(client: Client) -> None:
         "ok": False,
         "last_success_at": None,
         "lag_seconds": 0,
+        "damaged_backups": 0,
     }
     made = client("POST", "/api/migration/create-backup").json["data"]
     after = client("GET", path, token=None)
@@ -307,6 +308,7 @@ def test_health_tells_of_the_backups(client: Client) -> None:
         "ok": True,
         "last_success_at": made["created_at"],
         "lag_seconds": 0,
+        "damaged_backups": 0,
     }
 
 

@@ -419,7 +419,6 @@ class Catalog:
         Raises:
             BackupNotFound: It is gone.
         """
-        check_storable(backup_id=backup_id)
         result = connection.execute(
             sa.update(data_backups)
             .where(data_backups.c.tenant_id == self.tenant, raw.named(data_backups.c.id, backup_id))

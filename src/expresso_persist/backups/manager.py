@@ -343,7 +343,12 @@ class BackupManager:
         return backup.id
 
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
-        """Keep a backup out of the rotation, or let it rotate again."""
+        """Keep a backup out of the rotation, or let it rotate again.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+        """
+        self.get(backup_id)
 
         def mark(connection: Connection) -> Backup:
             self._catalog.update(connection, backup_id, pinned=bool(pinned))

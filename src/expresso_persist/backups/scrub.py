@@ -26,7 +26,7 @@ from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.database import Database
-from expresso_persist.errors import BackupNotFound
+from expresso_persist.errors import BackupNotFound, InvalidInput
 from expresso_persist.tables import backup_checks, backup_chunks
 
 __all__ = ["Checked", "Scrubber", "last_check"]
@@ -211,7 +211,8 @@ class Scrubber:
             if not _holds(backup, manifests):
                 continue
             why = _problem(manifests.get(backup.id), inspection, known)
-            with contextlib.suppress(BackupNotFound):  # rotated away meanwhile
+            # Rotated away meanwhile, or called by what is no name any more.
+            with contextlib.suppress(BackupNotFound, InvalidInput):
                 if why is None and _needs_proof(backup, now):
                     result = self.verifier.verify(backup.id)
                     why = None if result.ok else " ".join(result.problems)
