@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from expresso_persist import migrations
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.mirrors import Copy, Mirror
 from expresso_persist.backups.verification import Verification
+from expresso_persist.database import Database
 from expresso_persist.errors import ArchiveRefused, BackupCorrupted
 from expresso_persist.store import Store
 
@@ -41,7 +44,7 @@ def drill(
     """
     with (
         tempfile.TemporaryDirectory(prefix="expresso-drill-") as folder,
-        Store(f"sqlite:///{Path(folder) / 'drill.db'}", tenant=tenant, migrate=True) as store,
+        Store(_made_in(folder), tenant=tenant) as store,
         mirror.open(copy, tenant) as archive,
     ):
         backups = BackupManager(store.database, store.inventory)
@@ -51,3 +54,11 @@ def drill(
         except (ArchiveRefused, BackupCorrupted) as error:
             return Verification(copy.id, ok=False, problems=(error.message,))
     return Verification(copy.id, ok=True, problems=())
+
+
+def _made_in(folder: str) -> str:
+    """The URL of a new database; not made by a store, which looks for what the mirrors have."""
+    url = f"sqlite:///{Path(folder) / 'drill.db'}"
+    with contextlib.closing(Database(url)) as database:
+        migrations.upgrade(database)
+    return url

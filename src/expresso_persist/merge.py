@@ -3,8 +3,9 @@
 Pure. The rule, from the top of two values down:
 
 1. Equal texts are one value.
-2. An empty value (``null``, ``""``, ``[]``, ``{}``) never takes the place of a full one, on
-   either side: the stored value stays, which is listed; a stored empty value is filled.
+2. An empty value (``null``, ``""``, ``[]``, ``{}``, and what holds nothing else, however deep)
+   never takes the place of a full one, on either side: the stored value stays, which is
+   listed; a stored empty value is filled.
 3. Two objects are united member by member; two lists whose items are objects with unique
    ``id`` members, item by item. What only one side has stays. The order is the stored one
    with new names last, or the incoming one where that differs and is preferred.
@@ -68,8 +69,12 @@ def merge(
 
 
 def is_empty(value: Json) -> bool:
-    """Whether there is nothing in it; ``0`` and ``false`` say something."""
-    return value is None or (isinstance(value, (str, list, dict)) and not value)
+    """Whether there is nothing in it, however deep; ``0`` and ``false`` say something."""
+    if isinstance(value, dict):
+        return all(map(is_empty, value.values()))
+    if isinstance(value, list):
+        return all(map(is_empty, value))
+    return value is None or value == ""
 
 
 def by_id(items: Json) -> dict[str, Json] | None:

@@ -51,7 +51,8 @@ def _prepare(database: Database, *, tenant: str, adopt: bool) -> None:
         logger.log(level, "%s", step)
     if report.adopted is not None:
         logger.warning("`expresso-persist init --report` shows this again.")
-    if report.created:
+    in_memory = database.engine.url.database in (None, "", ":memory:")
+    if report.created and not (database.dialect == "sqlite" and in_memory):
         for sentence in _copies(tenant):
             logger.warning("This database is new. %s", sentence)
 

@@ -191,3 +191,21 @@ def test_exchanged_files_are_told_and_not_restored(filled: Path, tmp_path: Path)
     assert "renamed or exchanged" in drilled.stdout
     words = ("backup", "restore", "latest", "--from", str(filled), "--yes")
     assert "renamed or exchanged" in elsewhere(tmp_path, *words, code=1).stderr
+
+
+def test_a_drill_says_nothing_about_the_database(
+    filled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it opens is new, and no loss: no advice to restore over healthy data."""
+    monkeypatch.setenv("EXPRESSO_PERSIST_MIRRORS", str(filled))
+    drilled = elsewhere(tmp_path, "backup", "verify", "--all", "--from", str(filled))
+    assert "restores" in drilled.stdout
+    assert "new" not in drilled.stderr
+    assert "is new" not in caplog.text
+
+
+def test_a_refused_restore_makes_no_database(filled: Path, tmp_path: Path) -> None:
+    files = sorted(path.name for path in tmp_path.iterdir())
+    words = ("backup", "restore", "latest", "--from", str(filled))
+    assert "say --yes" in elsewhere(tmp_path, *words, code=2).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == files

@@ -41,10 +41,8 @@ def test_items_are_named_by_a_text_or_a_whole_number() -> None:
     for other in ({"id": 1}, "x", None, [{"id": True}], [{"id": 1.5}], [{"id": None}], [{}], [1],
                   [{"id": 1}, {"id": "1"}]):  # fmt: skip
         assert by_id(other) is None, other  # type: ignore[arg-type]
-    assert [is_empty(value) for value in (None, "", [], {}, 0, False, 0.0, " ", [None])] == [
-        *[True] * 4,
-        *[False] * 5,
-    ]
+    assert [is_empty(value) for value in (None, "", [], {}, [None], [{"a": [""]}])] == [True] * 6
+    assert not any(is_empty(value) for value in (0, False, 0.0, " ", [0], {"a": [None, False]}))
 
 
 @pytest.mark.parametrize(

@@ -335,3 +335,15 @@ def test_an_import_that_renamed_an_item_changes_nothing_the_second_time() -> Non
     dump = {"event_inventory": {"1": [{"name": "milk", "id": "coffee"}]}}
     assert state.take(dump).committed
     assert not state.take(dump).committed
+
+
+@pytest.mark.parametrize(
+    "nothing", ["[null]", "[{}]", "[[]]", '[{"id":null}]', '{"a":null}', '[""]']
+)
+def test_what_holds_nothing_is_empty_however_deep(store: Store, nothing: str) -> None:
+    full = '[{"id":1,"name":"early"},{"id":2,"name":"late"}]'
+    store.importer.import_({"localStorage": {"shifts": full}}, actor="anna")
+    receipt = store.importer.import_({"localStorage": {"shifts": nothing}}, actor="anna")
+    assert receipt.totals["kept"] == 1
+    assert [conflict.cause for conflict in receipt.conflicts] == ["empty"]
+    assert store.inventory.dump()["localStorage"]["shifts"] == full

@@ -268,13 +268,14 @@ def _refuse_unasked(connection: Connection, found: Iterable[OldTable]) -> None:
     """
     rows = {table.name: table.count(connection) for table in found}
     if any(rows.values()):
+        url = connection.engine.url.render_as_string(hide_password=True)
         told = ", ".join(f"{name} ({count})" for name, count in sorted(rows.items()) if count)
         raise SchemaMismatch(
             f"This database has tables of the replaced system with rows: {told}. Nothing was "
             "changed. To carry them over, which renames them to legacy_…: stop the old system, "
-            "look at `expresso-persist init --dry-run`, then run `expresso-persist init`; or "
-            "open it with migrate=True and adopt=True. To leave them alone, use a database or a "
-            "schema of its own."
+            f"look at `expresso-persist init --dry-run --database {url}`, then run it without "
+            "--dry-run; or hand Store(url, migrate=True, adopt=True) to register_routes. To "
+            "leave them alone, use a database or a schema of its own."
         )
 
 

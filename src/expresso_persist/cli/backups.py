@@ -173,6 +173,8 @@ def restore(
     scope = _Scope(kinds=kinds or None, stations=stations or None, keys=keys or None)
     if source is not None:
         source.mirror.find(backup_id, source.tenant)  # before a database is created for it
+        if target.is_missing_file and not dry_run and not yes:
+            _require_somebody(terminal)
     opened = target.tried() if dry_run and source else target.open(migrate=source is not None)
     fetched = False
     with opened as store:
@@ -185,8 +187,7 @@ def restore(
         with terminal.working("Comparing"):
             plan = store.backups.plan_restore(chosen, **scope)
         if not dry_run and not plan.plan.empty and not yes:
-            if terminal.json or not sys.stdin.isatty():
-                raise click.UsageError("Nobody is here to ask; say --yes (or --dry-run).")
+            _require_somebody(terminal)
             for sentence in plan.summary:
                 terminal.note(sentence)
             click.confirm("Restore?", abort=True, err=True)
@@ -201,6 +202,11 @@ def restore(
     elif plan.dry_run:
         lines.append("Nothing was written: this was a dry run.")
     terminal.result(plan.to_json(), *lines)
+
+
+def _require_somebody(terminal: Terminal) -> None:
+    if terminal.json or not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask at; say --yes (or --dry-run).")
 
 
 backup.add_command(differences.diff)
