@@ -24,7 +24,7 @@ PLACES: dict[str, tuple[type, str]] = {
     "before storing": (ChunkStore, "put"),
     "between chunks and row": (Catalog, "insert"),
     "before verifying": (Verifier, "verify"),
-    "before noting the result": (Verifier, "_note"),
+    "before noting the result": (Verifier, "note"),
     "before confirming": (Catalog, "newest"),
     "in the rotation": (Catalog, "delete"),
     "in the collection": (ChunkStore, "collect"),
