@@ -14,12 +14,16 @@ import attrs
 
 from expresso_persist.backups.archive import AGE_MAGIC
 from expresso_persist.errors import ArchiveRefused, InvalidConfiguration, InvalidInput
-from expresso_persist.jsontext import check_storable
+from expresso_persist.jsontext import check_storable, find_unstorable
 
 __all__ = ["Encryption", "is_encrypted"]
 
 MAX_IN_MEMORY = 256 * 1024**2
 T = TypeVar("T")
+
+
+_NO_RECIPIENT = "A recipient is no public key of age (age1…)."
+_NO_IDENTITY = "An identity is no private key of age."
 
 
 @attrs.frozen
@@ -40,8 +44,10 @@ class Encryption:
         if self.recipients and self.passphrase is not None:
             raise InvalidInput("Encrypt with keys or with a passphrase, not with both.")
         check_storable(passphrase=self.passphrase)
-        for key in (*self.recipients, *self.identities):
-            check_storable(key=key)
+        if not all(map(_is_text, self.recipients)):
+            raise InvalidInput(_NO_RECIPIENT)
+        if not all(map(_is_text, self.identities)):
+            raise InvalidInput(_NO_IDENTITY)
         if self.passphrase == "":
             raise InvalidInput("The passphrase is empty.")
 
@@ -64,7 +70,7 @@ class Encryption:
         try:
             keys = [age.x25519.Recipient.from_str(key) for key in self.recipients]
         except age.RecipientError as error:
-            raise InvalidInput("A recipient is no public key of age (age1…).") from error
+            raise InvalidInput(_NO_RECIPIENT) from error
         with _own_errors(source, target) as (watched_source, watched_target):
             age.encrypt_io(watched_source, watched_target, keys)
 
@@ -84,7 +90,7 @@ class Encryption:
         try:
             keys = [age.x25519.Identity.from_str(key) for key in self.identities]
         except age.IdentityError as error:
-            raise InvalidInput("An identity is no private key of age.") from error
+            raise InvalidInput(_NO_IDENTITY) from error
         try:
             with _own_errors(source, target) as (watched_source, watched_target):
                 if keys:
@@ -168,3 +174,7 @@ class _Watched:
         except BaseException as error:
             self.error = error
             raise
+
+
+def _is_text(key: object) -> bool:
+    return isinstance(key, str) and find_unstorable(key) is None

@@ -397,7 +397,9 @@ def newest_ahead(copies: Iterable[Copy], revision: int) -> Copy | None:
         revision: Where the database stands.
     """
     # An imported backup has the revision that it had where it was made.
-    own = (copy for copy in copies if copy.backup_type != IMPORTED and copy.revision > revision)
+    own = [copy for copy in copies if copy.backup_type != IMPORTED and copy.revision > revision]
+    # The one that "latest" means, if there is one.
+    own = [copy for copy in own if copy.backup_type not in SAFETY_TYPES] or own
     return max(own, key=lambda copy: (copy.revision, copy.created_at), default=None)
 
 

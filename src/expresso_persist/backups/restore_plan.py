@@ -98,9 +98,10 @@ class RestorePlan:
             ]
         if self.undone_count:
             first, last = self.undone[-1].revision, self.undone[0].revision
+            which = f"revision {first}" if first == last else f"revisions {first} to {last}"
             sentences.append(
-                f"{self.undone_count} commits since the backup touched these records "
-                f"(up to revision {last}, from {first}); their effects {verb} taken back."
+                f"{self.undone_count} commit{'s' * (self.undone_count != 1)} since the backup "
+                f"touched these records ({which}), and {verb} taken back."
             )
         if self.safety_backup_id:
             sentences.append(f"The state before is in safety backup {self.safety_backup_id}.")

@@ -78,7 +78,7 @@ def refuse(found: list[HostRoute]) -> None:
     """
     if found:
         raise InvalidConfiguration(
-            f"{told(found)} Or mount with register_routes(..., replace=True), which takes these "
+            f"{told(found)}Or mount with register_routes(..., replace=True), which takes these "
             "paths over and leaves the application's other routes as they are."
         )
 
