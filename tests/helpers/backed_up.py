@@ -84,13 +84,17 @@ def assert_no_garbage(store: Store) -> None:
     """The pieces that are stored are those that the backups need, each of them twice."""
     with store.database.read() as connection:
         needed: set[str] = set()
-        for text in connection.scalars(sa.select(data_backups.c.manifest)):
+        mine = data_backups.c.tenant_id == store.tenant
+        for text in connection.scalars(sa.select(data_backups.c.manifest).where(mine)):
             needed |= Manifest.decode(text).chunk_ids if text else set()
-        rows = connection.execute(sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256))
+        chunks = sa.select(backup_chunks.c.sha256, backup_chunks.c.base_sha256)
+        rows = connection.execute(chunks.where(backup_chunks.c.tenant_id == store.tenant))
         copies = [tuple(row) for row in rows]
-        kept = sa.select(data_backups.c.id).where(data_backups.c.manifest != "")
+        kept = sa.select(data_backups.c.id).where(mine, data_backups.c.manifest != "")
         listed = set(connection.scalars(kept))
-        assert set(connection.scalars(sa.select(backup_manifests.c.id))) == listed
+        second = sa.select(backup_manifests.c.id)
+        second = second.where(backup_manifests.c.tenant_id == store.tenant)
+        assert set(connection.scalars(second)) == listed
     bases = dict(copies)
     assert len(copies) == 2 * len(bases)
     while based := {bases[name] for name in needed if bases[name] is not None} - needed:
