@@ -92,6 +92,8 @@ def restores(store: Store, backup_id: str, state: Contents) -> bool:
     return True
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_no_single_row_takes_a_backup_with_it(
     store: Store, day: tuple[Disk, dict[str, Contents]]
 ) -> None:
