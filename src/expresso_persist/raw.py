@@ -21,7 +21,7 @@ from expresso_persist.tables import UtcDateTime
 __all__ = ["columns", "integer", "mend_types", "name", "named", "text", "time"]
 
 
-_NUMBER = re.compile(rb"-?[0-9]{1,19}")
+_NUMBER = re.compile("-?[0-9]{1,19}")
 
 
 def columns(
@@ -67,7 +67,7 @@ def mend_types(connection: Connection, table: sa.Table, tenant: str, *, dry_run:
 def integer(value: object) -> int | None:
     """A value of a column of whole numbers; None when it is none."""
     if isinstance(value, bytes):
-        return int(value) if _NUMBER.fullmatch(value) else None
+        return int(value) if _NUMBER.fullmatch(value.decode("latin-1")) else None
     return int(value) if isinstance(value, int) else None
 
 

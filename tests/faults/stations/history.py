@@ -48,6 +48,7 @@ class Seen:
         copy: Its local copy in the end: (kind, key) to data.
         reads: What a browser's client answered in the end, as ``get-all`` does.
         pending: Writes that a browser still had not sent in the end.
+        cursor: Where in the feed it began.
     """
 
     client: str
@@ -58,6 +59,7 @@ class Seen:
     copy: dict[tuple[str, tuple[str, ...]], Any] = attrs.field(factory=dict)
     reads: Any = None
     pending: int = 0
+    cursor: str = "0"
 
 
 @attrs.define

@@ -71,7 +71,7 @@ class Follower:
 
     def __init__(self, seen: Seen, http: httpx.AsyncClient, urls: Urls, way: str) -> None:
         self.seen = seen
-        self.cursor = str(seen.start)
+        self.cursor = seen.cursor
         self.careless = False  # forgets where it was: a check of the checker
         self._http = http
         self._urls = urls
@@ -130,7 +130,7 @@ class Follower:
     async def _skip_to_the_end(self) -> None:
         with contextlib.suppress(httpx.HTTPError, KeyError, json.JSONDecodeError):
             answer = await self._http.get(f"{self._urls()}/api/inventory/get-all")
-            self.cursor = str(answer.json()["revision"])
+            self.cursor = answer.json()["cursor"]
 
     def _apply(self, commit: dict[str, Any]) -> None:
         self.seen.revisions.append(commit["revision"])

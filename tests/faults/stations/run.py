@@ -156,11 +156,11 @@ async def run(
         venue = Venue(urls, history, work_left, lambda: _reads(url))
         extra = await stack.enter_async_context(others(venue))
         tappers = [Tapper(f"tapper {n}", http, urls, history) for n in range(config.tappers)]
+        _start_copies(url, history.seen)
         followers = [
             Follower(seen, http, urls, ways[n % len(ways)]) for n, seen in enumerate(history.seen)
             if seen.client.startswith("follower")
         ]  # fmt: skip
-        _start_copies(url, history.seen)
         for tapper in tappers:
             tapper.gives_up = config.sabotage == "outbox"
         for follower in followers:
@@ -206,8 +206,10 @@ def _records(store: Store) -> dict[tuple[str, tuple[str, ...]], Any]:
 
 def _start_copies(url: str, seen: list[Seen]) -> None:
     with Store(url) as store:
+        cursor = store.inventory.head().cursor
         for one in seen:
             one.copy.update(_records(store))
+            one.cursor = cursor
 
 
 async def _caught_up(url: str, seen: list[Seen]) -> None:
