@@ -179,19 +179,19 @@ def check_json(
     level: list[tuple[str, object]] = [(path, value)]
     for _ in range(max_depth + 1):
         inner: list[tuple[str, object]] = []
-        for place, item in level:
+        for where, item in level:
             if isinstance(item, dict):
-                inner.extend(_members(place, item, storable=storable))
+                inner.extend(_members(where, item, storable=storable))
             elif isinstance(item, list):
-                inner.extend((f"{place}[{index}]", member) for index, member in enumerate(item))
+                inner.extend((place(where, index), member) for index, member in enumerate(item))
             elif isinstance(item, str):
                 if storable and not _storable(item):
-                    raise _no_json(place, f"holds {_NOT_STORED}")
+                    raise _no_json(where, f"holds {_NOT_STORED}")
             elif isinstance(item, float) and item - item != 0.0:
-                raise _no_json(place, f"is {item}, which JSON does not have")
+                raise _no_json(where, f"is {item}, which JSON does not have")
             elif item is not None and not isinstance(item, (int, float)):
                 raise _no_json(
-                    place,
+                    where,
                     f"is a {type(item).__name__}, which JSON does not have; give a dict, a list, "
                     "a text, a number, True, False or None",
                 )
@@ -209,7 +209,7 @@ def _members(
             raise _no_json(path, f"has the member {name!r:.50}, whose name is no text")
         if storable and not _storable(name):
             raise _no_json(path, f"has a member whose name holds {_NOT_STORED}")
-        yield f"{path}.{name}" if path else name, member
+        yield place(path, name), member
 
 
 def _no_json(path: str, what: str) -> InvalidInput:
