@@ -57,7 +57,7 @@ def ask(
         body, kind = archive, "application/zstd"
     request = Request(
         endpoint.method,
-        endpoint.path,
+        endpoint.path.replace("{backup_id}", backup_id),
         query=QUERIES.get(endpoint.name, {}),
         headers={"content-type": kind, **{k.replace("_", "-"): v for k, v in headers.items()}},
         body=b"" if endpoint.streams else body,
