@@ -29,14 +29,14 @@ from rich.table import Table
 
 from expresso_persist import Store
 from expresso_persist.backups.catalog import Catalog
-from expresso_persist.records import Delete, Operation, Patch, Put, Record, StationQuantity
-from expresso_persist.tables import (
+from expresso_persist.db.tables import (
     RECORD_TABLES,
     backup_chunks,
     backup_manifests,
     changes,
     data_backups,
 )
+from expresso_persist.model.records import Delete, Operation, Patch, Put, Record, StationQuantity
 
 BACKUPS = 50
 TRIES = 3

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 TOKEN = "a-benchmark-token"
 COMMON = """
@@ -112,7 +112,7 @@ register_routes(app, url, live=live, limits=NO_RATES)
 WRITER = """
 import os, sys, time
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 url, rate, seconds, padding = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 with Store(url) as store:
     due = time.monotonic()
@@ -233,7 +233,7 @@ def main() -> None:
             with Store(url, migrate=True) as store:
                 change = Put(Setting.of("clock", data=[time.time(), uuid.uuid4().hex]))
                 found = store.inventory.commit([change], actor="benchmark")
-                from expresso_persist.changelog import commit_to_json
+                from expresso_persist.commits.hash_chain import commit_to_json
 
                 # The bare event is as long as a commit is.
                 size = len(json.dumps(commit_to_json(found)))

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from expresso_persist import Store
-from expresso_persist.tables import RECORD_TABLES
-from expresso_persist.tables import changes as changes_table
+from expresso_persist.db.tables import RECORD_TABLES
+from expresso_persist.db.tables import changes as changes_table
 
 SERIAL = {"sqlite": "INTEGER PRIMARY KEY", "postgresql": "SERIAL PRIMARY KEY"}
 UPSERT = sa.text(

@@ -194,7 +194,8 @@ def update_ratio(url: str, times: int) -> list[str]:
                     )
                 connection.execute(sa.text("UPDATE benchmark_head SET data = :n"), {"n": "1"})
 
-        from expresso_persist.updates import EventInventoryUpdate, update_operations
+        from expresso_persist.stock.item_resolver import update_operations
+        from expresso_persist.stock.requests import EventInventoryUpdate
 
         def update(number: int) -> None:
             change = EventInventoryUpdate(category="milk", item_id="m7", enabled=bool(number % 2))

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from expresso_persist import Store
-from expresso_persist.records import Put, StationQuantity
+from expresso_persist.model.records import Put, StationQuantity
 
 TOKEN = "benchmark-token-of-the-queue"
 BODY = b'{"station_id": "1", "category": "milk", "item_id": "oat", "delta": 1}'

@@ -35,7 +35,7 @@ import expresso_persist  # noqa: E402
 import releases  # noqa: E402
 from expresso_persist import Adjust, Delete, Patch, Put, RecordKey, Rotation, Store  # noqa: E402
 from expresso_persist.backups.manager import BackupManager  # noqa: E402
-from expresso_persist.records import Setting  # noqa: E402
+from expresso_persist.model.records import Setting  # noqa: E402
 from postgres_server import fresh_database, given_server, own_server  # noqa: E402
 
 TENANTS = ("default", "market", "Café am Fluß")

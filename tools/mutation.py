@@ -32,16 +32,16 @@ COPIED = (
 # The room (a module of the package) and the tests that are about it, without "tests/".
 ROOMS: dict[str, tuple[str, ...]] = {
     "backups/rotation": ("backups/test_rotation_edges.py", "backups/test_rotation.py"),
-    "operations": ("repository/test_operations.py", "property/test_plan.py"),
-    "secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
-    "tokens": ("access/test_token_details.py", "access/test_tokens.py"),
-    "leases": ("core/test_lease_rows.py",),
-    "idempotency": ("repository/test_keyed_requests.py", "backups/test_once.py"),
+    "model/operations": ("repository/test_operations.py", "property/test_plan.py"),
+    "model/secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
+    "tenants/tokens": ("access/test_token_details.py", "access/test_tokens.py"),
+    "db/leases": ("core/test_lease_rows.py",),
+    "commits/idempotency": ("repository/test_keyed_requests.py", "backups/test_once.py"),
     "backups/verification": ("backups/test_verification.py",),
     "backups/restore": ("backups/test_restore_parts.py",),
-    "repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
-    "offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
-    "merge": ("importing/test_differences.py", "importing/test_merge.py"),
+    "commits/repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
+    "commits/offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
+    "documents/merge": ("importing/test_differences.py", "importing/test_merge.py"),
     "importing/importer": (
         "importing/test_steps.py",
         "importing/test_repetitions.py",
@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
     "importing/reading": ("importing/test_reading.py",),
-    "tenancy": (
+    "tenants/tenancy": (
         "tenants/test_renamed_rows.py",
         "tenants/test_tenancy.py",
         "access/test_names.py",

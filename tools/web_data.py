@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from expresso_persist import secret_rules as rules
+import expresso_persist
 from expresso_persist.demo import demo_dump
+from expresso_persist.model import secret_rules as rules
 
-WEB = Path(rules.__file__).parent / "web"
+WEB = Path(expresso_persist.__file__).parent / "web"
 RULES = """\
 /**
  * What gives a secret away: names, formats and limits.

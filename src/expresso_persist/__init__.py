@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.rotation import Rotation
+from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.errors import ExpressoPersistError
-from expresso_persist.host_alembic import (
-    TABLE_NAMES,
-    alembic_include_name,
-    alembic_include_object,
-)
 from expresso_persist.importing.importer import LocalStorageImporter
 from expresso_persist.importing.receipt import Receipt
-from expresso_persist.inventory import Inventory
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     Adjust,
     Change,
     Commit,
@@ -28,7 +23,12 @@ from expresso_persist.records import (
     Record,
     RecordKey,
 )
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.ops.host_alembic import (
+    TABLE_NAMES,
+    alembic_include_name,
+    alembic_include_object,
+)
+from expresso_persist.stock.inventory import Inventory
 from expresso_persist.store import Store
 
 __all__ = [

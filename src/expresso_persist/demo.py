@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from expresso_persist import jsontext
 from expresso_persist.importing.receipt import Receipt
+from expresso_persist.model import json_text
 from expresso_persist.store import Store
 
 __all__ = ["demo_dump", "load_demo"]
@@ -138,9 +138,9 @@ def demo_dump() -> dict[str, Any]:
             "rushPeriods": [{"id": 1, "start": "10:00", "end": "10:30", "label": "Morning tea"}],
         },
     }
-    raw = {key: jsontext.dumps(value) for key, value in documents.items()}
+    raw = {key: json_text.dumps(value) for key, value in documents.items()}
     for station in _STATIONS:
-        raw[f"coffee_stock_station_{station[0]}"] = jsontext.dumps(_live_stock(station[0]))
+        raw[f"coffee_stock_station_{station[0]}"] = json_text.dumps(_live_stock(station[0]))
         raw[f"coffee_station_name_{station[0]}"] = station[1]
     raw |= {"event_menu_version": "2.0", "global_menu_enabled": "true", "coffee_wait_time": "6"}
     return {"origin": "demo", "device_id": "demo", "localStorage": raw}

@@ -12,17 +12,18 @@ from typing import Self
 
 from sqlalchemy.engine import Engine
 
-from expresso_persist import adoption, migrations
+from expresso_persist import adoption
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.mirrors import copies_ahead, mirrors_from_environment
-from expresso_persist.database import Database
+from expresso_persist.db import migrations
+from expresso_persist.db.database import Database
 from expresso_persist.errors import InvalidConfiguration, TablesDropped
 from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
-from expresso_persist.inventory import Inventory
-from expresso_persist.tenancy import Tenants
-from expresso_persist.tokens import AccessTokens
+from expresso_persist.stock.inventory import Inventory
+from expresso_persist.tenants.tenancy import Tenants
+from expresso_persist.tenants.tokens import AccessTokens
 
 logger: logging.Logger = logging.getLogger("expresso_persist")
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http.auth import Actor, Permission
+from expresso_persist.http.access.auth import Actor, Permission
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 
 

@@ -12,7 +12,7 @@ from expresso_persist.errors import InvalidInput
 from expresso_persist.http import Actor, Limits, Permission
 from expresso_persist.http.api import Api
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 NAMES = {
     "lines": "anna\r\nX-Evil: 1",

@@ -9,7 +9,7 @@ import time_machine
 
 from expresso_persist.errors import IdempotencyMismatch, Unauthorized
 from expresso_persist.http import OneTimeTokens
-from expresso_persist.http.auth import REPEATED
+from expresso_persist.http.access.auth import REPEATED
 
 
 def test_a_lost_answer_is_given_again() -> None:

@@ -12,7 +12,7 @@ import pytest
 import secret_vectors as vectors
 from expresso_persist import Store
 from expresso_persist.errors import InvalidInput, NotFound
-from expresso_persist.tokens import AccessToken, tenant_of
+from expresso_persist.tenants.tokens import AccessToken, tenant_of
 
 
 def encoded(tenant: str) -> str:

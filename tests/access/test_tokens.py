@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
+from expresso_persist.db.tables import access_tokens, metadata
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound
 from expresso_persist.http import Request, StoredTokens
 from expresso_persist.http.api import Api
-from expresso_persist.tables import access_tokens, metadata
-from expresso_persist.tokens import tenant_of
+from expresso_persist.tenants.tokens import tenant_of
 
 Send = Callable[[str, str, dict[str, str], bytes], Any]
 

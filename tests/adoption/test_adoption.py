@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store, adoption
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import ConflictRefused, SchemaMismatch
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import metadata
+from expresso_persist.model.records import Put, Setting
 from legacy_database import COLUMNS, LegacyDatabase
 
 HOST = ("stations", "orders", "settings", "users")
@@ -307,7 +307,7 @@ KILLED = """
 import os, signal, sys
 import sqlalchemy as sa
 from expresso_persist import adoption
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 database, wanted, seen = Database(sys.argv[1]), int(sys.argv[2]), 0
 
 @sa.event.listens_for(database.engine, "before_cursor_execute")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.conversion import Carried, Converter, Quarantined, Refused, Row
 from expresso_persist.adoption.legacy import BACKUPS, TABLES
+from expresso_persist.model import json_text, secrets
 
 KEYS = {
     "event_inventory": ("category", "item_name"),
@@ -77,10 +77,10 @@ def test_any_row_ends_in_one_class(data: st.DataObject, name: str) -> None:
     if isinstance(outcome, Refused):
         return
     record = outcome.record
-    text = jsontext.dumps(jsontext.loads(record.text))
+    text = json_text.dumps(json_text.loads(record.text))
     assert text == record.text, "what is stored is read back as it is"
     assert record.columns() is not None
-    assert all(jsontext.find_unstorable(part) is None for part in (*record.parts, text))
+    assert all(json_text.find_unstorable(part) is None for part in (*record.parts, text))
     if isinstance(outcome, Quarantined):
         kept = json.loads(json.loads(record.data["raw_json"]))
         assert {*row} == {*kept}

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from expresso_persist import Store, adoption
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import ConflictRefused
-from expresso_persist.records import Adjust, Put, RecordKey, Setting
+from expresso_persist.model.records import Adjust, Put, RecordKey, Setting
 from legacy_database import LegacyDatabase
 
 PLAIN = {"category": "milk", "item_name": "oat", "enabled": True}

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from expresso_persist import Store, adoption
 from expresso_persist.cli import cli
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import SchemaMismatch
 from legacy_database import COLUMNS, LegacyDatabase
 

@@ -18,7 +18,7 @@ from expresso_persist.backups.archive import write_archive
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.manifest import Manifest, Section, new_id
 from expresso_persist.backups.snapshot import record_line
-from expresso_persist.records import Setting
+from expresso_persist.model.records import Setting
 
 RECORD = 16 * 1024
 

@@ -20,7 +20,7 @@ import archives
 from backed_up import give_a_past
 from expresso_persist import Store
 from expresso_persist.errors import ArchiveRefused
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 FLIPS = int(os.environ.get("EXPRESSO_FLIPS", "1000"))
 KEY = pyrage.x25519.Identity.generate()

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 import archives
 from backed_up import give_a_past
 from expresso_persist import Store
+from expresso_persist.db.tables import backup_chunks
 from expresso_persist.errors import BackupCorrupted, InvalidInput
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks
+from expresso_persist.model.records import Put, Setting
 
 WORKER = Path(__file__).with_name("archive_worker.py")
 MIB = int(os.environ.get("EXPRESSO_ARCHIVE_MIB", "100"))

@@ -19,8 +19,9 @@ import archives
 from backed_up import change, contents, give_a_past
 from expresso_persist import Store
 from expresso_persist.backups import Rotation
+from expresso_persist.db.tables import backup_chunks, data_backups
 from expresso_persist.errors import ArchiveRefused
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     EventItem,
     Put,
     Record,
@@ -31,7 +32,6 @@ from expresso_persist.records import (
     StockLevel,
     StoredDocument,
 )
-from expresso_persist.tables import backup_chunks, data_backups
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -13,7 +13,7 @@ from expresso_persist.backups.manifest import Manifest, Section, payload_sha256
 from expresso_persist.backups.packing import ancestors, pack, unpack
 from expresso_persist.backups.snapshot import decode_records, encode_records, section_of
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.records import EventItem, Record
+from expresso_persist.model.records import EventItem, Record
 
 
 def items(count: int) -> list[Record]:

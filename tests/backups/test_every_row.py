@@ -17,9 +17,17 @@ import pytest
 from backed_up import Contents, contents, expire
 from damage import Disk
 from expresso_persist import Store
+from expresso_persist.db.tables import backup_chunks, backup_manifests, data_backups
 from expresso_persist.errors import BackupCorrupted, BackupNotFound
-from expresso_persist.records import Delete, EventItem, Patch, Put, RecordKey, Setting, StationStock
-from expresso_persist.tables import backup_chunks, backup_manifests, data_backups
+from expresso_persist.model.records import (
+    Delete,
+    EventItem,
+    Patch,
+    Put,
+    RecordKey,
+    Setting,
+    StationStock,
+)
 
 LONG = bool(os.environ.get("EXPRESSO_TEST_LONG"))
 BACKUPS = 50 if LONG else 8

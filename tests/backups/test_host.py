@@ -12,8 +12,8 @@ from expresso_persist import Store
 from expresso_persist.backups import BackupManager, HostTable, HostTables
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest
+from expresso_persist.db.tables import data_backups
 from expresso_persist.errors import InvalidConfiguration
-from expresso_persist.tables import data_backups
 
 
 def rows_of(store: Store, backup_id: str, table: str) -> list[dict[str, object]]:
@@ -169,7 +169,7 @@ def test_a_table_that_cannot_be_read_is_reported(store: Store) -> None:
 
 def test_a_restore_never_writes_host_tables(orders: Store) -> None:
     """It reports them instead."""
-    from expresso_persist.records import Put, Setting
+    from expresso_persist.model.records import Put, Setting
 
     backup = orders.backups.create()
     run(orders, "DELETE FROM orders")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
+from expresso_persist.db.tables import backup_chunks, backup_manifests, data_backups
 from expresso_persist.errors import (
     BackupCorrupted,
     BackupNotFound,
@@ -19,8 +20,7 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
-from expresso_persist.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
-from expresso_persist.tables import backup_chunks, backup_manifests, data_backups
+from expresso_persist.model.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
 
 
 def fill(store: Store, count: int = 40) -> None:

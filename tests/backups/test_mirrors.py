@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Copy, Mirror, Rotation
 from expresso_persist.backups.mirrors import folder_of
-from expresso_persist.drill import drill
+from expresso_persist.db.tables import backup_chunks, backup_manifests, backup_mirrors, data_backups
 from expresso_persist.errors import (
     ArchiveRefused,
     BackupNotFound,
@@ -30,8 +30,8 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     MirrorUnavailable,
 )
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks, backup_manifests, backup_mirrors, data_backups
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.ops.drill import drill
 
 WORKER = Path(__file__).with_name("mirror_worker.py")
 PASSWORD = "s3cr3t"
@@ -540,7 +540,7 @@ sys.modules["fsspec"] = None  # as if it were not installed
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror
 from expresso_persist.errors import InvalidConfiguration
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 url = sys.argv[1]
 with Store("sqlite://", migrate=True) as store:

@@ -9,7 +9,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import BackupCorrupted, IdempotencyMismatch
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 
 class Killed(BaseException):
@@ -58,7 +58,7 @@ def test_a_backup_whose_process_died_is_finished_once(
         elif when == "before it is verified":
             patched.setattr(type(manager._verifier), "verify", die)
         else:
-            patched.setattr("expresso_persist.idempotency.answered", die)
+            patched.setattr("expresso_persist.commits.idempotency.answered", die)
         with pytest.raises(Killed):
             manager.create(idempotency_key="k")
     assert len(manager.list()) == (0 if when == "before it is stored" else 1)

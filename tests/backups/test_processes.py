@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from backed_up import assert_sound, expire
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
+from expresso_persist.db.tables import leases
 from expresso_persist.errors import BackupNotFound
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import leases
+from expresso_persist.model.records import Put, Setting
 
 WORKER = Path(__file__).with_name("worker.py")
 SOAK = float(os.environ.get("EXPRESSO_SOAK_SECONDS", "0"))

@@ -8,9 +8,9 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.backups.restore import Restorer
+from expresso_persist.db.leases import EXCLUSIVE, Lease
 from expresso_persist.errors import BackupCorrupted, Busy, InvalidInput
-from expresso_persist.leases import EXCLUSIVE, Lease
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     Delete,
     EventItem,
     Layout,
@@ -310,7 +310,7 @@ def test_a_backup_of_another_copy_of_the_database_says_so(store: Store, backup_i
     """Revisions of two copies cannot be compared, so no commits are listed."""
     import sqlalchemy as sa
 
-    from expresso_persist.tables import tenants
+    from expresso_persist.db.tables import tenants
 
     with store.database.write() as connection:
         connection.execute(sa.update(tenants).values(epoch="another"))

@@ -13,9 +13,9 @@ from expresso_persist import Store
 from expresso_persist.backups import restore
 from expresso_persist.backups.restore import RestoreKey, differing_kinds, rewind
 from expresso_persist.backups.scope import Scope
+from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.errors import BackupCorrupted, Busy
-from expresso_persist.records import Change, Commit, EventItem, Put, Record, Setting
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.model.records import Change, Commit, EventItem, Put, Record, Setting
 
 
 def setting(name: str, value: Any) -> Setting:

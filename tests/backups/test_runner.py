@@ -20,11 +20,11 @@ from expresso_persist.backups.catalog import iso
 from expresso_persist.backups.due import RUNNER, DueMark
 from expresso_persist.backups.scheduler import Scheduler
 from expresso_persist.backups.writer import Draft, Writer
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import leases
 from expresso_persist.errors import DatabaseUnavailable
-from expresso_persist.leases import Lease
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import leases
+from expresso_persist.model.records import Put, Setting
 
 
 def manager(store: Store, interval: float = 300) -> BackupManager:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror, Rotation
 from expresso_persist.errors import DatabaseUnavailable, InvalidConfiguration, SchemaMismatch
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 
 def put(url: str, value: int) -> None:

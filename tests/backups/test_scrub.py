@@ -13,19 +13,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from backed_up import assert_sound, change, contents, expire, give_a_past
-from expresso_persist import BackupManager, Store, doctor
+from expresso_persist import BackupManager, Store
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest
-from expresso_persist.errors import BackupCorrupted
-from expresso_persist.metrics import render
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import (
+from expresso_persist.db.tables import (
     backup_checks,
     backup_chunks,
     backup_manifests,
     data_backups,
     leases,
 )
+from expresso_persist.errors import BackupCorrupted
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.ops import doctor
+from expresso_persist.ops.metrics import render
 
 
 def run(store: Store) -> None:

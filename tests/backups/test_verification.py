@@ -13,9 +13,9 @@ from expresso_persist.backups import verification
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.verification import Verification, Verifier
+from expresso_persist.db.tables import backup_chunks, backup_manifests, data_backups
 from expresso_persist.errors import BackupCorrupted, BackupNotFound
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks, backup_manifests, data_backups
+from expresso_persist.model.records import Put, Setting
 
 SOUND = "read back and rebuilt in a scratch database"
 

@@ -15,8 +15,8 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.verification import Verifier
 from expresso_persist.backups.writer import Writer
-from expresso_persist.records import Put, Setting
-from expresso_persist.repository import InventoryRepository
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.model.records import Put, Setting
 
 PLACES: dict[str, tuple[type, str]] = {
     "before reading": (Writer, "read"),

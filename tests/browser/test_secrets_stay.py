@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import secret_vectors as vectors
-from expresso_persist import Store, secrets
+from expresso_persist import Store
+from expresso_persist.model import secrets
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 HIDDEN = base64.b64encode(JWT.encode()).decode()

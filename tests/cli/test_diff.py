@@ -7,7 +7,7 @@ import pytest
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager
 from expresso_persist.errors import BackupNotFound, InvalidInput
-from expresso_persist.records import Delete, EventItem, Put, RecordKey, Setting
+from expresso_persist.model.records import Delete, EventItem, Put, RecordKey, Setting
 
 
 def put(store: Store, *records: EventItem | Setting) -> None:

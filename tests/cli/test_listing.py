@@ -12,8 +12,8 @@ from expresso_persist import Store
 from expresso_persist.backups import Rotation
 from expresso_persist.cli import host_group
 from expresso_persist.cli.words import age, size
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import backup_chunks, data_backups
+from expresso_persist.db.tables import backup_chunks, data_backups
+from expresso_persist.model.records import Put, Setting
 from terminal import seen
 
 

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 from expresso_persist import Store
+from expresso_persist.db.leases import EXCLUSIVE
 from expresso_persist.demo import demo_dump
-from expresso_persist.leases import EXCLUSIVE
 from live import Stream
 from server import TOKEN, Server
 

@@ -15,7 +15,7 @@ from dumps import BROKEN, SMALL
 from expresso_persist import Store
 from expresso_persist.cli import cli, host_group
 from expresso_persist.demo import demo_dump, load_demo
-from expresso_persist.records import Adjust, RecordKey
+from expresso_persist.model.records import Adjust, RecordKey
 
 
 def test_init_creates_the_tables_once(run, answer) -> None:

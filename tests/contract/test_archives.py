@@ -158,7 +158,7 @@ def test_the_hosts_limits_hold(mount: Any, store: Store, made: str) -> None:
 
 def test_a_damaged_backup_is_no_download(client: Client, store: Store, made: str) -> None:
     """The status tells, not a connection that breaks off in the middle."""
-    from expresso_persist.tables import backup_chunks
+    from expresso_persist.db.tables import backup_chunks
 
     with store.database.write() as connection:
         connection.execute(backup_chunks.delete())

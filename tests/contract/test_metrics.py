@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror
-from expresso_persist.metrics import register_metrics, render
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import data_backups, leases
+from expresso_persist.db.tables import data_backups, leases
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.ops.metrics import register_metrics, render
 
 NAMES = {
     "expresso_persist_up",
@@ -171,7 +171,7 @@ def test_without_the_extra_the_answer_names_it(
 ) -> None:
     """404 in the envelope; who may not read is not told even that."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    monkeypatch.delitem(sys.modules, "expresso_persist.metrics")
+    monkeypatch.delitem(sys.modules, "expresso_persist.ops.metrics")
     answer = client("GET", "/api/migration/metrics")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
     assert 'pip install "expresso-persist[metrics]"' in answer.json["error"]

@@ -10,8 +10,8 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.http import NO_RATES, BearerTokens
+from expresso_persist.http.access.tenants import tenant_from_path
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.tenants import tenant_from_path
 from expresso_persist.testing import TOKENS
 
 LONG = "x" * 10_000

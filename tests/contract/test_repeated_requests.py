@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 import routes
 from expresso_persist import Store
+from expresso_persist.db.tables import metadata
 from expresso_persist.http import NO_RATES, BearerTokens, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.tables import metadata
 from expresso_persist.testing import TOKENS
 
 POSTS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "POST"]

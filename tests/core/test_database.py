@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from expresso_persist import Store
-from expresso_persist.tables import leases
+from expresso_persist.db.tables import leases
 
 
 def test_insert_if_absent_tells_what_it_did(store: Store) -> None:

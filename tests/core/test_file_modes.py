@@ -15,8 +15,8 @@ import pytest
 from backed_up import give_a_past
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror
-from expresso_persist.doctor import Patient, disk
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.ops.doctor import Patient, disk
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from expresso_persist import Store, jsontext
+from expresso_persist import Store
+from expresso_persist.documents.codec import UnknownLayout, codec_for
 from expresso_persist.errors import InvalidInput
-from expresso_persist.layouts import UnknownLayout, codec_for
+from expresso_persist.model import json_text
 
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("localstorage-*.json"))
 CODEC_KEYS = [
@@ -28,7 +29,7 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False).map(jsontext.canonical_number)
+    | st.floats(allow_nan=False, allow_infinity=False).map(json_text.canonical_number)
     | names
 )
 values = st.recursive(
@@ -77,7 +78,7 @@ def test_a_document_of_any_shape_is_put_together_again(key: str, document: Any) 
         decoded = codec.decode(document)
     except UnknownLayout:
         return
-    text = jsontext.dumps(document)
+    text = json_text.dumps(document)
     if codec.encode(decoded.records, decoded.root) != text:
         # The importer stores such a document whole; it must be a rare, ambiguous shape.
         assert len({record.key for record in decoded.records}) == len(decoded.records)
@@ -87,7 +88,7 @@ def test_a_document_of_any_shape_is_put_together_again(key: str, document: Any) 
 @given(
     storage=st.dictionaries(
         st.sampled_from(CODEC_KEYS) | names,
-        documents.map(jsontext.dumps) | values.map(jsontext.dumps) | st.text(max_size=12),
+        documents.map(json_text.dumps) | values.map(json_text.dumps) | st.text(max_size=12),
         max_size=5,
     )
 )
@@ -145,7 +146,7 @@ def test_the_replaced_importers_losses_do_not_happen(store: Store) -> None:
     for key, value in document.items():
         found = store.inventory.document(key)
         assert found is not None
-        assert found.raw == jsontext.dumps(value)  # type: ignore[arg-type]
+        assert found.raw == json_text.dumps(value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", ["d" * 257, "d" * 5000])

@@ -34,7 +34,7 @@ def test_a_current_store_opens_without_alembic(database_url: str) -> None:
     code = """
 import sys
 from expresso_persist import Put, Store
-from expresso_persist.records import Setting
+from expresso_persist.model.records import Setting
 for migrate in (False, True):
     with Store(sys.argv[1], migrate=migrate) as store:
         store.inventory.commit([Put(Setting.of("a", data=migrate))], actor="anna")

@@ -9,10 +9,11 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from expresso_persist import Store, leases
+from expresso_persist import Store
+from expresso_persist.db import leases
+from expresso_persist.db.leases import EXCLUSIVE, LONG_AGO, Lease, LeaseRow, exclusive, lock_row
+from expresso_persist.db.tables import leases as table
 from expresso_persist.errors import Busy, DatabaseUnavailable, InvalidInput
-from expresso_persist.leases import EXCLUSIVE, LONG_AGO, Lease, LeaseRow, exclusive, lock_row
-from expresso_persist.tables import leases as table
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)

@@ -10,13 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.leases import Lease
-from expresso_persist.tables import leases
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import leases
 
 TAKE = """
 import sys
 from expresso_persist import Store
-from expresso_persist.leases import Lease
+from expresso_persist.db.leases import Lease
 store = Store(sys.argv[1])
 assert Lease(store.database, store.tenant, 3600, name="work", label="Ben works").acquire()
 print("taken", flush=True)

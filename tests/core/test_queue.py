@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from expresso_persist import Store
+from expresso_persist.db.fair_lock import FairLock
 from expresso_persist.errors import DatabaseUnavailable
-from expresso_persist.fair_lock import FairLock
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 GREEN = """
 import sys
 {patch}
 import time
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 store = Store(sys.argv[1], migrate=True)
 queue, ticks, order = store.database._shared.queue, [], []
 def hold(connection):
@@ -167,7 +167,7 @@ def test_waiting_longer_than_the_busy_timeout_is_a_503(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the queue, and in the queue and at the file together."""
-    monkeypatch.setattr("expresso_persist.engine.BUSY_TIMEOUT", 0.3)
+    monkeypatch.setattr("expresso_persist.db.engine.BUSY_TIMEOUT", 0.3)
     with Store(sqlite_url, migrate=True) as store:
         with store.database.write(), pytest.raises(DatabaseUnavailable, match="locked") as caught:
             store.inventory.commit([Put(Setting.of("a", data=1))], actor="t")

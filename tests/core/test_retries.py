@@ -20,15 +20,15 @@ from backed_up import assert_sound, contents, expire, give_a_past
 from expresso_persist import Store
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.mirrors import Mirror
-from expresso_persist.database import Database
-from expresso_persist.driver_errors import TransactionRetry
+from expresso_persist.db.database import Database
+from expresso_persist.db.driver_errors import TransactionRetry
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import commits
 from expresso_persist.errors import DatabaseUnavailable
-from expresso_persist.leases import Lease
-from expresso_persist.rates import DatabaseCounters
-from expresso_persist.records import Adjust, Put, RecordKey, Setting, StockLevel
-from expresso_persist.tables import commits
-from expresso_persist.tenancy import Tenants
-from expresso_persist.tokens import AccessTokens
+from expresso_persist.http.access.rates import DatabaseCounters
+from expresso_persist.model.records import Adjust, Put, RecordKey, Setting, StockLevel
+from expresso_persist.tenants.tenancy import Tenants
+from expresso_persist.tenants.tokens import AccessTokens
 
 MILK = RecordKey("event_stock", ("milk", "oat"))
 SOURCES = Path(expresso_persist.__file__).parent

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from expresso_persist.sharing import SharedCalls
+from expresso_persist.db.singleflight import SharedCalls
 
 
 def test_threads_that_wait_share_the_next_call_and_not_the_running_one() -> None:

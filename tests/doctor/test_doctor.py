@@ -18,16 +18,18 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from sqlalchemy.engine import make_url
 
-from expresso_persist import Store, doctor, row_security
+from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror
 from expresso_persist.cli import cli
-from expresso_persist.doctor import Finding, Patient, examine, share_of, worst
+from expresso_persist.db import row_security
+from expresso_persist.db.tables import data_backups, leases
+from expresso_persist.http.access.auth import Actor, BearerTokens, Permission
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Actor, BearerTokens, Permission
 from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.http.messages import Request
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import data_backups, leases
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.ops import doctor
+from expresso_persist.ops.doctor import Finding, Patient, examine, share_of, worst
 from roles import grant, plain_role
 
 
@@ -172,7 +174,7 @@ def test_a_folder_that_this_user_may_not_write_to(tmp_path_factory: pytest.TempP
             pass
         script = (
             "import os, sys; from expresso_persist import Store\n"
-            "from expresso_persist.doctor import Patient, disk\n"
+            "from expresso_persist.ops.doctor import Patient, disk\n"
             f"store = Store('sqlite:///{file}', migrate=True)\n"
             "os.setuid(65534)\n"
             "print(disk(Patient(store)).state)\n"

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from expresso_persist import BackupManager, Put, Store
 from expresso_persist.backups.mirrors import Mirror
 from expresso_persist.cli import cli
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
+from expresso_persist.db.migrations import MARKER, VERSION_TABLE
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import SchemaMismatch, TablesDropped
-from expresso_persist.migrations import MARKER, VERSION_TABLE
-from expresso_persist.records import Setting
-from expresso_persist.tables import metadata
+from expresso_persist.model.records import Setting
 
 HEALTH = "/api/migration/health"
 UPDATE = "/api/inventory/settings/update"

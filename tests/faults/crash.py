@@ -20,7 +20,7 @@ from sqlalchemy import event
 
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import ExpressoPersistError
 
 KEEP = 2

@@ -9,7 +9,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import SchemaMismatch
-from expresso_persist.records import RecordKey
+from expresso_persist.model.records import RecordKey
 
 COUNTER = RecordKey("station_quantity", ("1", "milk", "counter"))
 CHANCE = random.Random(7)

@@ -25,8 +25,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from stations.servers import TOKEN, Server
 
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting, StationQuantity
-from expresso_persist.tables import commits
+from expresso_persist.db.tables import commits
+from expresso_persist.model.records import Put, Setting, StationQuantity
 
 ROUNDS = int(os.environ.get("EXPRESSO_FAILOVER_ROUNDS", "2"))
 SHARED = "oat"

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.leases import Lease
-from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
+from expresso_persist.db.leases import Lease
+from expresso_persist.model.records import Adjust, Put, RecordKey, StationQuantity
 
 pytestmark = [
     pytest.mark.postgresql,

@@ -13,7 +13,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import DatabaseUnavailable
-from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
+from expresso_persist.model.records import Adjust, Put, RecordKey, StationQuantity
 from postgres_server import PrivateServer
 from proxy import proxied
 from server import Server
@@ -80,7 +80,7 @@ def test_the_pool_recovers_by_itself(
     private: PrivateServer, private_url: str, idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections that died while idle are replaced unseen; those just used fail once."""
-    monkeypatch.setattr("expresso_persist.engine.IDLE_BEFORE_PING", 0 if idle else 1000)
+    monkeypatch.setattr("expresso_persist.db.engine.IDLE_BEFORE_PING", 0 if idle else 1000)
     put_counter(private_url)
     with Store(private_url) as store:
         store.inventory.commit([Adjust(COUNTER, "quantity", 1)], actor="test")
@@ -135,7 +135,7 @@ def test_a_line_cut_in_the_middle_of_a_commit_leaves_nothing(
 def test_a_lock_that_somebody_keeps_is_waited_for_and_then_told(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expresso_persist.engine.BUSY_TIMEOUT", 0.3)
+    monkeypatch.setattr("expresso_persist.db.engine.BUSY_TIMEOUT", 0.3)
     put_counter(postgresql_url)
     with Store(postgresql_url) as store, psycopg.connect(postgresql_url) as other:
         other.execute("SELECT * FROM tenants FOR UPDATE")

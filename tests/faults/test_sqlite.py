@@ -20,7 +20,7 @@ from expresso_persist.errors import (
     ExpressoPersistError,
     StorageFull,
 )
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 
 def put(store: Store, number: int, size: int = 10) -> int:
@@ -125,7 +125,7 @@ def test_a_missing_folder_is_told_at_the_start(tmp_path: Path) -> None:
 def test_a_lock_is_waited_for_and_then_told(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expresso_persist.engine.BUSY_TIMEOUT", 0.3)
+    monkeypatch.setattr("expresso_persist.db.engine.BUSY_TIMEOUT", 0.3)
     with Store(sqlite_url, migrate=True) as store:
         put(store, 1)
         other = sqlite3.connect(

@@ -21,7 +21,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import DatabaseUnavailable
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 from server import Server
 
 pytestmark = [

@@ -6,7 +6,7 @@ import os
 import sys
 
 from expresso_persist import Store
-from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
+from expresso_persist.model.records import Adjust, Put, RecordKey, StationQuantity
 
 COUNTER = RecordKey("station_quantity", ("1", "milk", "counter"))
 ITEMS = 400

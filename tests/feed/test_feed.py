@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
+from expresso_persist.db.tables import changes, commits, tenants
 from expresso_persist.feed import Encoded, Recent, hub
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import changes, commits, tenants
+from expresso_persist.model.records import Put, Setting
 from live import WAIT, eventually
 from postgres_server import private_server
 
@@ -202,7 +202,7 @@ def test_a_restart_of_postgresql_is_waited_out() -> None:
 FORKED = """
 import os, sys
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 
 def commit(store, value):
     store.inventory.commit([Put(Setting.of("x", data=value))], actor="test")

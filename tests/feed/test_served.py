@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from ci import missing
 from expresso_persist import Store
+from expresso_persist.db.tables import changes, commits, tenants
 from expresso_persist.http import (
     Actor,
     BearerTokens,
@@ -32,8 +33,7 @@ from expresso_persist.http import (
     Request,
     asynchronous,
 )
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import changes, commits, tenants
+from expresso_persist.model.records import Put, Setting
 from expresso_persist.testing import TOKENS
 from live import WAIT, Frame, Stream, ask, eventually, running_waitress, served
 

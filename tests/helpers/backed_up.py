@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from expresso_persist import Store
 from expresso_persist.backups.manifest import Manifest
-from expresso_persist.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
-from expresso_persist.tables import backup_chunks, backup_manifests, data_backups, leases
+from expresso_persist.db.tables import backup_chunks, backup_manifests, data_backups, leases
+from expresso_persist.model.records import EventItem, Patch, Put, RecordKey, Setting, StationStock
 
 Contents = list[tuple[RecordKey, str, int, str | None]]
 ITEMS = 40

@@ -10,7 +10,7 @@ import attrs
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.tables import (
+from expresso_persist.db.tables import (
     backup_checks,
     backup_chunks,
     backup_manifests,

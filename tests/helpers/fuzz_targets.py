@@ -14,11 +14,12 @@ from pathlib import Path
 import zstandard
 
 import archives
-from expresso_persist import Store, jsontext
+from expresso_persist import Store
 from expresso_persist.backups import ArchiveLimits, BackupManager
+from expresso_persist.documents.codec import UnknownLayout, codec_for
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.dump import read_dump
-from expresso_persist.layouts import UnknownLayout, codec_for
+from expresso_persist.model import json_text
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOUND = Path(__file__).parents[1] / "fuzz" / "found"
@@ -90,10 +91,10 @@ def importer(data: bytes) -> None:
 def layouts(data: bytes) -> None:
     """A document: taken apart and put together again, or refused as a shape."""
     try:
-        document = jsontext.loads(data, reject_duplicates=True, reject_unstorable=True)
+        document = json_text.loads(data, reject_duplicates=True, reject_unstorable=True)
     except ExpressoPersistError:
         return
-    text = jsontext.dumps(document)
+    text = json_text.dumps(document)
     for key in CODEC_KEYS:
         codec = codec_for(key)
         assert codec is not None

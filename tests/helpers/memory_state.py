@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from expresso_persist import documents
+from expresso_persist.commits.state import State
+from expresso_persist.documents import render
 from expresso_persist.importing.receipt import Receipt
 from expresso_persist.importing.request import Request
-from expresso_persist.operations import apply
-from expresso_persist.records import RECORD_TYPES, Record, RecordKey
-from expresso_persist.state import State
+from expresso_persist.model.operations import apply
+from expresso_persist.model.records import RECORD_TYPES, Record, RecordKey
 
 __all__ = ["MemoryState"]
 
@@ -54,5 +54,5 @@ class MemoryState(State):
 
     def dump(self) -> dict[str, str]:
         """Every document's raw string."""
-        storage: dict[str, str] = documents.dump(self)["localStorage"]
+        storage: dict[str, str] = render.dump(self)["localStorage"]
         return storage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from expresso_persist.records import Commit
+from expresso_persist.model.records import Commit
 
 PutQuantity = Callable[..., Commit]
 """``put(item, quantity, **options of commit)``: one commit with one quantity."""

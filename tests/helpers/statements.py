@@ -17,8 +17,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.sql import dml, elements, operators, selectable, visitors
 
-from expresso_persist.database import Database
-from expresso_persist.tables import metadata
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import metadata
 
 OURS = {table.name for table in metadata.sorted_tables if "tenant_id" in table.c}
 _NAMES = re.compile(rf"\b({'|'.join(sorted(OURS))})\b")

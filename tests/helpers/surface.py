@@ -10,8 +10,8 @@ import routes
 from backed_up import give_a_past
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror, Rotation
-from expresso_persist.metrics import render
-from expresso_persist.records import Delete, EventItem, Put, Setting
+from expresso_persist.model.records import Delete, EventItem, Put, Setting
+from expresso_persist.ops.metrics import render
 
 
 def everything(store: Store, folder: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from expresso_persist import LocalStorageImporter, Store
 from expresso_persist.errors import HistoryForgotten, InvalidInput, UndoConflict
-from expresso_persist.records import Delete, Patch, Put, Record, RecordKey, StationStock
+from expresso_persist.model.records import Delete, Patch, Put, Record, RecordKey, StationStock
 
 # EXPRESSO_TEST_HISTORIES=300 tries longer; see docs/history.md.
 EXAMPLES = int(os.environ.get("EXPRESSO_TEST_HISTORIES", "6"))

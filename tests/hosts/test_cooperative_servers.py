@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 from live import Frame, Stream, eventually
 
 TOKEN = "a-token-of-the-cooperative-servers"

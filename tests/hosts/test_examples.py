@@ -168,7 +168,7 @@ def test_gunicorn(request: pytest.FixtureRequest, database: str, options: tuple[
             with Store(database_url) as store:
                 cursor = store.inventory.head().cursor
                 stream = Stream(port, f"{STREAM}?since={cursor}", token=TOKEN)
-                from expresso_persist.records import Put, Setting
+                from expresso_persist.model.records import Put, Setting
 
                 store.inventory.commit([Put(Setting.of("x", data=1))], actor="another process")
             frame = next(frame for frame in stream.frames() if frame.event == "commit")

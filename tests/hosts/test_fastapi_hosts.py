@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from expresso_persist import Store
 from expresso_persist.http import BearerTokens
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 from expresso_persist.testing import TOKENS
 from expresso_persist_fastapi import register_routes
 

@@ -10,7 +10,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.http import BearerTokens
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 from expresso_persist.testing import TOKENS
 from expresso_persist_flask import register_routes
 

@@ -16,11 +16,11 @@ import pytest
 import expresso_persist_fastapi
 import expresso_persist_flask
 from expresso_persist import Store
-from expresso_persist.doctor import Patient
-from expresso_persist.doctor import routes as check
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.http import NO_RATES, BearerTokens
 from expresso_persist.http.endpoints import ENDPOINTS
+from expresso_persist.ops.doctor import Patient
+from expresso_persist.ops.doctor import routes as check
 from expresso_persist.testing import TOKENS
 
 KNOWN = {"Authorization": "Bearer admin-token"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expresso_persist.merge import Difference, Side, by_id, is_empty, merge, merged_order
+from expresso_persist.documents.merge import Difference, Side, by_id, is_empty, merge, merged_order
 
 
 @pytest.mark.parametrize("prefer", ["incoming", "existing"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expresso_persist import jsontext
-from expresso_persist.merge import by_id, is_empty, merge
+from expresso_persist.documents.merge import by_id, is_empty, merge
+from expresso_persist.model import json_text
 
 names = st.sampled_from(["id", "name", "a", "b", "c", ""])
 scalars = (
@@ -64,7 +64,7 @@ sides = st.sampled_from(["incoming", "existing"])
 )
 def test_the_rule(existing: Any, incoming: Any, united: Any, causes: list[str]) -> None:
     value, differences = merge(existing, incoming)
-    assert jsontext.dumps(value) == jsontext.dumps(united)
+    assert json_text.dumps(value) == json_text.dumps(united)
     assert [found.cause for found in differences] == causes
     kept = [found.resolution for found in differences if found.cause == "empty"]
     assert kept == ["existing"] * len(kept)
@@ -75,7 +75,7 @@ def test_the_existing_side_may_be_preferred() -> None:
     value, differences = merge(
         {"a": 1, "b": [1], "c": ""}, {"b": [2], "a": 1, "c": "x", "d": 4}, "existing"
     )
-    assert jsontext.dumps(value) == '{"a":1,"b":[1],"c":"x","d":4}'
+    assert json_text.dumps(value) == '{"a":1,"b":[1],"c":"x","d":4}'
     assert [(found.path, found.cause, found.resolution) for found in differences] == [
         ((), "text", "existing"),
         (("b",), "different", "existing"),
@@ -107,7 +107,7 @@ def test_twice_is_once_and_nothing_is_lost(existing: Any, incoming: Any, prefer:
     """Each place of either side is in the union, unless a listed difference is above it."""
     united, differences = merge(existing, incoming, prefer)
     again, _ = merge(united, incoming, prefer)
-    assert jsontext.dumps(again) == jsontext.dumps(united)
+    assert json_text.dumps(again) == json_text.dumps(united)
     there = {*places(united)}
     excused = [found.path for found in differences if found.cause == "different"]
     for path in {*places(existing), *places(incoming)} - there:

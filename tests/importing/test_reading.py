@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import secret_vectors as vectors
-from expresso_persist import jsontext
 from expresso_persist.importing.dump import read_dump
 from expresso_persist.importing.reading import Document, read_item
 from expresso_persist.importing.receipt import KeyReceipt
+from expresso_persist.model import json_text
 from shapes import FRONT_END, SEED
 
 JWT = vectors.jwt()
@@ -107,7 +107,7 @@ def test_the_shapes_of_both_front_ends_are_kept_in_rows() -> None:
 
 def test_a_codec_that_would_lose_something_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are put together again before they are believed."""
-    from expresso_persist.layouts import Codec
+    from expresso_persist.documents.codec import Codec
 
     encode = Codec.encode
     monkeypatch.setattr(Codec, "encode", lambda *given: encode(*given) + " ")
@@ -230,7 +230,7 @@ def test_what_cannot_be_read_is_kept_aside(key: str, raw: str, reason: str | Non
     }
     assert found.reason
     assert reason is None or found.reason == reason
-    jsontext.check_storable(text=record.text)
+    json_text.check_storable(text=record.text)
 
 
 def test_a_key_of_the_greatest_length_is_read() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import IdempotencyMismatch
-from expresso_persist.updates import read_update, update_operations
+from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.requests import read_update
 from shapes import FRONT_END, held
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from expresso_persist import Store, jsontext
+from expresso_persist import Store
 from expresso_persist.errors import ConflictRefused
-from expresso_persist.updates import read_update, update_operations
+from expresso_persist.model import json_text
+from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.requests import read_update
 from memory_state import MemoryState
 from shapes import FRONT_END, SEED, held
 
@@ -256,7 +258,7 @@ def test_nothing_empty_takes_the_place_of_items(store: Store, empty: Any) -> Non
     replaced = store.importer.import_({"event_inventory": empty}, actor="test", mode="replace")
     assert replaced.committed
     raw = store.inventory.dump()["localStorage"]["event_inventory"]
-    assert raw == (empty if empty == "" else jsontext.dumps(empty))
+    assert raw == (empty if empty == "" else json_text.dumps(empty))
 
 
 def test_a_shape_that_no_rows_have_is_a_conflict(store: Store) -> None:

@@ -10,7 +10,7 @@ import pytest
 from expresso_persist import LocalStorageImporter, Store
 from expresso_persist.errors import Busy, ConflictRefused, Problem, StorageFull
 from expresso_persist.importing import importer
-from expresso_persist.records import Put, Setting
+from expresso_persist.model.records import Put, Setting
 from shapes import FRONT_END, held
 
 TAB = "coffee_cue_active_tab"

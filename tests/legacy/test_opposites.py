@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.records import Put, StationQuantity
-from expresso_persist.tables import metadata
+from expresso_persist.db.tables import metadata
+from expresso_persist.model.records import Put, StationQuantity
 from mounted import Client
 
 IMPORT = "/api/migration/export-localStorage"

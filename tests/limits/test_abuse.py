@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
+from expresso_persist.db.leases import exclusive
+from expresso_persist.db.tables import tenants
 from expresso_persist.errors import Forbidden, Unauthorized
 from expresso_persist.http import Actor, BearerTokens, Permission
-from expresso_persist.leases import exclusive
-from expresso_persist.tables import tenants
 from expresso_persist.testing import TOKENS
 
 Client = Callable[..., Any]

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expresso_persist import Store
+from expresso_persist.db.tables import rate_counters
 from expresso_persist.errors import TooManyRequests
 from expresso_persist.http import limits
-from expresso_persist.rates import DatabaseCounters, next_free, rolled
-from expresso_persist.tables import rate_counters
+from expresso_persist.http.access.rates import DatabaseCounters, next_free, rolled
 from redis_server import PASSWORD, RedisServer
 
 
@@ -69,7 +69,7 @@ WORKER = """
 import sys
 from expresso_persist import Store
 from expresso_persist.errors import TooManyRequests
-from expresso_persist.http.limits import Limits, Rate, RateLimiter
+from expresso_persist.http.access.limits import Limits, Rate, RateLimiter
 with Store(sys.argv[1]) as store:
     limiter = RateLimiter(Limits(heavy="10/hour", storage=sys.argv[2]), store)
     let_in = 0

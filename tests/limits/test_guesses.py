@@ -22,8 +22,8 @@ from expresso_persist.http import (
     Permission,
     Request,
 )
+from expresso_persist.http.access.guesses import Guesses
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.guesses import Guesses
 from expresso_persist.http.live import Listening, Refusal, greet
 from expresso_persist.testing import TOKENS
 
@@ -153,7 +153,7 @@ def attempt(guesses: Guesses, token: str, *, right: bool = False, client: str = 
 def test_the_budget_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time that the answer names, and no sooner."""
     now = [1000.0]
-    monkeypatch.setattr("expresso_persist.http.guesses.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("expresso_persist.http.access.guesses.time.monotonic", lambda: now[0])
     guesses = Guesses(3, 60)
     assert [attempt(guesses, str(n)) for n in range(3)] == ["unauthorized"] * 3
     with (
@@ -181,7 +181,7 @@ def test_a_look_up_that_failed_is_no_guess() -> None:
 
 def test_many_addresses_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever tried most is kept."""
-    monkeypatch.setattr("expresso_persist.http.guesses._MANY", 100)
+    monkeypatch.setattr("expresso_persist.http.access.guesses._MANY", 100)
     guesses = Guesses(3, 3600)
     for number in range(3):
         attempt(guesses, str(number), client="worst")

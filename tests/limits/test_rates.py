@@ -11,7 +11,7 @@ import pytest
 from expresso_persist import Store
 from expresso_persist.errors import InvalidConfiguration, TooManyRequests
 from expresso_persist.http import Actor, BearerTokens, Limits, Permission
-from expresso_persist.http.limits import Rate, RateLimiter
+from expresso_persist.http.access.limits import Rate, RateLimiter
 from expresso_persist.testing import TOKENS
 
 Send = Callable[[str, str, dict[str, str], bytes], Any]

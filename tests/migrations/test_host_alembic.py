@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from alembic.config import CommandLine
 
 from expresso_persist import TABLE_NAMES, Adjust, Put, RecordKey, Store
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import TablesDropped
-from expresso_persist.records import Setting, StockLevel
+from expresso_persist.model.records import Setting, StockLevel
 
 ENV = """
 from alembic import context
@@ -29,7 +29,7 @@ with engine.connect() as connection, connection.begin():
 engine.dispose()
 """
 MAKO = (
-    "from alembic import op\nimport sqlalchemy as sa\nimport expresso_persist.tables\n"
+    "from alembic import op\nimport sqlalchemy as sa\nimport expresso_persist.db.tables\n"
     "${imports or ''}\n"
     "revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n"
     "def upgrade():\n    ${upgrades}\ndef downgrade():\n    ${downgrades}\n"

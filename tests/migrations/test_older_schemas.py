@@ -10,7 +10,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import SchemaMismatch
-from expresso_persist.records import Record
+from expresso_persist.model.records import Record
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

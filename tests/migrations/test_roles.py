@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from backed_up import STATIONS
 from expresso_persist import Store, adoption
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import DatabaseAccessDenied
 from legacy_database import LegacyDatabase
 from roles import grant, plain_role

@@ -17,11 +17,12 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from backed_up import STATIONS
-from expresso_persist import Store, migrations
-from expresso_persist.database import Database
+from expresso_persist import Store
+from expresso_persist.db import migrations
+from expresso_persist.db.database import Database
+from expresso_persist.db.migrations import VERSION_TABLE
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import SchemaMismatch
-from expresso_persist.migrations import VERSION_TABLE
-from expresso_persist.tables import metadata
 from roles import plain_role
 from surface import everything
 

@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expresso_persist import LocalStorageImporter, Store, jsontext
+from expresso_persist import LocalStorageImporter, Store
+from expresso_persist.documents.merge import is_empty
 from expresso_persist.errors import ConflictRefused, InvalidInput
-from expresso_persist.merge import is_empty
+from expresso_persist.model import json_text
 
 names = st.sampled_from(["milk", "coffee", "1", "2", "oat", "soy", "Müller"])
 items = st.fixed_dictionaries(
@@ -73,7 +74,7 @@ def test_receipts_add_up_and_plans_come_true(
             if mode == "replace" and side == "incoming":
                 kept = {k: v for k, v in dump.items() if k != "coffee_system_token"}
                 business = {k: v for k, v in exported(store).items() if k in dump}
-                assert jsontext.dumps(business) == jsontext.dumps({k: kept[k] for k in business})
+                assert json_text.dumps(business) == json_text.dumps({k: kept[k] for k in business})
         assert store.inventory.verify().ok
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from expresso_persist import jsontext
 from expresso_persist.errors import InvalidInput, MalformedJson
+from expresso_persist.model import json_text
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -27,7 +27,7 @@ values = st.recursive(
 def canonical(value: Any) -> Any:
     """The value with its numbers as JavaScript would write them."""
     if isinstance(value, float):
-        return jsontext.canonical_number(value)
+        return json_text.canonical_number(value)
     if isinstance(value, list):
         return [canonical(item) for item in value]
     if isinstance(value, dict):
@@ -38,10 +38,10 @@ def canonical(value: Any) -> Any:
 @given(value=values)
 def test_what_is_written_is_read_again(value: Any) -> None:
     value = canonical(value)
-    text = jsontext.dumps(value)
-    again = jsontext.loads(text)
+    text = json_text.dumps(value)
+    again = json_text.loads(text)
     assert again == value
-    assert jsontext.dumps(again) == text
+    assert json_text.dumps(again) == text
     assert list_names(again) == list_names(value)
 
 
@@ -61,7 +61,7 @@ def list_names(value: Any) -> list[str]:
 @example(2.0**69)
 @example(9007199254740993.0)
 def test_a_number_keeps_its_value(number: float) -> None:
-    again = jsontext.loads(jsontext.dumps(jsontext.canonical_number(number)))
+    again = json_text.loads(json_text.dumps(json_text.canonical_number(number)))
     assert isinstance(again, (int, float))
     assert float(again) == number
     assert not (again == 0 and math.copysign(1, again) < 0)  # JSON.stringify(-0) is "0"
@@ -80,7 +80,7 @@ def test_numbers_are_written_as_javascript_writes_them() -> None:
     theirs = subprocess.run(
         ["node", "-e", program], capture_output=True, text=True, check=True
     ).stdout.strip()
-    written = [jsontext.dumps(jsontext.canonical_number(number)) for number in numbers]
+    written = [json_text.dumps(json_text.canonical_number(number)) for number in numbers]
     for number, their, our in zip(numbers, theirs[1:-1].split(","), written, strict=True):
         assert float(their) == float(our) == number
         if 1e-4 <= abs(number) < 1e21:
@@ -92,11 +92,11 @@ def test_a_member_that_is_there_twice_is_found(pairs: list[tuple[str, int]]) -> 
     text = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in pairs) + "}"
     names = [name for name, _ in pairs]
     if len(set(names)) == len(names):
-        assert jsontext.loads(text, reject_duplicates=True) == dict(pairs)
+        assert json_text.loads(text, reject_duplicates=True) == dict(pairs)
     else:
         with pytest.raises(InvalidInput):
-            jsontext.loads(text, reject_duplicates=True)
-        assert jsontext.loads(text) == dict(pairs)
+            json_text.loads(text, reject_duplicates=True)
+        assert json_text.loads(text) == dict(pairs)
 
 
 @given(depth=st.integers(1, 200), opened=st.lists(st.booleans(), min_size=200, max_size=200))
@@ -104,24 +104,24 @@ def test_nesting_is_bounded_exactly(depth: int, opened: list[bool]) -> None:
     shape = opened[:depth]
     text = "".join('{"a":' if is_map else "[" for is_map in shape) + "1"
     text += "".join("}" if is_map else "]" for is_map in reversed(shape))
-    if depth <= jsontext.MAX_DEPTH:
-        jsontext.loads(text)
+    if depth <= json_text.MAX_DEPTH:
+        json_text.loads(text)
     else:
         with pytest.raises(InvalidInput):
-            jsontext.loads(text)
+            json_text.loads(text)
 
 
 @given(text=st.text(st.sampled_from('[]{},:"\\0123456789.eE+-nulltrfasN I\ud800\0é'), max_size=30))
 def test_no_text_is_a_crash(text: str) -> None:
     try:
-        value = jsontext.loads(text, reject_duplicates=True, reject_unstorable=True)
+        value = json_text.loads(text, reject_duplicates=True, reject_unstorable=True)
     except (MalformedJson, InvalidInput):
         return
-    jsontext.dumps(value)
+    json_text.dumps(value)
 
 
 @given(value=values, bad=st.sampled_from(["\0", "a\ud800b"]), as_name=st.booleans())
 def test_what_no_database_can_store_is_found(value: Any, bad: str, as_name: bool) -> None:
     hidden = {"outer": [value, {bad: 1} if as_name else {"name": [bad]}]}
     with pytest.raises(InvalidInput, match="surrogate"):
-        jsontext.loads(json.dumps(hidden), reject_unstorable=True)
+        json_text.loads(json.dumps(hidden), reject_unstorable=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expresso_persist.operations import apply
-from expresso_persist.plan import diff
-from expresso_persist.records import Record, RecordKey, Setting, StationQuantity
+from expresso_persist.model.operations import apply
+from expresso_persist.model.plan import diff
+from expresso_persist.model.records import Record, RecordKey, Setting, StationQuantity
 
 records = st.builds(
     lambda kind, name, value, position: kind.of(

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expresso_persist.merge import by_id, is_empty
+from expresso_persist.documents.merge import by_id, is_empty
 from memory_state import MemoryState
 
 CATEGORIES = ("milk", "coffee", "cups")

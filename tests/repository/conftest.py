@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.records import Commit, Put, StationQuantity
+from expresso_persist.model.records import Commit, Put, StationQuantity
 from shorthand import PutQuantity
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import ConflictRefused, ExpressoPersistError, InvalidInput
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     RECORD_TYPES,
     Adjust,
     Delete,
@@ -23,7 +23,8 @@ from expresso_persist.records import (
     Setting,
     StationQuantity,
 )
-from expresso_persist.updates import read_update, update_operations
+from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.requests import read_update
 
 NOT_JSON: dict[str, Any] = {
     "set": {1},

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
+from expresso_persist.db.tables import RECORD_TABLES, changes, commits, metadata, tenants
 from expresso_persist.errors import ConflictRefused, HistoryForgotten, InvalidInput
-from expresso_persist.records import Head, Put, Setting
-from expresso_persist.tables import RECORD_TABLES, changes, commits, metadata, tenants
+from expresso_persist.model.records import Head, Put, Setting
 from shorthand import PutQuantity
 
 # What is no part of the history: when a tenant or a row began, and the names of copies.

@@ -6,7 +6,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import ExpressoPersistError, InvalidInput, NotFound, RevisionConflict
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     Adjust,
     Delete,
     Operation,

@@ -8,13 +8,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from expresso_persist import Store
-from expresso_persist.records import Adjust, Put, RecordKey, StationQuantity
+from expresso_persist.model.records import Adjust, Put, RecordKey, StationQuantity
 
 OAT = RecordKey("station_quantity", ("1", "milk", "oat"))
 WORKER = """
 import json, sys
 from expresso_persist import Store
-from expresso_persist.records import Adjust, RecordKey
+from expresso_persist.model.records import Adjust, RecordKey
 url, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 key = RecordKey("station_quantity", ("1", "milk", "oat"))
 with Store(url) as store:

@@ -78,7 +78,7 @@ def test_the_same_preferences_again_are_no_commit(used: Store) -> None:
 
 def test_whole_restores_of_a_first_version_take_the_revision(store: Store) -> None:
     """Where no order was kept with the records, revisions give it."""
-    from expresso_persist.records import Put, StoredDocument
+    from expresso_persist.model.records import Put, StoredDocument
 
     for device in ("b", "c", "a"):
         record = StoredDocument.of(TAB, device, data=device)

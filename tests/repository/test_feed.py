@@ -53,7 +53,7 @@ def test_a_cursor_of_another_future_or_another_copy_is_reset(
 
 def test_an_older_copy_of_the_file_resets_who_saw_more(sqlite_url: str, tmp_path: Path) -> None:
     """The copy goes on to other commits of the same numbers: the hashes tell."""
-    from expresso_persist.records import Put, Setting
+    from expresso_persist.model.records import Put, Setting
 
     file = tmp_path / "expresso.db"
     with Store(sqlite_url, migrate=True) as store:

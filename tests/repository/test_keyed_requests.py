@@ -11,11 +11,12 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from expresso_persist import Store, idempotency
+from expresso_persist import Store
+from expresso_persist.commits import idempotency
+from expresso_persist.commits.idempotency import KeyedRequest, Remembered, fingerprint_of
+from expresso_persist.db.tables import idempotency_keys
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput
-from expresso_persist.idempotency import KeyedRequest, Remembered, fingerprint_of
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import idempotency_keys
+from expresso_persist.model.records import Put, Setting
 
 REQUEST = KeyedRequest("default", "anna", "k", "print")
 OTHERS = [

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from expresso_persist import Store
 from expresso_persist.errors import NotFound
-from expresso_persist.records import Adjust, Delete, Operation, Patch, Put, StationQuantity
+from expresso_persist.model.records import Adjust, Delete, Operation, Patch, Put, StationQuantity
 
 items = st.sampled_from(["oat", "soy", "Müller's", "__proto__", "a/b", "'; DROP TABLE x --"])
 cents = st.integers(-100_000, 100_000).map(lambda n: n / 100)

@@ -7,11 +7,21 @@ from typing import Any
 import attrs
 import pytest
 
-from expresso_persist import Store, jsontext, offers
+from expresso_persist import Store
+from expresso_persist.commits import offers
+from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import InvalidInput, OfferConflict, TimelineLost
-from expresso_persist.movements import read_movement
-from expresso_persist.offers import Position, Standing
-from expresso_persist.records import Adjust, Change, Patch, Put, RecordKey, Setting, StockLevel
+from expresso_persist.model import json_text
+from expresso_persist.model.records import (
+    Adjust,
+    Change,
+    Patch,
+    Put,
+    RecordKey,
+    Setting,
+    StockLevel,
+)
+from expresso_persist.stock.movements import read_movement
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 FRESH = float("inf")
@@ -173,7 +183,7 @@ def test_a_receipt_says_what_later_offers_have_to_know(
     receipt: str | None, standing: Standing | None, kept: Any
 ) -> None:
     found = offers.with_standing(receipt, standing)
-    assert (jsontext.loads(found) if isinstance(kept, dict) and found else found) == kept
+    assert (json_text.loads(found) if isinstance(kept, dict) and found else found) == kept
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from expresso_persist import Store
+from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import (
     IdempotencyMismatch,
     InvalidInput,
@@ -16,9 +17,16 @@ from expresso_persist.errors import (
     OfferConflict,
     TimelineLost,
 )
-from expresso_persist.movements import read_movement
-from expresso_persist.offers import Position, Standing
-from expresso_persist.records import Commit, Delete, Patch, Put, RecordKey, Setting, StockLevel
+from expresso_persist.model.records import (
+    Commit,
+    Delete,
+    Patch,
+    Put,
+    RecordKey,
+    Setting,
+    StockLevel,
+)
+from expresso_persist.stock.movements import read_movement
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 SET = ("count", {"quantity": 50})

@@ -9,8 +9,8 @@ import pytest
 
 import secret_vectors as vectors
 from expresso_persist.errors import InvalidInput, NotFound, RevisionConflict
-from expresso_persist.operations import adjusted, apply, check, refuse_new_secrets
-from expresso_persist.records import (
+from expresso_persist.model.operations import adjusted, apply, check, refuse_new_secrets
+from expresso_persist.model.records import (
     Adjust,
     Change,
     Delete,

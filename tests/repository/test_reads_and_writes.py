@@ -13,14 +13,16 @@ import sqlalchemy as sa
 
 import secret_vectors as vectors
 from expresso_persist import Store
-from expresso_persist.changelog import GENESIS
+from expresso_persist.commits.hash_chain import GENESIS
+from expresso_persist.commits.repository import ChangePage, InventoryRepository, read_cursor
+from expresso_persist.db.tables import changes, commits, tenants
 from expresso_persist.errors import (
     ExpressoPersistError,
     IdempotencyMismatch,
     InvalidInput,
     RevisionConflict,
 )
-from expresso_persist.records import (
+from expresso_persist.model.records import (
     Delete,
     EventItem,
     Head,
@@ -34,8 +36,6 @@ from expresso_persist.records import (
     StockLevel,
     StoredDocument,
 )
-from expresso_persist.repository import ChangePage, InventoryRepository, read_cursor
-from expresso_persist.tables import changes, commits, tenants
 
 TAB = "coffee_cue_active_tab"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expresso_persist import Store
-from expresso_persist.records import Put, Setting, StationQuantity
+from expresso_persist.model.records import Put, Setting, StationQuantity
 
 
 def test_one_tenant_sees_nothing_of_another(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expresso_persist import secrets
+from expresso_persist.model import secrets
 from mounted import client, mount
 
 __all__ = ["client", "mount"]

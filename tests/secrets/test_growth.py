@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
-from expresso_persist import Store, jsontext, secrets
+from expresso_persist import Store
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.dump import read_dump
 from expresso_persist.importing.importer import LocalStorageImporter
-from expresso_persist.updates import read_update
+from expresso_persist.model import json_text, secrets
+from expresso_persist.stock.requests import read_update
 from hostile import UNITS, hostile, texts
 
 SIZES = (1_000, 4_000, 16_000, 64_000)  # each four times the one before
@@ -186,7 +187,7 @@ def test_documents_of_hostile_shapes_are_read_in_linear_time(
         importer.plan({"localStorage": {key: text}})
         try:
             read_dump(f'{{"localStorage":{{"a":{text}}}}}')
-            read_update("setting", {"key": "a", "value": jsontext.loads(text)})
+            read_update("setting", {"key": "a", "value": json_text.loads(text)})
         except ExpressoPersistError:
             return
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import secret_vectors as vectors
-from expresso_persist import jsontext, secrets
 from expresso_persist.errors import InvalidInput
-from expresso_persist.secrets import Scan
+from expresso_persist.model import json_text, secrets
+from expresso_persist.model.secrets import Scan
 
 JWT = vectors.jwt()
 OPAQUE = "A1b2C3d4E5f6G7h8"
@@ -139,7 +139,7 @@ def test_text_that_is_nested_too_deep_to_be_looked_through_is_not_stored(
     def too_deep(text: str) -> Any:
         raise RecursionError
 
-    monkeypatch.setattr(jsontext, "loads", too_deep)
+    monkeypatch.setattr(json_text, "loads", too_deep)
     assert secrets.is_secret_text(text)
 
 

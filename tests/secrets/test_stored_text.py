@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import secret_vectors as vectors
-from expresso_persist import Store, jsontext
+from expresso_persist import Store
 from expresso_persist.errors import InvalidInput
-from expresso_persist.records import (
+from expresso_persist.model import json_text
+from expresso_persist.model.records import (
     RECORD_TYPES,
     Delete,
     EventItem,
@@ -196,7 +197,7 @@ def test_the_rule_is_asked_for_every_kind_of_record(store: Store) -> None:
     """A table that is added later is under it as well."""
     for kind, cls in RECORD_TYPES.items():
         parts = [f"part{number}" for number in range(len(cls.key_columns))]
-        record = cls(tuple(parts), jsontext.dumps({"any": [SECRET]}))
+        record = cls(tuple(parts), json_text.dumps({"any": [SECRET]}))
         with pytest.raises(InvalidInput, match=r"any\[0\] looks like a secret"):
             store.inventory.commit([Put(record)], actor="a")
         for number in range(len(parts)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import secret_vectors as vectors
-from expresso_persist import secret_rules, secrets
+from expresso_persist.model import secret_rules, secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 import routes
 from expresso_persist import Store
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import ArchiveRefused, BackupNotFound
+from expresso_persist.http.access.auth import Actor, BearerTokens, Permission
+from expresso_persist.http.access.limits import NO_RATES
+from expresso_persist.http.access.tenants import tenant_from_header
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Actor, BearerTokens, Permission
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.limits import NO_RATES
-from expresso_persist.http.tenants import tenant_from_header
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import metadata
+from expresso_persist.model.records import Put, Setting
 
 MARK = "only-they-know-this"
 TABLES = [table for table in metadata.sorted_tables if "tenant_id" in table.c]

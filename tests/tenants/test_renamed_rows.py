@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from expresso_persist import Store
 from expresso_persist.backups.due import DUE
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import access_tokens, leases
 from expresso_persist.errors import ExpressoPersistError
-from expresso_persist.leases import Lease
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import access_tokens, leases
+from expresso_persist.model.records import Put, Setting
 
 RENAMED = "renamed"  # the mark that keeps the old name from being made again
 

@@ -13,12 +13,13 @@ from click.testing import CliRunner
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from expresso_persist import Store, row_security
+from expresso_persist import Store
 from expresso_persist.cli import cli
+from expresso_persist.db import row_security
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import ExpressoPersistError, InvalidConfiguration
-from expresso_persist.http.limits import DatabaseCounters
-from expresso_persist.records import EventItem, Put, Setting
-from expresso_persist.tables import metadata
+from expresso_persist.http.access.limits import DatabaseCounters
+from expresso_persist.model.records import EventItem, Put, Setting
 from pgbouncer import pooled
 from roles import plain_role
 from surface import everything

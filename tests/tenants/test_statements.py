@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 import routes
 from expresso_persist import Store
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.db.tables import changes, commits, leases, metadata, tenants
+from expresso_persist.db.tables import data_backups as backups
+from expresso_persist.http.access.auth import Actor, BearerTokens, Permission
+from expresso_persist.http.access.limits import Limits
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Actor, BearerTokens, Permission
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.limits import Limits
-from expresso_persist.records import Put, Setting
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.tables import changes, commits, leases, metadata, tenants
-from expresso_persist.tables import data_backups as backups
+from expresso_persist.model.records import Put, Setting
 from statements import OURS, Unbound, tenants_of, watching
 from surface import everything
 

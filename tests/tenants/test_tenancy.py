@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from expresso_persist import Store
 from expresso_persist.backups.due import RUNNER
 from expresso_persist.cli import cli
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import metadata
 from expresso_persist.errors import (
     Busy,
     ConflictRefused,
@@ -21,9 +23,7 @@ from expresso_persist.errors import (
     TenantRenamed,
     Unauthorized,
 )
-from expresso_persist.leases import Lease
-from expresso_persist.records import Put, Setting
-from expresso_persist.tables import metadata
+from expresso_persist.model.records import Put, Setting
 
 TABLES = [table for table in metadata.sorted_tables if "tenant_id" in table.c]
 
@@ -220,7 +220,7 @@ def test_nothing_is_deleted_when_the_archive_cannot_be_written(
 def test_what_was_written_meanwhile_is_not_deleted(store: Store, tmp_path: Path) -> None:
     """A write between the archive and the deletion is not in the archive."""
     tenant = fill(store, "gone")
-    import expresso_persist.tenancy as tenancy
+    import expresso_persist.tenants.tenancy as tenancy
 
     prove = tenancy._prove
 
@@ -237,7 +237,7 @@ def test_what_was_written_meanwhile_is_not_deleted(store: Store, tmp_path: Path)
 
 def test_an_archive_that_does_not_restore_keeps_the_tenant(store: Store, tmp_path: Path) -> None:
     """A flipped bit in the stored piece, after the backup was made and verified."""
-    import expresso_persist.tenancy as tenancy
+    import expresso_persist.tenants.tenancy as tenancy
 
     fill(store, "gone")
     prove = tenancy._prove

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import releases
-from expresso_persist import BackupManager, Put, Store, migrations
+from expresso_persist import BackupManager, Put, Store
 from expresso_persist.backups.mirrors import Mirror
-from expresso_persist.database import Database
+from expresso_persist.db import migrations
+from expresso_persist.db.database import Database
 from expresso_persist.errors import SchemaMismatch
-from expresso_persist.records import Setting
+from expresso_persist.model.records import Setting
 
 if TYPE_CHECKING:
     from conftest import Left

@@ -15,7 +15,6 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import migrations, secrets
 from expresso_persist.adoption.conversion import (
     DETAILS_KEY,
     Carried,
@@ -35,12 +34,14 @@ from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.manifest import IMPORTED
 from expresso_persist.backups.rotation import SAFETY_TYPES
 from expresso_persist.backups.writer import Writer, draft_of
-from expresso_persist.changelog import GENESIS
-from expresso_persist.database import Database
+from expresso_persist.commits.hash_chain import GENESIS
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.db import migrations
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import access_tokens, commits, data_backups, metadata, tenants
 from expresso_persist.errors import ConflictRefused, SchemaMismatch
-from expresso_persist.records import Head, Put, Record, StoredDocument
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.tables import access_tokens, commits, data_backups, metadata, tenants
+from expresso_persist.model import secrets
+from expresso_persist.model.records import Head, Put, Record, StoredDocument
 
 __all__ = ["SOURCE", "last_report", "undo", "upgrade"]
 

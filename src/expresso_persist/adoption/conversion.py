@@ -22,14 +22,14 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.legacy import LegacyTable
+from expresso_persist.documents.codec import MAX_NAME, codec_for
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.catalog import KeyClass, classify
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import MAX_NAME, codec_for
-from expresso_persist.operations import MAX_QUANTITY
-from expresso_persist.records import (
+from expresso_persist.model import json_text, secrets
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.operations import MAX_QUANTITY
+from expresso_persist.model.records import (
     EventItem,
     QuarantinedValue,
     Record,
@@ -299,7 +299,7 @@ class Converter:
         data: dict[str, Json] = {}
         for name, value in row.values.items():
             if name == document:
-                data[name] = _json(value, name, jsontext.MAX_DEPTH - 1)
+                data[name] = _json(value, name, json_text.MAX_DEPTH - 1)
             elif name != "id":
                 data[name] = _plain(value, name)
         return data
@@ -320,7 +320,7 @@ class Converter:
         among = parts[:-1] if siblings is None else siblings
         position = self._places[among]
         self._places[among] += 1
-        record = record_type(parts, jsontext.dumps(scan.value), position)
+        record = record_type(parts, json_text.dumps(scan.value), position)
         return Carried(record, removed=tuple(f"{name} of {place}" for name in scan.removed))
 
     def _set_aside(self, row: Row, reason: str) -> Quarantined | Refused:
@@ -354,7 +354,7 @@ def setting_record(key: str, value: Json) -> Carried:
     scan = secrets.scan(value, key)
     if scan.whole:
         raise Secret(f"the setting {key}")
-    text = jsontext.dumps(scan.value)
+    text = json_text.dumps(scan.value)
     removed = tuple(f"{place} of the setting {key}" for place in scan.removed)
     if codec_for(key) is not None:
         # A setting of a document's name would stand in the document's place.
@@ -401,7 +401,7 @@ def _number(value: Value, column: str) -> int | float | None:
     double = float(exact)
     if Decimal(repr(double)) != exact:
         raise Unfit(f"{column} has more digits than a number of a browser holds")
-    return jsontext.canonical_number(double)
+    return json_text.canonical_number(double)
 
 
 def _text(value: Value, column: str) -> str | None:
@@ -410,12 +410,12 @@ def _text(value: Value, column: str) -> str | None:
     if isinstance(value, bytes):
         raise Unfit(f"{column} is not text")
     text = str(value)
-    if jsontext.find_unstorable(text) is not None:
+    if json_text.find_unstorable(text) is not None:
         raise Unfit(f"{column} holds a NUL character or half of a surrogate pair")
     return text
 
 
-def _json(value: Value, column: str, max_depth: int = jsontext.MAX_DEPTH) -> Json:
+def _json(value: Value, column: str, max_depth: int = json_text.MAX_DEPTH) -> Json:
     """A column of JSON: text of it, or what SQLite made of a number."""
     if value is None:
         raise Unfit(f"{column} is empty")
@@ -424,7 +424,7 @@ def _json(value: Value, column: str, max_depth: int = jsontext.MAX_DEPTH) -> Jso
     if not isinstance(value, str):
         raise Unfit(f"{column} is not text")
     try:
-        return jsontext.loads(
+        return json_text.loads(
             value, max_depth=max_depth, reject_duplicates=True, reject_unstorable=True
         )
     except ExpressoPersistError as error:
@@ -436,7 +436,7 @@ def _plain(value: Value, column: str) -> Json:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Unfit(f"{column} is not a number")
-        return jsontext.canonical_number(value)
+        return json_text.canonical_number(value)
     if isinstance(value, Decimal):
         return _number(value, column)
     if isinstance(value, dt.datetime):

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from expresso_persist import jsontext, secrets
 from expresso_persist.adoption.conversion import Secret, setting_record
 from expresso_persist.backups.manifest import HOST_PREFIX
 from expresso_persist.backups.snapshot import Line, SectionData, encode_records
+from expresso_persist.documents.codec import DOCUMENT_KEYS, MAX_NAME, UnknownLayout, codec_for
 from expresso_persist.errors import ExpressoPersistError
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import DOCUMENT_KEYS, MAX_NAME, UnknownLayout, codec_for
-from expresso_persist.records import Layout, Record, RecordKey, StoredDocument
+from expresso_persist.model import json_text, secrets
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.records import Layout, Record, RecordKey, StoredDocument
 
 __all__ = ["OldState", "PayloadReader", "Unreadable"]
 
@@ -36,7 +36,7 @@ _KNOWN = frozenset(
         "recent_orders",
     ]
 )
-_DEPTH = jsontext.MAX_DEPTH + 4  # the documents lie some levels below the payload's surface
+_DEPTH = json_text.MAX_DEPTH + 4  # the documents lie some levels below the payload's surface
 _HOST = {"stations": "stations", "recent_orders": "orders"}
 NOT_HELD = "not in the old backup; as it was when the database was adopted"
 
@@ -127,7 +127,7 @@ class PayloadReader:
         if scan.whole:
             return _Document((), (key,))
         codec = codec_for(key)
-        whole = StoredDocument((key, ""), jsontext.dumps(scan.value))
+        whole = StoredDocument((key, ""), json_text.dumps(scan.value))
         if codec is None:
             return _Document((whole,), removed)
         try:
@@ -135,12 +135,12 @@ class PayloadReader:
         except UnknownLayout:
             return _Document((whole,), removed)
         records = self._completed(decoded.records)
-        if jsontext.loads(codec.encode(decoded.records), max_depth=_DEPTH) != scan.value:
+        if json_text.loads(codec.encode(decoded.records), max_depth=_DEPTH) != scan.value:
             if codec.encode(decoded.records, decoded.root) != whole.text:
                 return _Document((whole,), removed)
             shape: Json = {"layout": decoded.layout, "skeleton": decoded.root.to_json()}
             # Its places are those of the skeleton; nothing can be completed around them.
-            return _Document((*decoded.records, Layout((key,), jsontext.dumps(shape))), removed)
+            return _Document((*decoded.records, Layout((key,), json_text.dumps(shape))), removed)
         return _Document(records, removed)
 
     def _completed(self, records: Sequence[Record]) -> tuple[Record, ...]:
@@ -152,7 +152,7 @@ class PayloadReader:
             if adopted is None:
                 found.append(attrs.evolve(record, position=last + 1 + record.position))
                 continue
-            text = jsontext.dumps(_united(record, record.data, adopted[1]))
+            text = json_text.dumps(_united(record, record.data, adopted[1]))
             found.append(attrs.evolve(record, text=text, position=adopted[0].position))
         return tuple(found)
 
@@ -176,9 +176,9 @@ def _parsed(text: object) -> dict[str, Json]:
     if not isinstance(text, str):
         raise Unreadable("it is not text" if text is not None else "it is empty")
     try:
-        payload = jsontext.loads(text, max_depth=_DEPTH, reject_unstorable=True)
+        payload = json_text.loads(text, max_depth=_DEPTH, reject_unstorable=True)
         if isinstance(payload, str):  # JSON that was written as JSON once more
-            payload = jsontext.loads(payload, max_depth=_DEPTH, reject_unstorable=True)
+            payload = json_text.loads(payload, max_depth=_DEPTH, reject_unstorable=True)
     except ExpressoPersistError as error:
         raise Unreadable(error.message.rstrip(".")) from None
     if not isinstance(payload, dict):
@@ -222,7 +222,7 @@ def _host_sections(payload: Mapping[str, Json]) -> tuple[list[SectionData], list
         for row in rows:
             scan = secrets.scan(row)
             removed += [f"{place} of a row of {table}" for place in scan.removed]
-            data = jsontext.dumps(scan.value).encode() + b"\n"
+            data = json_text.dumps(scan.value).encode() + b"\n"
             key = row.get("id") if isinstance(row, dict) else None
             lines.append(Line(data if key is None else str(key).encode(), data))
         lines.sort(

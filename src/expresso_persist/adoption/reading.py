@@ -12,10 +12,10 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import jsontext
 from expresso_persist.adoption.conversion import Row
 from expresso_persist.adoption.legacy import TABLES, LegacyTable, recognised
 from expresso_persist.errors import ExpressoPersistError
+from expresso_persist.model import json_text
 
 __all__ = ["OldTable", "find", "find_kept", "time_zone"]
 
@@ -89,8 +89,8 @@ class OldTable:
         elif isinstance(type_, sa.JSON) and name in self.legacy.further(self.columns):
             with contextlib.suppress(ExpressoPersistError):
                 # It will stand some levels below the surface of a record.
-                deepest = jsontext.MAX_DEPTH - 4
-                return jsontext.loads(cell, max_depth=deepest, reject_unstorable=True)
+                deepest = json_text.MAX_DEPTH - 4
+                return json_text.loads(cell, max_depth=deepest, reject_unstorable=True)
         return cell
 
 

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator
 import attrs
 import msgspec
 
-from expresso_persist import documents, jsontext
 from expresso_persist.backups.manifest import FORMAT, HOST_PREFIX, Manifest, Section
 from expresso_persist.backups.snapshot import Line, RecordLine, record_line
+from expresso_persist.documents import render
 from expresso_persist.errors import ArchiveRefused, InvalidInput
-from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
+from expresso_persist.model import json_text
+from expresso_persist.model.records import RECORD_TYPES, Record, RecordKey, record_from
 
 __all__ = ["admitted", "check_manifest"]
 
@@ -43,7 +44,7 @@ def check_manifest(manifest: Manifest) -> None:
             f"The archive holds a backup of format {manifest.format}; this version of "
             f"expresso-persist reads up to {FORMAT}. Upgrade it."
         )
-    texts: list[jsontext.Json] = [
+    texts: list[json_text.Json] = [
         value for value in attrs.asdict(manifest, recurse=False).values() if isinstance(value, str)
     ]
     texts += [text for section in manifest.sections for text in (section.name, section.note)]
@@ -54,7 +55,7 @@ def check_manifest(manifest: Manifest) -> None:
         or manifest.created_at < _EARLIEST
         or manifest.revision not in _REVISIONS
         or any(len(str(text)) > _MOST_TEXT for text in texts)
-        or jsontext.find_unstorable(texts) is not None
+        or json_text.find_unstorable(texts) is not None
     ):
         raise ArchiveRefused("The archive's first line has values that no backup has.")
     for section in manifest.sections:
@@ -101,7 +102,7 @@ def admitted(section: Section, lines: Iterable[bytes]) -> Iterator[Line]:
 
 
 def _row(data: bytes) -> Line:
-    if not isinstance(jsontext.loads(data, max_depth=_ROW_DEPTH, reject_duplicates=True), dict):
+    if not isinstance(json_text.loads(data, max_depth=_ROW_DEPTH, reject_duplicates=True), dict):
         raise InvalidInput("A row is an object.")
     return Line(data, data)
 
@@ -112,11 +113,11 @@ def _record(section: Section, data: bytes) -> Record:
         len(line.key) != len(RECORD_TYPES[section.name].key_columns)
         or any(len(part) > _MOST_KEY for part in line.key)
         or line.position not in _POSITIONS
-        or jsontext.find_unstorable([*line.key, line.raw]) is not None
+        or json_text.find_unstorable([*line.key, line.raw]) is not None
     ):
         raise InvalidInput("A record is addressed by its key.")
     record = record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
-    documents.check(record)
+    render.check(record)
     # Its checksum is compared again with what the restored record is written as.
     if record_line(record).data != data:
         raise InvalidInput("A record is written in one way only.")

@@ -16,10 +16,10 @@ import attrs
 import msgspec
 import zstandard
 
-from expresso_persist import jsontext
 from expresso_persist.backups.manifest import Manifest, Section
 from expresso_persist.errors import ArchiveRefused, InvalidInput, PayloadTooLarge
-from expresso_persist.jsontext import Json
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
 
 __all__ = ["VERSION", "ArchiveLimits", "ArchiveReader", "Header", "as_file", "write_archive"]
 
@@ -176,7 +176,7 @@ class ArchiveReader:
             raise ArchiveRefused("The archive's first line is longer than any that is written.")
         try:
             # Readers that took different ones of two members would read different archives.
-            members = jsontext.loads(first, reject_duplicates=True)
+            members = json_text.loads(first, reject_duplicates=True)
             version = _version.decode(first).version
             if version < 1:
                 raise ArchiveRefused(f"The archive has version {version}, which never was.")

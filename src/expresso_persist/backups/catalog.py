@@ -16,12 +16,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
 from expresso_persist.backups.manifest import IMPORTED, Manifest, new_id
 from expresso_persist.backups.rotation import SAFETY_TYPES
+from expresso_persist.db import raw
+from expresso_persist.db.tables import backup_manifests, data_backups
 from expresso_persist.errors import BackupCorrupted, BackupNotFound
-from expresso_persist.jsontext import Json, check_storable
-from expresso_persist.tables import backup_manifests, data_backups
+from expresso_persist.model.json_text import Json, check_storable
 
 __all__ = ["Backup", "Catalog", "iso"]
 

@@ -21,13 +21,13 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
 from expresso_persist.backups.packing import Packed, unpack
 from expresso_persist.backups.snapshot import Line
-from expresso_persist.database import Database
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import lock_row
+from expresso_persist.db.tables import backup_chunks
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.leases import lock_row
-from expresso_persist.tables import backup_chunks
 
 __all__ = ["MAX_DEPTH", "Chunk", "ChunkStore", "Inspection", "cut"]
 

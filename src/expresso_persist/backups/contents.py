@@ -11,7 +11,7 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest, Section
 from expresso_persist.backups.snapshot import checked, decode_records
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.records import Record
+from expresso_persist.model.records import Record
 
 __all__ = ["check_host_rows", "load", "open_records", "pieces"]
 

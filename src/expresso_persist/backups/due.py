@@ -13,10 +13,10 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
-from expresso_persist.database import Database
-from expresso_persist.leases import LONG_AGO, lock_row
-from expresso_persist.tables import leases
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import LONG_AGO, lock_row
+from expresso_persist.db.tables import leases
 
 __all__ = ["DUE", "RUNNER", "DueMark"]
 

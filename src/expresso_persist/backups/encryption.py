@@ -14,7 +14,7 @@ import attrs
 
 from expresso_persist.backups.archive import AGE_MAGIC
 from expresso_persist.errors import ArchiveRefused, InvalidConfiguration, InvalidInput
-from expresso_persist.jsontext import check_storable, find_unstorable
+from expresso_persist.model.json_text import check_storable, find_unstorable
 
 __all__ = ["Encryption", "is_encrypted"]
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from expresso_persist.backups.manifest import HOST_PREFIX
 from expresso_persist.backups.snapshot import Line, SectionData
 from expresso_persist.errors import InvalidConfiguration
-from expresso_persist.jsontext import Json, dumps
+from expresso_persist.model.json_text import Json, dumps
 
 __all__ = ["MASK", "HostTable", "HostTables"]
 

@@ -8,11 +8,12 @@ import attrs
 import msgspec
 from sqlalchemy.engine import Connection
 
-from expresso_persist import idempotency, jsontext
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.database import Database
+from expresso_persist.commits import idempotency
+from expresso_persist.commits.idempotency import KeyedRequest
+from expresso_persist.db.database import Database
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.idempotency import KeyedRequest
+from expresso_persist.model import json_text
 
 __all__ = ["Keyed", "Made"]
 
@@ -83,7 +84,7 @@ class Keyed:
 
     def answered(self, request: KeyedRequest, backup: Backup) -> Made:
         """Keep the answer to a request, or give the one that was kept before."""
-        text = jsontext.dumps(backup.to_json())
+        text = json_text.dumps(backup.to_json())
         kept, first = idempotency.answered(self.database, request, backup.id, text)
         return Made(backup) if first else Made(_read(kept), replayed=True)
 

@@ -13,7 +13,6 @@ from typing import IO, Any, Self
 import attrs
 from sqlalchemy.engine import Connection
 
-from expresso_persist import jsontext, migrations
 from expresso_persist.backups.archive import ArchiveLimits
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore
@@ -33,7 +32,12 @@ from expresso_persist.backups.status import health, status
 from expresso_persist.backups.transfer import Progress, Transfer, whole_file
 from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.backups.writer import Draft, Writer
-from expresso_persist.database import Database
+from expresso_persist.commits.idempotency import KeyedRequest
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import State
+from expresso_persist.db import migrations
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import Lease
 from expresso_persist.errors import (
     BackupCorrupted,
     BackupNotFound,
@@ -42,13 +46,10 @@ from expresso_persist.errors import (
     InvalidConfiguration,
     InvalidInput,
 )
-from expresso_persist.idempotency import KeyedRequest
-from expresso_persist.leases import Lease
-from expresso_persist.plan import Plan, diff
-from expresso_persist.records import Record
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.secrets import refuse_text
-from expresso_persist.state import State
+from expresso_persist.model import json_text
+from expresso_persist.model.plan import Plan, diff
+from expresso_persist.model.records import Record
+from expresso_persist.model.secrets import refuse_text
 
 __all__ = ["BackupManager"]
 
@@ -306,7 +307,7 @@ class BackupManager:
         """
         if kind not in TYPES:
             raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
-        jsontext.check_storable(notes=notes, actor=actor)
+        json_text.check_storable(notes=notes, actor=actor)
         if not isinstance(notes, str) or len(notes) > _MAX_NOTES:  # type: ignore[redundant-expr]
             raise InvalidInput(
                 f"The notes of a backup are a text of at most {_MAX_NOTES} characters."
@@ -665,7 +666,7 @@ class BackupManager:
             return self._request(actor, idempotency_key, asked)
 
         if isinstance(source, str):
-            jsontext.check_storable(source=source)
+            json_text.check_storable(source=source)
         with contextlib.ExitStack() as stack:
             file = (
                 stack.enter_context(Path(source).open("rb"))

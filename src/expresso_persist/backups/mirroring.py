@@ -20,7 +20,6 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.mirror_plan import plan_sync
 from expresso_persist.backups.mirrors import (
@@ -34,7 +33,11 @@ from expresso_persist.backups.mirrors import (
 )
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.transfer import Transfer
-from expresso_persist.database import Database
+from expresso_persist.commits.state import read_head
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import Lease
+from expresso_persist.db.tables import backup_mirrors
 from expresso_persist.errors import (
     ArchiveRefused,
     BackupCorrupted,
@@ -43,9 +46,6 @@ from expresso_persist.errors import (
     ExpressoPersistError,
     InvalidConfiguration,
 )
-from expresso_persist.leases import Lease
-from expresso_persist.state import read_head
-from expresso_persist.tables import backup_mirrors
 
 __all__ = ["Mirroring", "Synced"]
 

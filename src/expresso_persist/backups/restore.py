@@ -13,13 +13,13 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.restore_plan import RestorePlan, replayed_plan
 from expresso_persist.backups.scope import Scope
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import State, read_head
+from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.jsontext import dumps
-from expresso_persist.leases import exclusive
-from expresso_persist.plan import Plan, diff
-from expresso_persist.records import Commit, Operation, Record
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.state import State, read_head
+from expresso_persist.model.json_text import dumps
+from expresso_persist.model.plan import Plan, diff
+from expresso_persist.model.records import Commit, Operation, Record
 
 __all__ = ["RestoreKey", "Restorer", "differing_kinds", "rewind"]
 

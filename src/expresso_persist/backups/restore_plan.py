@@ -10,17 +10,17 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import jsontext
 from expresso_persist.backups.catalog import Backup, iso
 from expresso_persist.backups.manifest import HOST_PREFIX, Manifest
 from expresso_persist.backups.scope import Scope
-from expresso_persist.changelog import read_key
+from expresso_persist.commits.hash_chain import read_key
+from expresso_persist.commits.state import State, read_head
+from expresso_persist.db.tables import changes, commits
 from expresso_persist.errors import IdempotencyMismatch, InvalidInput
-from expresso_persist.jsontext import Json
-from expresso_persist.plan import Plan, diff
-from expresso_persist.records import Commit, Record
-from expresso_persist.state import State, read_head
-from expresso_persist.tables import changes, commits
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.plan import Plan, diff
+from expresso_persist.model.records import Commit, Record
 
 __all__ = ["RestorePlan", "UndoneCommit", "make_plan", "replayed_plan", "undone_commits"]
 
@@ -178,7 +178,7 @@ def replayed_plan(commit: Commit, scope: Scope) -> RestorePlan:
     """
     if commit.source != "restore" or commit.receipt is None:
         raise IdempotencyMismatch
-    told: Any = jsontext.loads(commit.receipt)
+    told: Any = json_text.loads(commit.receipt)
     return RestorePlan(
         backup=msgspec.convert(told["backup"], Backup),
         scope=scope,

@@ -13,9 +13,9 @@ from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.due import RUNNER, DueMark
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.standby import Standby
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
+from expresso_persist.db.leases import Lease
 from expresso_persist.errors import Busy, ExpressoPersistError
-from expresso_persist.leases import Lease
 
 __all__ = ["Runner", "Work"]
 

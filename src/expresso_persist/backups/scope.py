@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from expresso_persist.backups.manifest import HOST_PREFIX
+from expresso_persist.commits.state import State
+from expresso_persist.documents.codec import DOCUMENT_KEYS, STATION_STOCK_PREFIX
 from expresso_persist.errors import InvalidInput
-from expresso_persist.jsontext import check_storable
-from expresso_persist.layouts import DOCUMENT_KEYS, STATION_STOCK_PREFIX
-from expresso_persist.records import RECORD_TYPES, Record, RecordKey
-from expresso_persist.state import State
+from expresso_persist.model.json_text import check_storable
+from expresso_persist.model.records import RECORD_TYPES, Record, RecordKey
 
 __all__ = ["Scope"]
 

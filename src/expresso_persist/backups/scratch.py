@@ -16,11 +16,11 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.contents import check_host_rows, pieces
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.snapshot import decode_records, record_line
-from expresso_persist.database import Database
+from expresso_persist.commits.state import record_row
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import RECORD_TABLES, metadata
 from expresso_persist.errors import BackupCorrupted, ExpressoPersistError
-from expresso_persist.records import RECORD_TYPES, Record
-from expresso_persist.state import record_row
-from expresso_persist.tables import RECORD_TABLES, metadata
+from expresso_persist.model.records import RECORD_TYPES, Record
 
 __all__ = ["rebuild"]
 

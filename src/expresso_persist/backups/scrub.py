@@ -19,15 +19,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.chunks import ChunkStore, Inspection
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.verification import Verification, Verifier
-from expresso_persist.database import Database
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import backup_checks, backup_chunks
 from expresso_persist.errors import BackupNotFound, InvalidInput
-from expresso_persist.tables import backup_checks, backup_chunks
 
 __all__ = ["Checked", "Scrubber", "last_check"]
 

@@ -16,7 +16,7 @@ import msgspec
 
 from expresso_persist.backups.manifest import Section, SectionState
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.records import RECORD_TYPES, Record, RecordKey, record_from
+from expresso_persist.model.records import RECORD_TYPES, Record, RecordKey, record_from
 
 __all__ = [
     "Line",

@@ -12,9 +12,9 @@ import secrets
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist import raw
-from expresso_persist.database import Database
-from expresso_persist.tables import leases
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import leases
 
 __all__ = ["Standby"]
 

@@ -13,7 +13,7 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.due import DueMark
 from expresso_persist.backups.rotation import Rotation
 from expresso_persist.backups.scrub import last_check
-from expresso_persist.leases import Lease
+from expresso_persist.db.leases import Lease
 
 __all__ = ["health", "no_backup", "status"]
 

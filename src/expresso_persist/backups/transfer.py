@@ -30,10 +30,10 @@ from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_i
 from expresso_persist.backups.mirrors import OpenedCopy
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
-from expresso_persist.database import Database
+from expresso_persist.commits.idempotency import KeyedRequest, claim, look_up, made
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.db.database import Database
 from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
-from expresso_persist.idempotency import KeyedRequest, claim, look_up, made
-from expresso_persist.repository import InventoryRepository
 
 __all__ = ["Progress", "Transfer", "whole_file"]
 

@@ -9,7 +9,7 @@ from expresso_persist.backups.catalog import Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.contents import load
 from expresso_persist.backups.scratch import rebuild
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import BackupCorrupted
 
 __all__ = ["Verification", "Verifier"]

@@ -19,10 +19,10 @@ from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.manifest import Manifest, Section, new_id, payload_sha256
 from expresso_persist.backups.packing import Packed, ancestors, pack
 from expresso_persist.backups.snapshot import SectionData, encode_records, section_of
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import read_head
 from expresso_persist.errors import BackupCorrupted
-from expresso_persist.records import Head, Record
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.state import read_head
+from expresso_persist.model.records import Head, Record
 
 __all__ = ["Draft", "Writer", "draft_of"]
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from expresso_persist.backups.rotation import SAFETY_TYPES
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.errors import (
     BackupNotFound,
     DatabaseUnavailable,

@@ -13,7 +13,7 @@ import click
 
 from expresso_persist import adoption
 from expresso_persist.cli.base import NEEDS_A_LOOK, Target, Terminal, actor, plain, table, verb
-from expresso_persist.database import Database
+from expresso_persist.db.database import Database
 from expresso_persist.importing.receipt import Receipt
 from expresso_persist.store import Store
 

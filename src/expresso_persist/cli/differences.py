@@ -9,9 +9,9 @@ import attrs
 import click
 
 from expresso_persist.cli.base import Target, Terminal, plain, resolve, table, verb
-from expresso_persist.jsontext import Json, dumps
-from expresso_persist.plan import Plan
-from expresso_persist.records import Record
+from expresso_persist.model.json_text import Json, dumps
+from expresso_persist.model.plan import Plan
+from expresso_persist.model.records import Record
 from expresso_persist.store import Store
 
 __all__ = ["diff"]

@@ -6,8 +6,8 @@ import attrs
 import click
 
 from expresso_persist.cli.base import Target, Terminal, plain, verb
-from expresso_persist.doctor import Patient, examine, failed_to_open, worst
 from expresso_persist.errors import DatabaseAccessDenied, DatabaseUnavailable, SchemaMismatch
+from expresso_persist.ops.doctor import Patient, examine, failed_to_open, worst
 
 __all__ = ["doctor"]
 

@@ -15,8 +15,8 @@ from expresso_persist.backups import Mirror, Synced, Verification
 from expresso_persist.cli.archives import keys_in, passphrase_of
 from expresso_persist.cli.base import Target, Terminal, plain, table, verb
 from expresso_persist.cli.words import age, size
-from expresso_persist.drill import drill
 from expresso_persist.errors import InvalidConfiguration
+from expresso_persist.ops.drill import drill
 from expresso_persist.store import Store
 
 __all__ = ["Source", "copies", "from_mirror", "sync", "sync_quietly"]

@@ -8,8 +8,8 @@ import json
 import click
 
 from expresso_persist.cli.base import Target, Terminal, Verbs, actor, duration, plain, table, verb
-from expresso_persist.history import HistoryEntry
-from expresso_persist.records import Change
+from expresso_persist.commits.history import HistoryEntry
+from expresso_persist.model.records import Change
 
 __all__ = ["history", "undo"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from expresso_persist import row_security
 from expresso_persist.cli.archives import passphrase_of
 from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
 from expresso_persist.cli.words import size
+from expresso_persist.db import row_security
 
 __all__ = ["security", "tenant"]
 

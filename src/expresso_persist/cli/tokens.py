@@ -7,7 +7,7 @@ import datetime as dt
 import click
 
 from expresso_persist.cli.base import Target, Terminal, Verbs, duration, plain, table, verb
-from expresso_persist.tokens import PERMISSIONS, AccessToken
+from expresso_persist.tenants.tokens import PERMISSIONS, AccessToken
 
 __all__ = ["token"]
 

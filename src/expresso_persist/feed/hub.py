@@ -17,14 +17,14 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from expresso_persist.database import Database
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import tenants
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.feed.channel import Channel
 from expresso_persist.feed.notifications import Notifications, open_notifications
 from expresso_persist.feed.recent import Recent, encode
-from expresso_persist.records import Head
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.tables import tenants
+from expresso_persist.model.records import Head
 
 __all__ = ["Hub", "close_hub", "hub_of"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from expresso_persist.database import NOTIFY_CHANNEL, Database
+from expresso_persist.db.database import NOTIFY_CHANNEL, Database
 from expresso_persist.errors import DatabaseUnavailable
 
 __all__ = ["Notifications", "open_notifications"]

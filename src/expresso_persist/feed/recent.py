@@ -8,8 +8,8 @@ from typing import Self
 import attrs
 import msgspec
 
-from expresso_persist.changelog import commit_to_json
-from expresso_persist.records import Commit, Head
+from expresso_persist.commits.hash_chain import commit_to_json
+from expresso_persist.model.records import Commit, Head
 
 __all__ = ["Encoded", "Recent", "encode"]
 

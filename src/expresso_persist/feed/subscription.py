@@ -11,12 +11,12 @@ from typing import Self
 
 import attrs
 
+from expresso_persist.commits.repository import InventoryRepository, read_cursor
 from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.feed.channel import Channel
 from expresso_persist.feed.hub import Hub, hub_of
 from expresso_persist.feed.recent import Encoded, encode
-from expresso_persist.records import Commit, Head
-from expresso_persist.repository import InventoryRepository, read_cursor
+from expresso_persist.model.records import Commit, Head
 
 __all__ = ["Feed", "FeedEvent", "Page", "Subscription"]
 

@@ -6,8 +6,7 @@ in this folder imports a web framework.
 
 from __future__ import annotations
 
-from expresso_persist.http.api import Api
-from expresso_persist.http.auth import (
+from expresso_persist.http.access.auth import (
     Actor,
     BearerTokens,
     OneTimeTokens,
@@ -15,15 +14,16 @@ from expresso_persist.http.auth import (
     StoredTokens,
     first_of,
 )
-from expresso_persist.http.jwt import JwtTokens
-from expresso_persist.http.limits import NO_RATES, Limits
-from expresso_persist.http.live import LiveSettings
-from expresso_persist.http.messages import Request, Response
-from expresso_persist.http.tenants import (
+from expresso_persist.http.access.jwt import JwtTokens
+from expresso_persist.http.access.limits import NO_RATES, Limits
+from expresso_persist.http.access.tenants import (
     tenant_from_header,
     tenant_from_path,
     tenant_from_subdomain,
 )
+from expresso_persist.http.api import Api
+from expresso_persist.http.live import LiveSettings
+from expresso_persist.http.messages import Request, Response
 
 __all__ = [
     "Actor",

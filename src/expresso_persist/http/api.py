@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from expresso_persist.doctor import ROUTES
 from expresso_persist.errors import (
     ExpressoPersistError,
     Forbidden,
@@ -30,7 +29,7 @@ from expresso_persist.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from expresso_persist.http.auth import (
+from expresso_persist.http.access.auth import (
     Actor,
     Authorize,
     BearerTokens,
@@ -40,15 +39,16 @@ from expresso_persist.http.auth import (
     first_of,
     names_any_tenant,
 )
+from expresso_persist.http.access.limits import MIB, Limits, RateLimiter
+from expresso_persist.http.access.origins import same_origin
+from expresso_persist.http.access.tenants import ByRequest, KnownTenants, TenantOf
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints import Endpoint
-from expresso_persist.http.limits import MIB, Limits, RateLimiter
 from expresso_persist.http.live import Later, LiveSettings, Slots
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.mounting import Lookup, conflicts, normal_prefix, told
-from expresso_persist.http.origins import same_origin
-from expresso_persist.http.tenants import ByRequest, KnownTenants, TenantOf
-from expresso_persist.jsontext import check_storable, find_unstorable
+from expresso_persist.model.json_text import check_storable, find_unstorable
+from expresso_persist.ops.doctor import ROUTES
 from expresso_persist.store import Store
 
 __all__ = ["Api"]

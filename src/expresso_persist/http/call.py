@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import attrs
 
-from expresso_persist import jsontext
+from expresso_persist.commits.idempotency import KeyedRequest
+from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
-from expresso_persist.http.auth import Actor
+from expresso_persist.http.access.auth import Actor
 from expresso_persist.http.greenlets import may_wait
 from expresso_persist.http.messages import Request
-from expresso_persist.idempotency import KeyedRequest
-from expresso_persist.offers import Position, Standing
+from expresso_persist.model import json_text
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Call:
         """
         if not self.request.body:
             return {}
-        value = jsontext.loads(self.request.body, reject_duplicates=True, reject_unstorable=True)
+        value = json_text.loads(self.request.body, reject_duplicates=True, reject_unstorable=True)
         if not isinstance(value, dict):
             raise MalformedJson("The body is not a JSON object at offset 0.")
         return value

@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import attrs
 
 from expresso_persist.http import handlers, parameters, stock
-from expresso_persist.http.auth import Permission
+from expresso_persist.http.access.auth import Permission
+from expresso_persist.http.access.limits import Rate
 from expresso_persist.http.call import Call
-from expresso_persist.http.limits import Rate
 from expresso_persist.http.messages import Response
 from expresso_persist.http.parameters import Query
-from expresso_persist.movements import MOVEMENT_TYPES, AdjustMovement
-from expresso_persist.updates import UPDATE_TYPES, AdjustRequest
+from expresso_persist.stock.movements import MOVEMENT_TYPES, AdjustMovement
+from expresso_persist.stock.requests import UPDATE_TYPES, AdjustRequest
 
 __all__ = ["ENDPOINTS", "Endpoint"]
 

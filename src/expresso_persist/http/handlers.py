@@ -12,9 +12,11 @@ from typing import IO, Any, cast
 import attrs
 import msgspec
 
-from expresso_persist import idempotency, migrations
-from expresso_persist.changelog import commit_to_json
-from expresso_persist.doctor import Patient, examine, worst
+from expresso_persist.commits import idempotency
+from expresso_persist.commits.as_of import AsOf, read_as_of
+from expresso_persist.commits.hash_chain import commit_to_json
+from expresso_persist.commits.state import State
+from expresso_persist.db import migrations
 from expresso_persist.errors import (
     InvalidInput,
     NotFound,
@@ -22,16 +24,16 @@ from expresso_persist.errors import (
     Problem,
     UpgradeRequired,
 )
-from expresso_persist.http.auth import Permission
+from expresso_persist.http.access.auth import Permission
+from expresso_persist.http.access.guesses import TELLS_NOBODY
 from expresso_persist.http.call import Call
-from expresso_persist.http.guesses import TELLS_NOBODY
 from expresso_persist.http.live import FIRST, SSE, Listening, brief_events, sse_mark, waiting
 from expresso_persist.http.messages import Response
 from expresso_persist.http.streams import EventStream
-from expresso_persist.past import AsOf, read_as_of
-from expresso_persist.records import Commit, Operation
-from expresso_persist.state import State
-from expresso_persist.updates import AdjustRequest, Update, read_update, update_operations
+from expresso_persist.model.records import Commit, Operation
+from expresso_persist.ops.doctor import Patient, examine, worst
+from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.requests import AdjustRequest, Update, read_update
 
 __all__ = [
     "backup_status",
@@ -308,7 +310,7 @@ def backup_status(call: Call) -> Response:
 def metrics(call: Call) -> Response:
     """Give the figures of the backups as Prometheus reads them."""
     try:
-        from expresso_persist.metrics import render
+        from expresso_persist.ops.metrics import render
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("prometheus_client"):
             raise

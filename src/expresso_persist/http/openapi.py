@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from expresso_persist import errors
-from expresso_persist.http.auth import Permission
+from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
 from expresso_persist.http.parameters import DATA, LINKS
 

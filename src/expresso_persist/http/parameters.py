@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from expresso_persist.importing.receipt import OUTCOMES
-from expresso_persist.records import RECORD_TYPES
-from expresso_persist.updates import UPDATE_TYPES
+from expresso_persist.model.records import RECORD_TYPES
+from expresso_persist.stock.requests import UPDATE_TYPES
 
 __all__ = ["DATA", "LINKS", "Query", "Schema"]
 

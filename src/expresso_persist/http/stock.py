@@ -8,16 +8,16 @@ from typing import Annotated, Any
 import attrs
 from msgspec import Meta
 
-from expresso_persist import jsontext
+from expresso_persist.commits.history import UndoPlan
 from expresso_persist.errors import Forbidden, InvalidInput, Problem
-from expresso_persist.history import UndoPlan
 from expresso_persist.http import handlers
-from expresso_persist.http.auth import Permission
+from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.call import Call
 from expresso_persist.http.messages import Response
-from expresso_persist.inventory import Moved
-from expresso_persist.movements import read_movement
-from expresso_persist.updates import Update, read_as
+from expresso_persist.model import json_text
+from expresso_persist.stock.inventory import Moved
+from expresso_persist.stock.movements import read_movement
+from expresso_persist.stock.requests import Update, read_as
 
 __all__ = ["UndoRequest", "adjust", "history", "mover", "undo"]
 
@@ -79,7 +79,7 @@ def _number(text: str | None, name: str) -> int | None:
 def _key(kind: str | None, text: str | None) -> tuple[str, list[str]] | None:
     if kind is None and text is None:
         return None
-    parts: Any = jsontext.loads(text or "null", reject_unstorable=True)
+    parts: Any = json_text.loads(text or "null", reject_unstorable=True)
     if kind is None or not isinstance(parts, list) or not all(isinstance(p, str) for p in parts):
         raise InvalidInput(
             'A record is named by kind and by key, a JSON list such as ["1","milk","oat"].',

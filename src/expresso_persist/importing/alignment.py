@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from expresso_persist import jsontext
-from expresso_persist.items import (
+from expresso_persist.documents.codec import Codec, Node
+from expresso_persist.documents.items import (
     ALLOCATED,
     AVAILABLE,
     TOTAL,
@@ -27,9 +27,9 @@ from expresso_persist.items import (
     respelled,
     stock_id,
 )
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import Codec, Node
-from expresso_persist.records import Record
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.records import Record
 
 __all__ = ["LISTED", "Aligned", "Clash", "Names", "align", "as_members"]
 
@@ -76,7 +76,7 @@ class Names:
         return Names(**{**self._sources, kind: lambda: records})
 
     def find(self, kind: str, **columns: str) -> list[Record]:
-        """The records with these column values, see :class:`~expresso_persist.items.Find`."""
+        """The records with these column values, see :class:`~.items.Find`."""
         wanted = next(name for name in ("item_id", "item_name", "own_id") if name in columns)
         found = self._of(kind).get((wanted, columns[wanted]), [])
         scope = {name: value for name, value in columns.items() if name != wanted}
@@ -283,19 +283,19 @@ class _Alignment:
             members = as_members(self.kind, record.data)
             name = _name(record) or record.parts[-1]
             if self.kind == _INVENTORY:
-                return jsontext.dumps(list_item(category, address, name, members))
-            return jsontext.dumps({"id": address, "name": name, **members})
+                return json_text.dumps(list_item(category, address, name, members))
+            return json_text.dumps({"id": address, "name": name, **members})
         flat = self.stands_flat(parts)
         if self.is_flat(record) == flat:
             return record.text
         members = as_members(self.kind, record.data)
         if self.kind == _ALLOTTED:
             bare = flat and [*members] == ["quantity"]
-            return jsontext.dumps(members["quantity"] if bare else members)
+            return json_text.dumps(members["quantity"] if bare else members)
         members = respelled(members, (TOTAL[1 if flat else 0], ALLOCATED[0], AVAILABLE[0]))
         if flat:
-            return jsontext.dumps({"category": category, **members})
-        return jsontext.dumps(_without_category(members, category))
+            return json_text.dumps({"category": category, **members})
+        return json_text.dumps(_without_category(members, category))
 
     def known_text(self, record: Record, host: Record) -> str:
         """The value of an item that the host has; where it stands says its category."""
@@ -304,7 +304,7 @@ class _Alignment:
         data, stored = record.data, host.data
         if not isinstance(data, dict) or (isinstance(stored, dict) and "category" in stored):
             return record.text
-        return jsontext.dumps(_without_category(data, host.parts[-2]))
+        return json_text.dumps(_without_category(data, host.parts[-2]))
 
     def containers(self, record: Record) -> tuple[str, str]:
         """What a record stands in: in the guest, and in the host."""

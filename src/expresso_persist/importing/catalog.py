@@ -10,7 +10,7 @@ import re
 
 import attrs
 
-from expresso_persist import secret_rules
+from expresso_persist.model import secret_rules
 
 __all__ = ["Entry", "KeyClass", "SETTING_KEYS", "classify"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
-from expresso_persist import jsontext
 from expresso_persist.errors import ExpressoPersistError, InvalidInput, MalformedJson, Problem
-from expresso_persist.jsontext import Json
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
 
 __all__ = ["Dump", "Item", "read_dump"]
 
@@ -66,11 +66,11 @@ def read_dump(source: bytes | str | Mapping[str, Any]) -> Dump:
         InvalidInput: It is an object, but not a dump.
     """
     if isinstance(source, (bytes, str)):
-        document: Any = jsontext.loads(source, max_depth=_OUTER_DEPTH, reject_duplicates=True)
+        document: Any = json_text.loads(source, max_depth=_OUTER_DEPTH, reject_duplicates=True)
     else:
         document = source
         if isinstance(source, Mapping):
-            jsontext.check_json({**source}, max_depth=_OUTER_DEPTH, storable=False)
+            json_text.check_json({**source}, max_depth=_OUTER_DEPTH, storable=False)
     if not isinstance(document, Mapping):
         raise MalformedJson(
             "The dump is not an object at offset 0; send {key: value} or "
@@ -98,7 +98,7 @@ def read_dump(source: bytes | str | Mapping[str, Any]) -> Dump:
 def _item(key: str, value: Any, raw_strings: bool) -> Item:
     if not isinstance(value, str):
         try:
-            raw = jsontext.dumps(value)
+            raw = json_text.dumps(value)
         except (UnicodeEncodeError, RecursionError):
             raw = None
         if raw is None:
@@ -111,7 +111,7 @@ def _item(key: str, value: Any, raw_strings: bool) -> Item:
     item = _from_raw(key, value)
     if item.is_text or item.fault:
         return item
-    return _from_raw(key, jsontext.dumps(value))
+    return _from_raw(key, json_text.dumps(value))
 
 
 def _from_raw(key: str, raw: str) -> Item:
@@ -122,26 +122,26 @@ def _from_raw(key: str, raw: str) -> Item:
     duplicates = False
     try:
         try:
-            value = jsontext.loads(raw, reject_duplicates=True)
+            value = json_text.loads(raw, reject_duplicates=True)
         except MalformedJson:
             raise
         except InvalidInput:  # duplicate members, or nested too deeply
-            value = jsontext.loads(raw)
+            value = json_text.loads(raw)
             duplicates = True
     except ExpressoPersistError as error:
         if looks_like_json:
             return Item(key, raw, fault=error.message)
         return Item(key, raw, raw, is_text=True)
-    if isinstance(value, str) and "\\u" in raw and jsontext.find_unstorable(value) is not None:
+    if isinstance(value, str) and "\\u" in raw and json_text.find_unstorable(value) is not None:
         return Item(key, raw, raw, is_text=True)
-    path = jsontext.find_unstorable(value, raw)
+    path = json_text.find_unstorable(value, raw)
     if path is not None:
         return Item(key, raw, fault=f"A NUL character or half of a surrogate pair at {path[:256]}.")
     return Item(key, raw, value, duplicates=duplicates)
 
 
 def _unstorable_text(text: str) -> str | None:
-    if jsontext.find_unstorable(text) is not None:
+    if json_text.find_unstorable(text) is not None:
         return "A NUL character or half of a surrogate pair."
     return None
 
@@ -157,7 +157,7 @@ def _optional_text(document: Mapping[str, Any], name: str) -> str | None:
     value = document.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > 256 or jsontext.find_unstorable(value):
+    if not isinstance(value, str) or len(value) > 256 or json_text.find_unstorable(value):
         raise InvalidInput(
             f"{name} is a text of at most 256 characters.", problems=[Problem(name, "not a text")]
         )

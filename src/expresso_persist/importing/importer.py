@@ -12,14 +12,14 @@ from typing import Any
 
 import attrs
 
-from expresso_persist import jsontext
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import State
+from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.receipt import Receipt
 from expresso_persist.importing.request import Mode, OnConflict, Outcome, Request
-from expresso_persist.leases import exclusive
-from expresso_persist.records import Operation
-from expresso_persist.repository import InventoryRepository
-from expresso_persist.state import State
+from expresso_persist.model import json_text
+from expresso_persist.model.records import Operation
 
 __all__ = ["LocalStorageImporter", "Mode", "OnConflict"]
 
@@ -149,7 +149,7 @@ class LocalStorageImporter:
                     # may hold up.
                     safety_backup_id = self._protect(mode, actor)
         if commit.replayed:
-            first = jsontext.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
+            first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
             assert isinstance(first, dict)
             return attrs.evolve(Receipt.from_json(first), replayed=True)
         return receipt(commit.revision)

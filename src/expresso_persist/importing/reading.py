@@ -11,13 +11,14 @@ import json
 
 import attrs
 
-from expresso_persist import jsontext, layouts, secrets
+from expresso_persist.documents import codec
+from expresso_persist.documents.codec import Codec, Decoded, UnknownLayout, codec_for
 from expresso_persist.importing.catalog import SETTING_KEYS, KeyClass, classify
 from expresso_persist.importing.dump import Item
 from expresso_persist.importing.receipt import KeyReceipt
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import Codec, Decoded, UnknownLayout, codec_for
-from expresso_persist.records import QuarantinedValue, Record, Setting, StoredDocument
+from expresso_persist.model import json_text, secrets
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.records import QuarantinedValue, Record, Setting, StoredDocument
 
 __all__ = ["Document", "read_item"]
 
@@ -57,8 +58,8 @@ def read_item(item: Item, device_id: str, include_caches: bool) -> Document | Ke
     if secrets.is_secret_text(item.key):
         return KeyReceipt("<name>", "refused", "The key itself is, or holds, a secret.")
     fault = item.fault
-    if fault is None and len(item.key) > layouts.MAX_NAME:
-        fault = f"The key is longer than {layouts.MAX_NAME} characters."
+    if fault is None and len(item.key) > codec.MAX_NAME:
+        fault = f"The key is longer than {codec.MAX_NAME} characters."
     device = device_id if own_device else ""
     if fault is not None:
         return _read_fault(item, device, fault)
@@ -78,13 +79,13 @@ def _read_fault(item: Item, device: str, fault: str) -> Document | KeyReceipt:
 
 
 def _read_json(item: Item, device: str, codec: Codec | None) -> Document | KeyReceipt:
-    text = jsontext.dumps(item.value)
+    text = json_text.dumps(item.value)
     scan = secrets.scan(item.value, item.key)
     if scan.whole or (_is_number(item.value) and secrets.is_secret_name(item.key)):
         return KeyReceipt(item.key, "refused", "The value is a secret.")
     reason = None
     if scan.removed:
-        text, reason = jsontext.dumps(scan.value), "Secrets were taken out of it."
+        text, reason = json_text.dumps(scan.value), "Secrets were taken out of it."
     elif item.duplicates and secrets.is_secret_text(item.raw):
         # A member that is hidden behind its twin must not slip in with the raw text.
         return KeyReceipt(
@@ -120,7 +121,7 @@ def _taken_apart(key: str, codec: Codec, value: Json, text: str, raw: str | None
 
 def _whole_document(key: str, device_id: str, text: str, raw: str | None, layout: str) -> Document:
     if layout == "text":
-        text = jsontext.dumps(text)
+        text = json_text.dumps(text)
     record: Record
     if key in SETTING_KEYS:
         record, layout = Setting((key,), text, raw=raw), "setting"

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from expresso_persist.plan import Counts
+from expresso_persist.model.plan import Counts
 
 __all__ = [
     "OUTCOMES",

@@ -13,7 +13,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from expresso_persist import documents, jsontext, layouts, secrets
+from expresso_persist.commits.state import State
+from expresso_persist.documents import codec, render
+from expresso_persist.documents.codec import Codec, codec_for
+from expresso_persist.documents.merge import Side, is_empty, merge
 from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.importing.alignment import Names
 from expresso_persist.importing.dump import Dump, read_dump
@@ -29,12 +32,10 @@ from expresso_persist.importing.receipt import (
     Resolution,
 )
 from expresso_persist.importing.union import United, unite
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import Codec, codec_for
-from expresso_persist.merge import Side, is_empty, merge
-from expresso_persist.plan import Plan, diff
-from expresso_persist.records import Record, RecordKey, Setting
-from expresso_persist.state import State
+from expresso_persist.model import json_text, secrets
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.plan import Plan, diff
+from expresso_persist.model.records import Record, RecordKey, Setting
 
 __all__ = ["Mode", "OnConflict", "Outcome", "Request"]
 
@@ -106,12 +107,12 @@ class Request:
         self.on_conflict = on_conflict
         self.include = sorted(set(include))
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
-        jsontext.check_storable(device_id=self.device_id)
+        json_text.check_storable(device_id=self.device_id)
         secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
-        if len(self.device_id) > layouts.MAX_NAME:
+        if len(self.device_id) > codec.MAX_NAME:
             raise InvalidInput(
-                f"A device's name has at most {layouts.MAX_NAME} characters.",
-                problems=[Problem("device_id", f"at most {layouts.MAX_NAME} characters")],
+                f"A device's name has at most {codec.MAX_NAME} characters.",
+                problems=[Problem("device_id", f"at most {codec.MAX_NAME} characters")],
             )
         self.left_out: dict[str, KeyReceipt] = {}
         self.documents: list[Document] = []
@@ -204,7 +205,7 @@ class Request:
                 for record in state.records(kind):
                     if kind != "document" or record.parts[1] in ("", self.device_id):
                         current[record.key] = record
-        return diff(current.values(), [documents.ranked(state, r) for r in wanted.values()])
+        return diff(current.values(), [render.ranked(state, r) for r in wanted.values()])
 
     def receipt(
         self,
@@ -281,16 +282,16 @@ class _Decision:
     ) -> tuple[list[Record], list[Record], bool]:
         """What a document's rows should be, what they are, and if they are the dump's."""
         assert document.decoded is not None
-        stored = documents.records_of(self.state, codec)
+        stored = render.records_of(self.state, codec)
         layout = self.state.get("layout", document.key)
         current = [*stored, *([layout] if layout is not None else [])]
         whole = self.state.get("document", document.key, "")
         if whole is not None and not current:
-            if not self._changes_shape(document, whole, whole.data, jsontext.loads(document.text)):
+            if not self._changes_shape(document, whole, whole.data, json_text.loads(document.text)):
                 return [whole], [whole], False
             self.dropped[whole.key] = _OTHER_SHAPE
             current = [whole]
-        root = documents.root_of(layout)
+        root = render.root_of(layout)
         united = self._replaced(document, stored) if self.replace else unite(
             codec, stored, root, document.decoded, prefer=self.prefer, names=self.names
         )  # fmt: skip
@@ -316,7 +317,7 @@ class _Decision:
             root=united.root,
             layout=codec.layout_name(united.root),
         )
-        row = documents.layout_record(document.key, decoded, document.raw if exact else None, text)
+        row = render.layout_record(document.key, decoded, document.raw if exact else None, text)
         return [*united.records, row], current, exact
 
     def _replaced(self, document: Document, stored: Sequence[Record]) -> United:
@@ -348,11 +349,11 @@ class _Decision:
         if codec is not None:
             layout = self.state.get("layout", document.key)
             rows = [
-                *documents.records_of(self.state, codec),
+                *render.records_of(self.state, codec),
                 *([layout] if layout is not None else []),
             ]
         if rows:
-            stored = documents.read(self.state, document.key)
+            stored = render.read(self.state, document.key)
             value = stored.value if stored is not None else None
             if not self._changes_shape(document, record, value, record.data):
                 return rows, rows
@@ -389,7 +390,7 @@ class _Decision:
                 resolution=found.resolution,
                 path=found.path,
             )
-        text = jsontext.dumps(value)
+        text = json_text.dumps(value)
         for side in (record, existing):
             if side.text == text:
                 return side

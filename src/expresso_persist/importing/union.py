@@ -1,7 +1,7 @@
 """The union of a stored document and an incoming one, both taken apart into records.
 
 Pure. The stored document's shape stays, whatever shape the incoming one has: items are
-matched first (:mod:`~.alignment`), their values united by :func:`~expresso_persist.merge.merge`,
+matched first (:mod:`~.alignment`), their values united by :func:`~.merge.merge`,
 and nothing that only one side has is lost. Nothing empty takes the place of something full.
 """
 
@@ -12,14 +12,14 @@ from typing import TypeAlias, cast
 
 import attrs
 
-from expresso_persist import jsontext
+from expresso_persist.documents.codec import Codec, Decoded, Node
+from expresso_persist.documents.items import TOTAL, respelled
+from expresso_persist.documents.merge import Side, is_empty, merge, merged_order
 from expresso_persist.importing.alignment import LISTED, Aligned, Clash, Names, align, as_members
 from expresso_persist.importing.receipt import Cause, Conflict, Match, Resolution
-from expresso_persist.items import TOTAL, respelled
-from expresso_persist.jsontext import Json
-from expresso_persist.layouts import Codec, Decoded, Node
-from expresso_persist.merge import Side, is_empty, merge, merged_order
-from expresso_persist.records import Record
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.records import Record
 
 __all__ = ["United", "unite"]
 
@@ -139,7 +139,7 @@ class _Union:
             self.note(path, "ambiguous", "both", None, record.data)
 
     def value(self, records: Iterable[Record], root: Node) -> Json:
-        return jsontext.loads(self.codec.encode(records, root), max_depth=1_000)
+        return json_text.loads(self.codec.encode(records, root), max_depth=1_000)
 
     # -- values -------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class _Union:
             )
             for difference in differences
         ]
-        record = attrs.evolve(existing, text=jsontext.dumps(value))
+        record = attrs.evolve(existing, text=json_text.dumps(value))
         if flat and existing.kind == "event_stock":  # its category is a member of its value
             parts = self.codec.parts((), existing.parts[-1], value)
             record = attrs.evolve(record, parts=(*self.codec.prefix, *parts))
@@ -287,7 +287,7 @@ class _Union:
         if not ours or not theirs:
             return ours or theirs
         before, after = ([value for _, _, value in side] for side in (ours, theirs))
-        if jsontext.dumps(before) == jsontext.dumps(after):
+        if json_text.dumps(before) == json_text.dumps(after):
             return ours
         self.note(path, "different", self.prefer, before, after)
         return theirs if self.prefer == "incoming" else ours
@@ -340,7 +340,7 @@ def _renamed(record: Record, renamed: Mapping[Path, Path]) -> Record:
     data = record.data
     if isinstance(data, dict) and "id" in data:
         data = {**data, "id": parts[-1]}
-    return attrs.evolve(record, parts=parts, text=jsontext.dumps(data))
+    return attrs.evolve(record, parts=parts, text=json_text.dumps(data))
 
 
 @attrs.frozen(order=True)

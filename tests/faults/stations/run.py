@@ -16,8 +16,8 @@ import httpx
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.records import Put, StationQuantity
-from expresso_persist.tables import commits
+from expresso_persist.db.tables import commits
+from expresso_persist.model.records import Put, StationQuantity
 from postgres_server import PrivateServer
 from stations.chaos import Chaos
 from stations.history import History, Seen, Truth

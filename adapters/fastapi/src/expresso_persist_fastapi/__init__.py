@@ -22,19 +22,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from expresso_persist import Store
 from expresso_persist.errors import RequestTimeout
 from expresso_persist.http import asynchronous
+from expresso_persist.http.access.auth import Authorize, OneTimeTokens
+from expresso_persist.http.access.limits import Limits
+from expresso_persist.http.access.origins import same_origin
+from expresso_persist.http.access.tenants import TenantOf
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import Listening, LiveSettings
 from expresso_persist.http.messages import Request, Response
 from expresso_persist.http.mounting import normal_prefix
 from expresso_persist.http.openapi import add_to_host, name_in_host
-from expresso_persist.http.origins import same_origin
 from expresso_persist.http.pace import Pace
 from expresso_persist.http.pages import ASSETS, serve_asset
 from expresso_persist.http.streams import EventStream
-from expresso_persist.http.tenants import TenantOf
 from expresso_persist_fastapi._routes import lookup_in, make_way
 
 __all__ = ["register_routes"]

@@ -10,14 +10,14 @@ import flask
 from werkzeug.wsgi import get_input_stream
 
 from expresso_persist import Store
+from expresso_persist.http.access.auth import Authorize, OneTimeTokens
+from expresso_persist.http.access.limits import Limits
+from expresso_persist.http.access.tenants import TenantOf
 from expresso_persist.http.api import Api
-from expresso_persist.http.auth import Authorize, OneTimeTokens
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.limits import Limits
 from expresso_persist.http.live import LiveSettings
 from expresso_persist.http.mounting import normal_prefix
 from expresso_persist.http.pages import ASSETS, serve_asset
-from expresso_persist.http.tenants import TenantOf
 from expresso_persist_flask._requests import give, neutral, staying
 from expresso_persist_flask._routes import endpoint_name, lookup_in, make_way, rule_of
 from expresso_persist_flask._socket import add_socket

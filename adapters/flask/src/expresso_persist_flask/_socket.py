@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 import flask
 
+from expresso_persist.http.access.origins import same_origin
 from expresso_persist.http.api import Api
 from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.http.greenlets import may_wait
 from expresso_persist.http.live import HELLO_BYTES, PATIENCE, SLOW, Slots, greet
-from expresso_persist.http.origins import same_origin
 from expresso_persist.http.streams import run_socket
 from expresso_persist_flask._requests import give, neutral, staying
 

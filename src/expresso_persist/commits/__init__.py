@@ -1,0 +1,1 @@
+"""The one way to write, and the trail it leaves."""

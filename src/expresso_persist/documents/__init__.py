@@ -1,0 +1,1 @@
+"""A localStorage document and the records it is made of, in both directions; pure."""

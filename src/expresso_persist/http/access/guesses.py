@@ -1,0 +1,204 @@
+"""Guesses: wrong credentials, counted by network address before they are looked up."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import math
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import attrs
+
+from expresso_persist.errors import TooManyRequests, Unauthorized
+from expresso_persist.http.access.rates import next_free, rolled
+from expresso_persist.http.messages import Request
+
+__all__ = ["TELLS_NOBODY", "Guesses"]
+
+TELLS_NOBODY: re.Pattern[str] = re.compile(
+    "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
+    "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
+    "x-request-id|traceparent|idempotency-key|last-event-id|keep-alive|upgrade|priority|expect|"
+    "transfer-encoding|tracestate|x-correlation-id|x-amzn-trace-id|x-cloud-trace-context|"
+    "cf-(ray|connecting-ip|ipcountry|visitor)"
+)
+"""Headers that every client sends, by which nobody is known."""
+
+_MANY = 10_000  # addresses that are remembered
+_GOOD = 1_000  # credentials that were right lately
+
+
+@attrs.define
+class _Address:
+    """What one address tried.
+
+    Attributes:
+        window: Number of the period that `hits` is about.
+        hits: Wrong credentials in it, and those that are being looked up.
+        previous: Wrong credentials in the period before.
+        wrong: Digests of those in it; to send the same again is no new guess.
+        older: Of those in the period before.
+        closed_until: Before that time of the monotonic clock nobody is let in from there.
+    """
+
+    window: int
+    hits: int = 0
+    previous: int = 0
+    wrong: set[bytes] = attrs.field(factory=set)
+    older: set[bytes] = attrs.field(factory=set)
+    closed_until: float = 0.0
+
+
+class Guesses:
+    """Lets an address try so many different credentials in a period.
+
+    An address that tried too many gets the same answer for whatever it sends, the right
+    credentials included; else the answers would tell which those are.
+    """
+
+    def __init__(self, amount: int | None = None, period: int = 60) -> None:
+        """Allow ``amount`` wrong credentials in ``period`` seconds; None for any number."""
+        self._amount = amount
+        self._period = period
+        self._addresses: dict[str, _Address] = {}
+        self._good: dict[bytes, None] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def attempt(self, request: Request, secret: str | None = None) -> Iterator[bool]:
+        """Count a guess while it is looked up, and keep it counted if it was wrong.
+
+        Gives whether it is counted: the same wrong credentials again are no new guess.
+
+        Args:
+            request: Where it came from.
+            secret: What was sent in the body or as a message; None for the headers.
+
+        Raises:
+            TooManyRequests: There were too many from that address.
+        """
+        tried = _credentials(request) if secret is None else secret
+        if not tried or self._amount is None:
+            yield False  # it names nobody, so that there is nothing to be found out
+            return
+        name = _network(request.client)
+        digest = hashlib.sha256(tried.encode(errors="surrogatepass")).digest()
+        counted = self._begin(name, digest, self._amount)
+        try:
+            yield counted
+        except Unauthorized:
+            with self._lock:
+                if (address := self._addresses.get(name)) is not None and counted:
+                    address.wrong.add(digest)
+                self._good.pop(digest, None)
+            raise
+        except BaseException:
+            self._give_back(name, counted=counted)
+            raise
+        self._give_back(name, counted=counted)
+        with self._lock:
+            self._good[digest] = None
+            if len(self._good) > _GOOD:
+                self._good.pop(next(iter(self._good)))
+
+    def close(self, request: Request, seconds: float) -> None:
+        """Let nobody in from an address that was refused for other reasons, for some time."""
+        if self._amount is None or not _credentials(request):
+            return
+        now = time.monotonic()
+        with self._lock:
+            address = self._current(_network(request.client), int(now / self._period))
+            address.closed_until = now + seconds
+
+    def check(self, request: Request) -> None:
+        """Refuse an address that tried too many, without counting.
+
+        Raises:
+            TooManyRequests: There were too many from that address.
+        """
+        if self._amount is not None:
+            now = time.monotonic()
+            with self._lock:
+                name = _network(request.client)
+                self._refuse(self._current(name, int(now / self._period)), now, self._amount)
+
+    def _refuse(self, address: _Address, now: float, amount: int) -> None:
+        elapsed = now / self._period % 1
+        wait = next_free(address.hits, address.previous, amount, elapsed) * self._period
+        wait = max(wait, address.closed_until - now)
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise TooManyRequests(
+                f"Too many attempts to sign in from this address: at most {amount} in "
+                f"{self._period} seconds; try again in {seconds} s.",
+                retry_after=seconds,
+            )
+
+    def _begin(self, name: str, digest: bytes, amount: int) -> bool:
+        """Count it, unless it was counted before or is known to be right."""
+        now = time.monotonic()
+        with self._lock:
+            address = self._current(name, int(now / self._period))
+            self._refuse(address, now, amount)
+            if digest in address.wrong or digest in address.older or digest in self._good:
+                return False
+            address.hits += 1
+            return True
+
+    def _current(self, name: str, window: int) -> _Address:
+        address = self._addresses.get(name)
+        if address is None:
+            if len(self._addresses) >= _MANY:
+                self._forget(window)
+            address = self._addresses[name] = _Address(window)
+        elif address.window != window:
+            address.hits, address.previous = rolled(
+                address.window, address.hits, address.previous, window
+            )
+            address.wrong, address.older = set(), address.wrong
+            address.window = window
+        return address
+
+    def _forget(self, window: int) -> None:
+        """Of whom nothing counts any more; else of whoever tried least."""
+        kept = {
+            name: address
+            for name, address in self._addresses.items()
+            if address.window >= window - 1 and address.hits + address.previous
+        }
+        if len(kept) >= _MANY:
+            least = sorted(kept, key=lambda name: kept[name].hits + kept[name].previous)
+            for name in least[: _MANY // 2]:
+                del kept[name]
+        self._addresses = kept
+
+    def _give_back(self, name: str, *, counted: bool) -> None:
+        with self._lock:
+            address = self._addresses.get(name)
+            if counted and address is not None and address.hits:
+                address.hits -= 1
+
+
+def _credentials(request: Request) -> str:
+    """What a request says about who sends it; nothing if it says nothing."""
+    # Iterating over a framework's own headers may give pairs.
+    names = sorted(name.lower() for name in request.headers.keys())  # noqa: SIM118
+    told = [f"{n}: {request.headers.get(n)}" for n in names if not TELLS_NOBODY.fullmatch(n)]
+    return "\n".join(told) or "&".join(f"{k}={v}" for k, v in sorted(request.query.items()))
+
+
+def _network(address: str) -> str:
+    """The address; of IPv6 the network of 64 bits, of which one person has all addresses."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

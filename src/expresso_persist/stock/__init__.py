@@ -1,0 +1,1 @@
+"""Requests about stock and settings, and what they do."""

@@ -1,0 +1,439 @@
+"""From updates to operations: which record an update means, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from msgspec import UNSET
+
+from expresso_persist.commits.state import State
+from expresso_persist.documents.codec import DOCUMENT_KEYS, Node, codec_for
+from expresso_persist.documents.items import (
+    ALLOCATED,
+    AVAILABLE,
+    THRESHOLD,
+    TOTAL,
+    known_items,
+    list_item,
+    meant,
+    own_id,
+    stock_id,
+)
+from expresso_persist.documents.render import root_of
+from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.records import (
+    Adjust,
+    Delete,
+    Operation,
+    Put,
+    Record,
+    RecordKey,
+    Setting,
+    StationConfig,
+    record_from,
+)
+from expresso_persist.stock.requests import (
+    AdjustRequest,
+    EventInventoryUpdate,
+    EventStockUpdate,
+    SettingUpdate,
+    StationConfigUpdate,
+    StationQuantityUpdate,
+    Update,
+)
+
+__all__ = ["View", "resolve", "update_operations"]
+
+
+def resolve(state: State, updates: Iterable[Update]) -> list[Operation]:
+    """The operations of ``updates``; a later one sees what an earlier one creates.
+
+    Raises:
+        NotFound: A number is to be adjusted that is not there.
+        ConflictRefused: A name means more than one record.
+        InvalidInput: The update does not fit what is stored.
+    """
+    view = View(state)
+    operations: list[Operation] = []
+    for update in updates:
+        made = _resolve(view, update)
+        view.note(made)
+        operations.extend(made)
+    return operations
+
+
+def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Operation]]:
+    """What a list of updates does, decided from the state when the commit happens."""
+    return lambda state: resolve(state, updates)
+
+
+def _resolve(view: View, update: Update) -> list[Operation]:
+    match update:
+        case EventInventoryUpdate():
+            return _event_inventory(view, update)
+        case EventStockUpdate():
+            return _event_stock(view, update)
+        case StationConfigUpdate():
+            return _station_config(view, update)
+        case StationQuantityUpdate():
+            return _station_quantity(view, update)
+        case SettingUpdate():
+            return _setting(view, update)
+        case AdjustRequest():
+            return _adjust(view, update)
+    raise InvalidInput(f"{type(update).__name__} is not an update that can be carried out.")
+
+
+class View:
+    """The state, with the records that earlier updates of the batch put there."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._pending: dict[RecordKey, Record | None] = {}
+        self._own_ids: dict[str, list[Record]] | None = None  # of the inventory
+
+    def note(self, operations: Iterable[Operation]) -> None:
+        for operation in operations:
+            if isinstance(operation, Put):
+                self._pending[operation.key] = operation.record
+            elif isinstance(operation, Delete):
+                self._pending[operation.key] = None
+
+    def get(self, kind: str, *parts: str) -> Record | None:
+        key = RecordKey(kind, parts)
+        return self._pending[key] if key in self._pending else self.state.get(kind, *parts)
+
+    def find(self, kind: str, **columns: str) -> list[Record]:
+        wanted = columns.pop("own_id", None)
+        if wanted is not None:
+            return [record for record in self._by_own_id(kind, wanted) if _has(record, columns)]
+        found = {record.key: record for record in self.state.find(kind, **columns)}
+        for key, record in self._pending.items():
+            if key.kind != kind:
+                continue
+            found.pop(key, None)
+            if record is not None and _has(record, columns):
+                found[key] = record
+        return list(found.values())
+
+    def _by_own_id(self, kind: str, wanted: str) -> list[Record]:
+        """Stored items whose value says another id than their address: objects by name."""
+        if self._own_ids is None:
+            self._own_ids = {}
+            for record in self.state.all(kind):
+                own = own_id(record)
+                if own is not None and own != record.parts[-1]:
+                    self._own_ids.setdefault(own, []).append(record)
+        return self._own_ids.get(wanted, [])
+
+    def root(self, kind: str) -> Node | None:
+        """The skeleton of the kind's document, or None before the first import."""
+        key = DOCUMENT_KEYS[kind]
+        if self.state.get("document", key, "") is not None:
+            raise ConflictRefused(
+                f"{key} is stored whole, in a shape without items; import it in a known "
+                "shape before its items are updated."
+            )
+        return root_of(self.state.get("layout", key))
+
+    def next_position(self, kind: str, **columns: str) -> int:
+        stored = self.state.next_position(kind, **columns)
+        pending = [
+            record.position + 1
+            for key, record in self._pending.items()
+            if key.kind == kind and record is not None and _has(record, columns)
+        ]
+        return max([stored, *pending])
+
+    def item(
+        self, kind: str, scope: Mapping[str, str], item_id: str | None, name: str | None
+    ) -> Record | None:
+        """The one record that an id or a name means within ``scope``."""
+        found = meant(self.find, kind, scope, item_id=item_id, name=name)
+        records = [*found.records]
+        if len(records) == 1:
+            records += self._twin(records[0])
+        if found.ambiguous or len(records) > 1:
+            raise ConflictRefused(
+                f"{item_id if item_id is not None else name!r} means several items; say which "
+                "by item_id and category.",
+                context={"keys": [list(record.parts) for record in records[:20]]},
+            )
+        return records[0] if records else None
+
+    def _twin(self, record: Record) -> list[Record]:
+        """The second record with the same id, of an array in which the id is there twice."""
+        *above, item_id = record.parts
+        twin = self.get(record.kind, *above, f"{item_id}~2")
+        data = twin.data if twin is not None else None
+        if twin is None or not isinstance(data, dict):
+            return []
+        own = next((data[name] for name in ("id", "name", "item_name") if data.get(name)), None)
+        return [twin] if str(own) == item_id else []
+
+
+def _has(record: Record, columns: Mapping[str, str]) -> bool:
+    values = {**dict(zip(record.key_columns, record.parts, strict=True)), **record.columns()}
+    return all(values.get(name) == value for name, value in columns.items())
+
+
+def _put(record: Record, data: Json) -> Put:
+    return Put(attrs.evolve(record, text=json_text.dumps(data), raw=None))
+
+
+def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
+    position = view.next_position(key.kind, **siblings)
+    return Put(record_from(key, json_text.dumps(data), position))
+
+
+def _set(data: dict[str, Json], names: Sequence[str], value: Json, default: str) -> None:
+    """Set a number under the spelling that the record has."""
+    for name in names:
+        if name in data:
+            data[name] = value
+            return
+    data[default] = value
+
+
+def _one_of(update: Any, names: Sequence[str]) -> Any:
+    """The value of a number that has several spellings; two that differ are refused."""
+    values = [getattr(update, n) for n in names if getattr(update, n, UNSET) is not UNSET]
+    if any(value != values[0] for value in values[1:]):
+        raise InvalidInput(
+            f"{' and '.join(names)} are one number and have different values.",
+            problems=[Problem(names[0], "given twice, with different values")],
+        )
+    return _plain(values[0]) if values else UNSET
+
+
+def _plain(value: float) -> Json:
+    return json_text.canonical_number(value)
+
+
+def _event_inventory(view: View, update: EventInventoryUpdate) -> list[Operation]:
+    root = view.root("event_inventory")
+    record = view.item(
+        "event_inventory", {"category": update.category}, update.item_id, update.item_name
+    )
+    members: dict[str, Json] = dict(update.extra)
+    if update.enabled is not UNSET:
+        members["enabled"] = bool(update.enabled)
+    if record is not None:
+        data = record.data
+        if isinstance(data, bool) and not update.extra:
+            return [_put(record, update.enabled if update.enabled is not UNSET else data)]
+        if update.item_id is not None and update.item_name is not None:
+            members["name"] = update.item_name
+        return [_put(record, {**_object(data, record), **members})]
+    codec = codec_for("event_inventory")
+    assert codec is not None
+    item_id = update.item_id or update.item_name
+    assert item_id is not None
+    if codec.container_of((update.category,), root) == "list":
+        members = list_item(update.category, item_id, update.item_name or item_id, members)
+    else:
+        members.setdefault("enabled", True)
+    key = RecordKey("event_inventory", (update.category, item_id))
+    return [_create(view, key, members, category=update.category)]
+
+
+def _object(data: Json, record: Record) -> dict[str, Json]:
+    if isinstance(data, dict):
+        return data
+    raise InvalidInput(f"{record.key} is not an object; its members cannot be set one by one.")
+
+
+def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
+    root = view.root("event_stock")
+    scope = {"category": update.category} if update.category is not None else {}
+    record = view.item("event_stock", scope, update.item_id, update.item_name)
+    operations: list[Operation] = []
+    flat = root is None or root.flat
+    if record is None and scope and flat:
+        # In the seed's flat shape an item has one name in all; a new category moves it.
+        record = view.item("event_stock", {}, update.item_id, update.item_name)
+        if record is not None and root is not None and record.parts[0] in root.children:
+            record = None
+        if record is not None:
+            operations.append(Delete(record.key))
+            moved = {**_object(record.data, record), "category": update.category}
+            record = record_from(
+                RecordKey("event_stock", (str(update.category), record.parts[1])),
+                json_text.dumps(moved),
+                record.position,
+            )
+    total, allocated, available = (
+        _one_of(update, ("total_quantity", "total", "quantity")),
+        _one_of(update, ("allocated_quantity", "allocated")),
+        _one_of(update, ("available_quantity", "available")),
+    )
+    if record is None:
+        return [_new_stock(view, update, root, total, allocated, available)]
+    data = record.data
+    if not isinstance(data, dict):  # {"Oat milk": 5}
+        only_total = allocated is UNSET and available is UNSET and update.unit is UNSET
+        if only_total and not update.extra and total is not UNSET:
+            return [*operations, _put(record, total)]
+        data = {"category": record.parts[0], "total": data}
+    seed = "total" in data or "total_quantity" in data
+    data = {**data, **update.extra}
+    for names, value, default in (
+        (TOTAL, total, "total" if seed else "quantity"),
+        (ALLOCATED, allocated, "allocated"),
+        (AVAILABLE, available, "available"),
+        (THRESHOLD, _one_of(update, ("low_stock_threshold",)), "low_stock_threshold"),
+    ):
+        if value is not UNSET:
+            _set(data, names, value, default)
+    if update.unit is not UNSET:
+        data["unit"] = str(update.unit)
+    return [*operations, _put(record, data)]
+
+
+def _new_stock(
+    view: View, update: EventStockUpdate, root: Node | None, total: Any, allocated: Any,
+    available: Any,
+) -> Put:  # fmt: skip
+    item_id = update.item_id or update.item_name
+    assert item_id is not None
+    category = update.category
+    nested = root is not None and (not root.flat or category in root.children)
+    if update.item_id is None and (category is None or (nested and category)):
+        known = known_items(view.find, item_id, category)
+        if len(known) == 1:
+            category, item_id = known[0].parts[0], stock_id(known[0])
+    category = category or ""
+    flat = root is None or (root.flat and category not in root.children)
+    total = 0 if total is UNSET else total
+    allocated = 0 if allocated is UNSET else allocated
+    rest = json_text.canonical_number(max(0.0, float(total) - float(allocated)))
+    data: dict[str, Json] = {
+        **({"category": category} if flat else {}),
+        "total" if flat else "quantity": total,
+        "allocated": allocated,
+        "available": rest if available is UNSET else available,
+        "unit": "units" if update.unit is UNSET else str(update.unit),
+    }
+    threshold = _one_of(update, ("low_stock_threshold",))
+    if threshold is not UNSET:
+        data["low_stock_threshold"] = threshold
+    data.update(update.extra)
+    key = RecordKey("event_stock", (category, item_id))
+    return _create(view, key, data, **({} if flat else {"category": category}))
+
+
+def _station_config(view: View, update: StationConfigUpdate) -> list[Operation]:
+    view.root("station_config")
+    station = str(update.station_id)
+    record = view.get("station_config", station)
+    data: Json = {**update.config_data}
+    if record is not None:
+        return [_put(record, data)]
+    return [_create(view, StationConfig((station,), "null").key, data)]
+
+
+def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operation]:
+    root = view.root("station_quantity")
+    station, quantity = str(update.station_id), _plain(update.quantity)
+    scope = {"station_id": station}
+    if update.category is not None:
+        scope["category"] = update.category
+    record = view.item("station_quantity", scope, update.item_id, update.item_name)
+    if record is None and update.category:
+        # In the seed's flat shape a station's items have no category.
+        scope["category"] = ""
+        record = view.item("station_quantity", scope, update.item_id, update.item_name)
+    if record is not None:
+        data = record.data
+        if not isinstance(data, dict):
+            data = {"quantity": quantity, **update.extra} if update.extra else quantity
+        else:
+            data = {**data, "quantity": quantity, **update.extra}
+        return [_put(record, data)]
+    item_id = update.item_id or update.item_name
+    assert item_id is not None
+    category = update.category
+    nested = root is not None and any(child.children for _, child in root.children.values())
+    if nested and update.item_id is None and category != "":
+        known = known_items(view.find, item_id, category)
+        if len(known) == 1:
+            category, item_id = known[0].parts[0], stock_id(known[0])
+    category = category or ""
+    value: Json = {"quantity": quantity, **update.extra}
+    key = RecordKey("station_quantity", (station, category, item_id))
+    return [
+        _create(
+            view,
+            key,
+            value if category or update.extra else quantity,
+            station_id=station,
+            category=category,
+        )
+    ]
+
+
+def _setting(view: View, update: SettingUpdate) -> list[Operation]:
+    key = update.key
+    if codec_for(key) is not None or view.get("document", key, "") is not None:
+        raise InvalidInput(
+            f"{key} is not a setting but a document; import it, or update its items.",
+            problems=[Problem("key", "names a document")],
+        )
+    record = view.get("setting", key)
+    if record is not None:
+        return [_put(record, update.value)]
+    return [Put(Setting((key,), json_text.dumps(update.value)))]
+
+
+_STATION_FIELDS = {
+    "amount": "station_stock",
+    "capacity": "station_stock",
+    "quantity": "station_quantity",
+    "allocated_from_stock": "station_quantity",
+}
+_EVENT_FIELDS = {name: names for names in (TOTAL, ALLOCATED, AVAILABLE) for name in names}
+
+
+def _adjust(view: View, update: AdjustRequest) -> list[Operation]:
+    category = {"category": update.category} if update.category is not None else {}
+    item = update.item_id or update.item_name
+    if update.station_id is None:
+        names = _EVENT_FIELDS.get(update.field or "total_quantity")
+        if names is None:
+            raise _unknown_field(update.field, _EVENT_FIELDS)
+        record = view.item("event_stock", category, update.item_id, update.item_name)
+        if record is None:
+            raise NotFound(f"The event has no stock of {item!r}; set it before adjusting it.")
+        data = record.data
+        field = next((n for n in names if isinstance(data, dict) and n in data), names[0])
+        return [_adjustment(record, field, update)]
+    station = str(update.station_id)
+    scope = {"station_id": station, **category}
+    if update.field is not None and update.field not in _STATION_FIELDS:
+        raise _unknown_field(update.field, _STATION_FIELDS)
+    kinds = (
+        [_STATION_FIELDS[update.field]]
+        if update.field is not None
+        else ["station_stock", "station_quantity"]
+    )
+    for kind in kinds:
+        record = view.item(kind, scope, update.item_id, update.item_name)
+        if record is not None:
+            field = update.field or ("amount" if kind == "station_stock" else "quantity")
+            return [_adjustment(record, field, update)]
+    raise NotFound(f"Station {station} has no {item!r}; set its quantity before adjusting it.")
+
+
+def _adjustment(record: Record, field: str, update: AdjustRequest) -> Adjust:
+    return Adjust(record.key, field, update.delta, update.floor)
+
+
+def _unknown_field(field: str | None, known: Iterable[str]) -> InvalidInput:
+    return InvalidInput(
+        f"field is one of {', '.join(known)}, not {str(field)[:50]!r}.",
+        problems=[Problem("field", "not a number that can be adjusted")],
+    )

@@ -1,0 +1,464 @@
+"""Stock movements: what they ask for, and the records that they change.
+
+Pure but for the :class:`~expresso_persist.commits.state.State` that is read. Which records hold the
+stock of a place:
+
+- the event's: its stock level. ``quantity`` is what the event owns, ``allocated`` what it
+  handed to stations, ``available`` the rest, kept in step here;
+- a station's: its live stock (``amount``) where it has the item there, else its allotment.
+
+A transfer moves the allotment along with the live stock. Below zero is stored, because a
+late count must not vanish; the answer says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import attrs
+from msgspec import Meta
+
+from expresso_persist.commits.state import State
+from expresso_persist.documents.items import ALLOCATED, AVAILABLE, TOTAL
+from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.model import json_text
+from expresso_persist.model.json_text import Json
+from expresso_persist.model.operations import MAX_QUANTITY, adjusted
+from expresso_persist.model.records import Operation, Put, Record, RecordKey
+from expresso_persist.stock.item_resolver import View, resolve
+from expresso_persist.stock.requests import (
+    EventStockUpdate,
+    Name,
+    Quantity,
+    StationId,
+    StationQuantityUpdate,
+    Update,
+    read_as,
+)
+
+__all__ = [
+    "MOVEMENT_TYPES",
+    "AdjustMovement",
+    "CountMovement",
+    "Decision",
+    "Movement",
+    "Stock",
+    "TransferMovement",
+    "WasteMovement",
+    "decide",
+    "read_movement",
+]
+
+# Blank in Python or in ECMA-262, whose regular expressions are those of JSON Schema: the two
+# differ in the separators U+001C to U+001F, U+0085 and U+FEFF.
+_NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
+Amount: TypeAlias = (
+    Annotated[int, Meta(gt=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(gt=0, le=MAX_QUANTITY)]
+)
+Counted: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
+)
+_UNLIMITED = -float("inf")
+# The front end shows the inventory's extras under another name in a station's live stock.
+_ALIASES: Mapping[str, str] = {"extras": "other", "other": "extras"}
+
+
+@attrs.frozen(kw_only=True)
+class Movement(Update):
+    """What all movements have.
+
+    Attributes:
+        category: The item's category.
+        item: The item's id or name.
+        note: Free text for people, kept in the audit trail.
+    """
+
+    type: ClassVar[str] = ""
+
+    category: Annotated[str, Meta(max_length=256)]
+    item: Name
+    note: Note = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """What was asked, as the audit trail keeps it."""
+        content: dict[str, Json] = {"type": self.type}
+        for field in attrs.fields(type(self)):
+            value = getattr(self, field.name)
+            if field.name in _PLACES:
+                content[field.name] = _station(value)
+            elif field.name != "extra" and value != field.default:
+                content[field.name] = value
+        return {**content, **{k: v for k, v in self.extra.items() if k not in content}}
+
+
+_PLACES = ("station_id", "from_station", "to_station")
+
+
+@attrs.frozen(kw_only=True)
+class AdjustMovement(Movement):
+    """Add ``delta`` to a stock, whatever it is by then; ``floor`` refuses a lower result."""
+
+    type: ClassVar[str] = "adjust"
+
+    station_id: StationId | None = None
+    delta: Quantity
+    floor: Quantity | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CountMovement(Movement):
+    """Somebody counted: the stock is ``quantity``; the difference found is kept."""
+
+    type: ClassVar[str] = "count"
+
+    station_id: StationId | None = None
+    quantity: Counted
+
+
+@attrs.frozen(kw_only=True)
+class TransferMovement(Movement):
+    """Carry ``quantity`` from one place to another, as one commit."""
+
+    type: ClassVar[str] = "transfer"
+
+    from_station: StationId | None = None
+    to_station: StationId | None = None
+    quantity: Amount
+
+
+@attrs.frozen(kw_only=True)
+class WasteMovement(Movement):
+    """``quantity`` is gone for a ``reason``: spilt, sour, broken."""
+
+    type: ClassVar[str] = "waste"
+
+    station_id: StationId | None = None
+    quantity: Amount
+    reason: Annotated[
+        str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": _NOT_BLANK})
+    ]
+
+
+MOVEMENT_TYPES: Mapping[str, type[Movement]] = {
+    cls.type: cls for cls in (AdjustMovement, CountMovement, TransferMovement, WasteMovement)
+}
+"""Type of a movement -> its class."""
+
+
+def read_movement(kind: str, data: Any) -> Movement:
+    """Validate a movement.
+
+    Args:
+        kind: One of :data:`MOVEMENT_TYPES`.
+        data: The JSON value.
+
+    Raises:
+        InvalidInput: It does not have the expected form; the problem names the place.
+    """
+    if kind not in MOVEMENT_TYPES:
+        raise InvalidInput(
+            f"There is no movement {str(kind)[:50]!r}; use one of {', '.join(MOVEMENT_TYPES)}.",
+            problems=[Problem("type", f"one of {', '.join(MOVEMENT_TYPES)}")],
+        )
+    movement = read_as(MOVEMENT_TYPES[kind], data)
+    if isinstance(movement, TransferMovement) and (
+        _station(movement.from_station) == _station(movement.to_station)
+    ):
+        raise InvalidInput(
+            "from_station and to_station are the same place.",
+            problems=[Problem("to_station", "another place than from_station")],
+        )
+    if isinstance(movement, WasteMovement) and not re.search(_NOT_BLANK, movement.reason):
+        raise InvalidInput(
+            "reason says why it is gone.", problems=[Problem("reason", "must not be empty")]
+        )
+    return movement
+
+
+@attrs.frozen
+class Stock:
+    """What a place has of an item after a movement.
+
+    Attributes:
+        station_id: The station, or None for the event's stock.
+        category: The item's category.
+        item: The item's id.
+        quantity: What is there: the event's ``quantity``, a station's live amount, or its
+            allotment where it has no live stock of the item.
+        negative: It is below zero; for the event, also when more was handed out than it has.
+        available: Of the event's stock, what is not handed out; None where nobody counts that.
+    """
+
+    station_id: str | None
+    category: str
+    item: str
+    quantity: float
+    negative: bool
+    available: float | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The stock as a JSON object."""
+        content = attrs.asdict(self)
+        if self.available is None:
+            del content["available"]
+        return content
+
+
+@attrs.frozen
+class Decision:
+    """What a movement does.
+
+    Attributes:
+        operations: The records it writes.
+        stock: The places it touches, as they are afterwards.
+        difference: For a count: counted minus stored.
+    """
+
+    operations: tuple[Operation, ...]
+    stock: tuple[Stock, ...]
+    difference: float | None = None
+
+
+def decide(state: State, movement: Movement) -> Decision:
+    """Decide what a movement does to what is stored.
+
+    Raises:
+        NotFound: There is no stock of the item where the movement takes from.
+        ConflictRefused: The item's name means more than one record.
+        InvalidInput: What is stored is no number, or the result leaves the range.
+    """
+    book = _Book(state, movement.category, movement.item)
+    difference: float | None = None
+    match movement:
+        case AdjustMovement():
+            book.change(
+                _station(movement.station_id),
+                movement.delta,
+                _UNLIMITED if movement.floor is None else movement.floor,
+            )
+        case WasteMovement():
+            book.change(_station(movement.station_id), -movement.quantity)
+        case CountMovement():
+            difference = book.count(_station(movement.station_id), movement.quantity)
+        case TransferMovement():
+            book.transfer(
+                _station(movement.from_station),
+                _station(movement.to_station),
+                movement.quantity,
+            )
+    return Decision(tuple(book.operations()), tuple(book.stock), difference)
+
+
+def _station(value: str | int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+class _Book:
+    """The records of one item, and what a movement makes of them."""
+
+    def __init__(self, state: State, category: str, item: str) -> None:
+        self.state = state
+        self.view = View(state)
+        self.category = category
+        self.item = item
+        self.stock: list[Stock] = []
+        self._written: dict[RecordKey, Put] = {}
+
+    def operations(self) -> Iterable[Operation]:
+        return self._written.values()
+
+    # -- the movements --------------------------------------------------------------------
+
+    def change(self, station: str | None, delta: float, floor: float = _UNLIMITED) -> None:
+        holding = self._required(station)
+        before = _number(holding, _names(holding))
+        after = adjusted(before, delta)
+        if after < floor:
+            raise InvalidInput(
+                f"{holding.key} would fall to {after}, below {floor}.",
+                problems=[Problem("delta", f"at least {adjusted(floor, -before)}")],
+                context={"value": before, "floor": floor},
+            )
+        self._tell(station, self._add(holding, delta))
+
+    def count(self, station: str | None, quantity: float) -> float:
+        holding = self._holding(station)
+        if holding is None:
+            self._tell(station, self._create(station, quantity))
+            return json_text.canonical_number(quantity)
+        difference = adjusted(quantity, -_number(holding, _names(holding)))
+        self._tell(station, self._add(holding, difference))
+        return difference
+
+    def transfer(self, source: str | None, target: str | None, quantity: float) -> None:
+        given = self._required(source)
+        # The id at the source names the item at the target too, where it is new.
+        self.item = given.parts[-1]
+        self._tell(source, self._hand(source, given, -quantity))
+        self._tell(target, self._hand(target, self._holding(target), quantity))
+
+    def _hand(self, station: str | None, holding: Record | None, delta: float) -> Record:
+        """Take from or give to a place; the event's stock is handed out, not used up."""
+        if station is None:
+            if holding is None:
+                raise self._missing(None)
+            return self._put(holding, _event_data(holding, 0, -delta))
+        allotment = self._allotment(station)
+        if holding is None:
+            return self._create(station, delta)
+        if holding.kind == "station_stock":
+            if allotment is not None:
+                self._add(allotment, delta)
+            elif delta > 0:
+                self._create(station, delta)
+        return self._add(holding, delta)
+
+    # -- the records ----------------------------------------------------------------------
+
+    def _required(self, station: str | None) -> Record:
+        holding = self._holding(station)
+        if holding is None:
+            raise self._missing(station)
+        return holding
+
+    def _missing(self, station: str | None) -> NotFound:
+        where = "The event" if station is None else f"Station {station}"
+        return NotFound(f"{where} has no {self.item!r} in {self.category!r}; count it first.")
+
+    def _holding(self, station: str | None) -> Record | None:
+        """The record that holds a place's stock of the item."""
+        if station is None:
+            self.view.root("event_stock")
+            return self._find("event_stock", {}, [self.category, ""])
+        categories = [self.category, _ALIASES.get(self.category, "")]
+        live = self._find("station_stock", {"station_id": station}, categories)
+        return live if live is not None else self._allotment(station)
+
+    def _allotment(self, station: str) -> Record | None:
+        self.view.root("station_quantity")
+        return self._find("station_quantity", {"station_id": station}, [self.category, ""])
+
+    def _find(
+        self, kind: str, scope: Mapping[str, str], categories: Sequence[str]
+    ) -> Record | None:
+        for category in dict.fromkeys(categories):  # flat shapes have no category, kept as ""
+            found = self.view.item(kind, {**scope, "category": category}, None, self.item)
+            if found is not None:
+                return found
+        return None
+
+    def _create(self, station: str | None, quantity: float) -> Record:
+        quantity = json_text.canonical_number(quantity)
+        known = self.view.item("event_inventory", {"category": self.category}, None, self.item)
+        item_id = known.parts[-1] if known is not None else self.item
+        update: Update
+        if station is None:
+            update = EventStockUpdate(
+                category=self.category, item_name=item_id, total_quantity=quantity
+            )
+        else:
+            root = self.view.root("station_quantity")
+            flat = root is not None and not any(c.children for _, c in root.children.values())
+            update = StationQuantityUpdate(
+                station_id=station,
+                category=None if flat and root is not None and root.children else self.category,
+                item_id=item_id,
+                quantity=quantity,
+            )
+        operation, *others = resolve(self.state, [update])
+        if others or not isinstance(operation, Put):
+            # In the seed's flat shape an item has one name in all.
+            raise ConflictRefused(
+                f"The event has {self.item!r} in another category; name that category."
+            )
+        self._written[operation.key] = operation
+        return operation.record
+
+    def _add(self, record: Record, delta: float) -> Record:
+        if record.kind == "event_stock":
+            return self._put(record, _event_data(record, delta, 0))
+        data, names = record.data, _names(record)
+        result = _checked(adjusted(_number(record, names), delta))
+        if isinstance(data, dict):
+            return self._put(record, _with(data, names, result))
+        return self._put(record, result)
+
+    def _put(self, record: Record, data: Json) -> Record:
+        changed = record
+        if data != record.data:  # a count of what is stored leaves the very text alone
+            changed = attrs.evolve(record, text=json_text.dumps(data), raw=None)
+        self._written[record.key] = Put(changed)
+        return changed
+
+    def _tell(self, station: str | None, record: Record) -> None:
+        quantity = _number(record, _names(record))
+        data = record.data
+        rest = None
+        if station is None and isinstance(data, dict) and _has(data, AVAILABLE):
+            rest = _number(record, AVAILABLE)
+        negative = min(quantity, 0 if rest is None else rest) < 0
+        category = record.parts[-2] or self.category
+        self.stock.append(Stock(station, category, record.parts[-1], quantity, negative, rest))
+
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "event_stock": TOTAL,
+    "station_stock": ("amount",),
+    "station_quantity": ("quantity",),
+}
+
+
+def _names(record: Record) -> tuple[str, ...]:
+    return _FIELDS[record.kind]
+
+
+def _member(data: Mapping[str, Json], names: Sequence[str]) -> Json:
+    """The number under the first of its spellings that the record has."""
+    return next((data[name] for name in names if name in data), None)
+
+
+def _has(data: Mapping[str, Json], names: Sequence[str]) -> bool:
+    return any(name in data for name in names)
+
+
+def _number(record: Record, names: Sequence[str]) -> int | float:
+    data = record.data
+    value = _member(data, names) if isinstance(data, dict) else data
+    if value is None and isinstance(data, dict):
+        return 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidInput(f"What is stored at {record.key} is not a number; update it first.")
+    return value
+
+
+def _with(data: Mapping[str, Json], names: Sequence[str], value: Json) -> dict[str, Json]:
+    name = next((name for name in names if name in data), names[0])
+    return {**data, name: value}
+
+
+def _checked(value: float) -> int | float:
+    if abs(value) > MAX_QUANTITY:
+        raise InvalidInput("The stock would leave the range of ±1e15.")
+    return value
+
+
+def _event_data(record: Record, owned: float, handed: float) -> Json:
+    """The event's stock of an item with more owned and more handed out to stations."""
+    data = record.data
+    total = _checked(adjusted(_number(record, TOTAL), owned))
+    if not isinstance(data, dict):
+        if not handed:
+            return total
+        data = {"category": record.parts[0], "total": total}
+    data = _with(data, TOTAL, total)
+    if handed or _has(data, ALLOCATED):
+        before = _number(record, ALLOCATED) if _has(data, ALLOCATED) else 0
+        allocated = _checked(adjusted(before, handed))
+        data = _with(data, ALLOCATED, allocated)
+        return _with(data, AVAILABLE, adjusted(total, -allocated))
+    if owned and _has(data, AVAILABLE):
+        return _with(data, AVAILABLE, _checked(adjusted(_number(record, AVAILABLE), owned)))
+    return data
