@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.restore_plan import RestorePlan, replayed_plan
+from expresso_persist.backups.restore_plan import RestorePlan, made_again, replayed_plan
 from expresso_persist.backups.scope import Scope
+from expresso_persist.commits.protection import NotProtected, Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State, read_head
 from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.model.json_text import dumps
-from expresso_persist.model.plan import Plan, diff
 from expresso_persist.model.records import Commit, Operation, Record
 
 __all__ = ["RestoreKey", "Restorer", "differing_kinds", "rewind"]
@@ -76,11 +76,17 @@ class Restorer:
             earlier = self.replay(scope, actor, key)
             if earlier is not None:
                 return earlier
-            safety = None
-            if not dry.plan.empty:
-                safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor).id
-            result = self._commit(dry, scope, wanted, actor, safety, key)
-        if safety is not None:
+            note = f"Before restoring {dry.backup.id}"
+            protection = Protection(
+                self.repository, lambda: self.make_safety_backup(note, actor).id
+            )
+            while True:
+                try:
+                    result = self._commit(dry, scope, wanted, actor, protection, key)
+                    break
+                except NotProtected:
+                    protection.make()
+        if protection.backup_id is not None:
             self._prove(result, scope, wanted)
         return result
 
@@ -90,27 +96,28 @@ class Restorer:
         scope: Scope,
         wanted: Sequence[Record],
         actor: str,
-        safety_id: str | None,
+        protection: Protection,
         key: RestoreKey,
     ) -> RestorePlan:
-        carried_out: list[Plan] = []
+        carried_out: list[RestorePlan] = []
 
         def operations(state: State) -> list[Operation]:
-            if safety_id is None:  # there was nothing to do; only the key is remembered
-                carried_out.append(dry.plan)
+            if dry.plan.empty:  # there was nothing to do; only the key is remembered
+                carried_out.append(dry)
                 return []
             # Somebody may have written since the dry run, and the commit may be repeated.
-            carried_out.append(diff(scope.current(state), wanted))
-            return carried_out[-1].operations()
+            carried_out.append(made_again(dry, state, wanted))
+            if not carried_out[-1].plan.empty:
+                protection.require(state)
+            return carried_out[-1].plan.operations()
 
         def result(revision: int) -> RestorePlan:
             return attrs.evolve(
-                dry,
-                plan=carried_out[-1],
+                carried_out[-1],
                 dry_run=False,
                 committed=True,
                 revision=revision,
-                safety_backup_id=safety_id,
+                safety_backup_id=protection.backup_id,
             )
 
         commit = self.repository.commit(

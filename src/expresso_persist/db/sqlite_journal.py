@@ -3,8 +3,9 @@
 A journal (``expresso.db-wal``) holds the newest commits of one database file. When another
 file is put in that one's place, the next start would replay them into the wrong file; when
 the file is missing, SQLite would throw them away. So a note beside the file
-(``expresso.db-wal-owner``) says which file the journal belongs to: by their inodes, and by when
-the file was made, because a file that is deleted leaves its inode to the next one. Every that has the file open holds a shared lock on the note; who moves a journal holds it alone, so
+(``expresso.db-wal-owner``) says which file the journal belongs to: by its inode, and by when it
+was made, because a file that is deleted leaves its inode to the next one. Every process that
+has the file open holds a shared lock on the note; who moves a journal holds it alone, so
 nothing is moved under a process that writes.
 
 A journal whose file was replaced is kept as ``expresso.db-wal-of-<inode>-<made>-<written>``. When
@@ -275,8 +276,9 @@ def _made(path: str, found: os.stat_result) -> int:
     that was made afterwards are the same if the file system gave the second one the first one's
     inode, as ext4 likes to do.
     """
-    if hasattr(found, "st_birthtime"):  # macOS
-        return int(found.st_birthtime * 1_000_000_000)
+    born: float | None = getattr(found, "st_birthtime", None)  # macOS
+    if born is not None:
+        return int(born * 1_000_000_000)
     with contextlib.suppress(AttributeError, OSError):  # a C library without statx
         answer = _Statx()
         name = os.fsencode(path)
