@@ -131,7 +131,7 @@ def test_export_is_nothing_but_json_and_imports_again(run, answer, tmp_path: Pat
     assert exported["localStorage"] == demo_dump()["localStorage"]
     target = tmp_path / "out.json"
     target.write_text("old")
-    assert "19 keys" in run("export", "-o", str(target)).stdout
+    assert "19 keys" in run("export", "-o", str(target), "--force").stdout
     assert json.loads(target.read_text("utf-8"))["localStorage"] == exported["localStorage"]
     assert answer("import", str(target))["committed"] is False
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.json"]

@@ -21,7 +21,17 @@ from expresso_persist.errors import BackupCorrupted
 from expresso_persist.model.json_text import dumps
 from expresso_persist.model.records import Commit, Operation, Record
 
-__all__ = ["RestoreKey", "Restorer", "differing_kinds", "rewind"]
+__all__ = [
+    "RESTORE",
+    "RestoreKey",
+    "Restorer",
+    "differing_kinds",
+    "restored_note",
+    "rewind",
+]
+
+RESTORE = "restore"
+"""The source of commits that restore a backup."""
 
 _TTL = 60.0  # seconds after which a restore whose process died no longer blocks others
 _PAGE = 500
@@ -123,8 +133,8 @@ class Restorer:
         commit = self.repository.commit(
             operations,
             actor=actor,
-            source="restore",
-            note=f"Restored backup {dry.backup.id}",
+            source=RESTORE,
+            note=restored_note(dry.backup.id),
             idempotency_key=key.name,
             request=key.request,
             receipt=lambda revision: dumps(result(revision).to_json()),
@@ -159,6 +169,11 @@ class Restorer:
         while page := self.repository.commits(revision, _PAGE):
             yield from page
             revision = page[-1].revision
+
+
+def restored_note(backup_id: str) -> str:
+    """The note of the commit that restores a backup."""
+    return f"Restored backup {backup_id}"
 
 
 def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:

@@ -31,7 +31,7 @@ from expresso_persist.errors import DatabaseUnavailable
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Journal", "status"]
+__all__ = ["Journal", "refuse_without_file", "status"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Journal:
             DatabaseUnavailable: The file is missing, or another process has the one open
                 that was here before.
         """
-        self._refuse_without_file()
+        refuse_without_file(self._path)
         if sys.platform == "win32":
             return  # a file that is open can be neither moved nor replaced there
         with self._mutex:
@@ -158,7 +158,7 @@ class Journal:
 
     def _settle(self, handle: int) -> None:
         """Put every journal where it belongs, while no other process has the file open."""
-        self._refuse_without_file()
+        refuse_without_file(self._path)
         database = status(self._path)
         if database is None:
             return
@@ -211,17 +211,28 @@ class Journal:
         parts = os.pread(handle, 100, 0).split()
         return _Owner(*map(int, parts)) if len(parts) == 4 else None
 
-    def _refuse_without_file(self) -> None:
-        """SQLite would throw the journal away and begin with an empty database."""
-        database, journal = status(self._path), status(self._journal)
-        if journal is None or not journal.st_size or (database is not None and database.st_size):
-            return
-        raise DatabaseUnavailable(
-            f"The database file {Path(self._path).name} is not there, but its journal "
-            f"{Path(self._journal).name} is, with changes that belong into that file. Put the "
-            "file back beside it and start "
-            "again. Only if you want an empty database instead, move the journal away as well."
-        )
+
+def refuse_without_file(path: str) -> None:
+    """See that no journal lies where its file is missing.
+
+    SQLite would throw the journal away and begin with an empty database.
+
+    Raises:
+        DatabaseUnavailable: One does.
+    """
+    database = status(path)
+    if database is not None and database.st_size:
+        return
+    for journal in (f"{path}-wal", f"{path}-journal"):
+        found = status(journal)
+        if found is not None and found.st_size:
+            raise DatabaseUnavailable(
+                f"The database file {Path(path).name} is not there, but its journal "
+                f"{Path(journal).name} is, with changes that belong into that file. Put the "
+                "file back beside it and start "
+                "again. Only if you want an empty database instead, or one that is restored "
+                "from a backup, move the journal away as well."
+            )
 
 
 def _alone(handle: int) -> bool:

@@ -421,7 +421,12 @@ def import_archive(call: Call) -> Response:
         request=call.fingerprint.decode(),
         from_tenant=call.request.query.get("from_tenant"),
     )
-    message, headers = "Stored as a backup; restore it to use it.", replayed(made.replayed)
+    message = (
+        "It was here already, as this backup, so nothing was stored; restore it to use it."
+        if made.already
+        else "Stored as a backup; restore it to use it."
+    )
+    headers = replayed(made.replayed)
     return success(message, made.backup.to_json(), None, **headers)
 
 
