@@ -347,3 +347,14 @@ def test_what_holds_nothing_is_empty_however_deep(store: Store, nothing: str) ->
     assert receipt.totals["kept"] == 1
     assert [conflict.cause for conflict in receipt.conflicts] == ["empty"]
     assert store.inventory.dump()["localStorage"]["shifts"] == full
+
+
+def test_a_document_of_empty_members_changes_nothing(store: Store) -> None:
+    """However its nothing is written, it is nothing beside something."""
+    full = {"event_inventory": {"milk": False}, "event_stock_levels": {"Oat": {"total": 1}}}
+    store.importer.import_(full, actor="test")
+    for nothing in ({"cups": None}, {"cups": {"a": None, "b": ""}}, {"cups": [None]}, {}):
+        dump = {"event_inventory": nothing, "event_stock_levels": nothing}
+        receipt = store.importer.import_(dump, actor="test")
+        assert (receipt.committed, receipt.totals["kept"]) == (False, 2)
+    assert held(store) == full

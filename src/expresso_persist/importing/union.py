@@ -72,9 +72,11 @@ def unite(
         return United(incoming.records, incoming.root)
     union = _Union(codec, prefer, by_stored=stored_root is not None)
     base = stored_root if stored_root is not None else codec.new_root()
-    if not incoming.records and _is_bare(incoming.root):
-        union.note((), "empty", "existing", union.value(stored, base), {})
-        return United(tuple(stored), base, tuple(union.conflicts))
+    if all(is_empty(record.data) for record in incoming.records):
+        ours, theirs = union.value(stored, base), union.value(incoming.records, incoming.root)
+        if is_empty(theirs) and not (is_empty(ours) and theirs):
+            union.note((), "empty", "existing", ours, theirs)
+            return United(tuple(stored), base, tuple(union.conflicts))
     try:
         return union.of(stored, base, incoming, names)
     except Clash:
