@@ -1,0 +1,209 @@
+"""Items that look like one thing: kept apart (or united by their id), and never without a word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from expresso_persist import Store
+from expresso_persist.importing.lookalikes import folded
+from expresso_persist.importing.receipt import Receipt
+from memory_state import MemoryState
+from shapes import held
+
+
+def browser(item: str, number: int, name: str = "Oat", category: str = "milk") -> dict[str, Any]:
+    """One browser's event of one item, with stock, an allotment and what is left of it."""
+    return {
+        "event_inventory": {category: [{"id": item, "name": name, "enabled": True}]},
+        "event_stock_levels": {category: {item: {"quantity": number}}},
+        "station_inventory_quantities": {"1": {category: {item: {"quantity": number - 1}}}},
+        "coffee_stock_station_1": {category: [{"id": item, "name": name, "amount": number - 2}]},
+    }
+
+
+def listed(receipt: Receipt) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    return [
+        (
+            alike.cause,
+            [
+                ("/".join(item.key), item.name, item.side, [h.quantity for h in item.holdings])
+                for item in alike.items
+            ],
+        )
+        for alike in receipt.alike
+    ]
+
+
+def test_two_browsers_made_the_same_item(store: Store) -> None:
+    """Both stay, with what hangs on each; the plan says it before, a repetition again."""
+    first, second = browser("oat_1", 10), browser("milk-oat-7", 6)
+    assert not store.importer.import_(first, actor="test").alike
+    plan = store.importer.plan(second)
+    receipt = store.importer.import_(second, actor="test", on_conflict="fail")
+    expected = [
+        (
+            "same_name",
+            [
+                ("milk/oat_1", "Oat", "stored", [10, 9, 8]),
+                ("milk/milk-oat-7", "Oat", "dump", [6, 5, 4]),
+            ],
+        )
+    ]
+    assert listed(plan) == listed(receipt) == expected
+    assert not receipt.conflicts
+    assert receipt.to_json()["alike"][0] == {
+        "cause": "same_name",
+        "document": "event_inventory",
+        "item_count": 2,
+        "items": [
+            {
+                "key": ["milk", name],
+                "name": "Oat",
+                "side": side,
+                "holding_count": 3,
+                "holdings": [
+                    {"kind": "event_stock", "key": ["milk", name], "quantity": n},
+                    {"kind": "station_quantity", "key": ["1", "milk", name], "quantity": n - 1},
+                    {"kind": "station_stock", "key": ["1", "milk", name], "quantity": n - 2},
+                ],
+            }
+            for name, side, n in (("oat_1", "stored", 10), ("milk-oat-7", "dump", 6))
+        ],
+    }
+    assert Receipt.from_json(receipt.to_json()) == receipt
+    again = store.importer.import_(second, actor="test")
+    assert not again.committed
+    assert [item.side for item in again.alike[0].items] == ["stored", "both"]
+    assert [*held(store)["event_stock_levels"]["milk"]] == ["oat_1", "milk-oat-7"]
+    # A dump that has both says that there are two; so does one that replaces all.
+    assert listed(store.importer.plan(second, mode="replace")) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["oat", " Oat ", "OAT", "O\u200bat", "o at", "o-at", "\uff2fat", "O\u00a0at"]
+)
+def test_what_people_do_not_see_makes_no_other_name(name: str) -> None:
+    state = MemoryState()
+    state.take(browser("oat_1", 10))
+    ((cause, items),) = listed(state.take(browser("b", 6, name)))
+    assert (cause, [item[1] for item in items]) == ("same_name", ["Oat", name])
+
+
+def test_unicodes_forms_are_one_name() -> None:
+    assert folded("Cr\u00e8me Bru\u0302le\u0301e") == folded("CRE\u0300ME BR\u00dbL\u00c9E")
+    assert folded("Stra\u00dfe") == folded("STRASSE")
+    assert folded("Oat") != folded("Oats")
+
+
+def test_the_seeds_names() -> None:
+    """There a name is the id, so another spelling is another item, and of numbers too."""
+    state = MemoryState()
+    seed = {
+        "event_inventory": {"milk": {"Oat Milk": {"enabled": True}}},
+        "event_stock_levels": {"Oat Milk": {"category": "milk", "total": 4}},
+        "station_inventory_quantities": {"1": {"Oat Milk": 3}, "2": {"Oat Milk": 1}},
+    }
+    state.take(seed)
+    other = {
+        "event_inventory": {"milk": {"oat milk": {"enabled": True}}},
+        "event_stock_levels": {"oat milk": {"category": "milk", "total": 7}},
+        "station_inventory_quantities": {"1": {"oat milk": 2}},
+    }
+    both = [
+        (
+            "same_name",
+            [
+                ("milk/Oat Milk", "Oat Milk", "stored", [4, 3, 1]),
+                ("milk/oat milk", "oat milk", "dump", [7, 2]),
+            ],
+        )
+    ]
+    assert listed(state.take(other)) == both
+    numbers = MemoryState()
+    seed.pop("event_inventory")
+    other.pop("event_inventory")
+    numbers.take(seed)
+    assert listed(numbers.take(other)) == [
+        ("same_name", [("milk/Oat Milk", "Oat Milk", "stored", [4]),
+                       ("milk/oat milk", "oat milk", "dump", [7])]),
+        ("same_name", [("1//Oat Milk", "Oat Milk", "stored", [3]),
+                       ("1//oat milk", "oat milk", "dump", [2])]),
+    ]  # fmt: skip
+
+
+def test_more_than_two() -> None:
+    """Every one is listed, up to ten, and all are counted."""
+    state = MemoryState()
+    state.take(browser("a", 3))
+    state.take(browser("b", 4))
+    ((cause, items),) = listed(state.take(browser("c", 5)))
+    assert cause == "same_name"
+    assert [(item[0], item[2]) for item in items] == [
+        ("milk/a", "stored"), ("milk/b", "stored"), ("milk/c", "dump"),
+    ]  # fmt: skip
+    twins = [{"id": f"t{n}", "name": "Oat"} for n in range(20)]
+    (alike,) = state.take({"event_inventory": {"milk": twins}}).alike
+    assert (len(alike.items), alike.item_count) == (10, 23)
+    (alone,) = MemoryState().take({"event_inventory": {"milk": twins[:2]}}).alike
+    assert [item.side for item in alone.items] == ["dump", "dump"]
+
+
+def test_one_name_in_two_categories() -> None:
+    """Vanilla may be a syrup and a powder: said where two sides have it, not of one event."""
+    state = MemoryState()
+    state.take(browser("van", 3, "Vanilla", "syrups"))
+    ((cause, items),) = listed(state.take(browser("van", 4, "Vanilla", "powders")))
+    assert cause == "other_category"
+    assert items == [
+        ("syrups/van", "Vanilla", "stored", [3, 2, 1]),
+        ("powders/van", "Vanilla", "dump", [4, 3, 2]),
+    ]
+    one = {"syrups": [{"id": "v", "name": "Vanilla"}], "powders": [{"id": "v", "name": "Vanilla"}]}
+    fresh = MemoryState()
+    assert not fresh.take({"event_inventory": one}).alike
+    assert not fresh.take({"event_inventory": one}).alike
+
+
+def test_ids_that_each_category_counts_for_itself_are_not_alike() -> None:
+    state = MemoryState()
+    state.take(browser("1", 3, "Oat", "milk"))
+    assert not state.take(browser("1", 4, "House", "coffee")).alike
+
+
+@pytest.mark.parametrize("side", ["incoming", "existing"])
+def test_one_id_with_two_names(side: str) -> None:
+    """An id is an id, so it is united; both names are listed, with what either side had."""
+    state = MemoryState()
+    state.take(browser("milk_5", 10, "Hemp"))
+    receipt = state.take(browser("milk_5", 6, "Rice"), on_conflict=side)
+    assert listed(receipt) == [
+        (
+            "same_id",
+            [
+                ("milk/milk_5", "Hemp", "stored", [10, 9, 8]),
+                ("milk/milk_5", "Rice", "dump", [6, 5, 4]),
+            ],
+        )
+    ]
+    assert any(c.path == ("name",) for c in receipt.conflicts)
+    # Another spelling, or a name where none was, is no other name.
+    same = MemoryState()
+    same.take(browser("milk_5", 10, "Hemp"))
+    assert not same.take(browser("milk_5", 6, "hemp "), on_conflict=side).alike
+    bare = MemoryState()
+    bare.take({"event_inventory": {"milk": {"milk_5": {"enabled": True}}}})
+    assert not bare.take(browser("milk_5", 6, "Rice"), on_conflict=side).alike
+
+
+def test_an_item_that_is_matched_by_its_name_is_no_lookalike() -> None:
+    state = MemoryState()
+    state.take(browser("oat_1", 10))
+    seed = {"event_inventory": {"milk": {"Oat": {"enabled": False}}}}
+    receipt = state.take(seed)
+    assert (len(receipt.matched), receipt.alike) == (1, ())
+    ours = MemoryState()
+    ours.take(seed)
+    receipt = ours.take(browser("oat_1", 10))
+    assert (len(receipt.matched), receipt.alike) == (1, ())
