@@ -358,3 +358,14 @@ def test_a_document_of_empty_members_changes_nothing(store: Store) -> None:
         receipt = store.importer.import_(dump, actor="test")
         assert (receipt.committed, receipt.totals["kept"]) == (False, 2)
     assert held(store) == full
+
+
+@pytest.mark.parametrize("emptied", [[], {}])
+def test_an_emptied_category_says_what_stays_in_it(emptied: Any) -> None:
+    """The names of what the category has, and of nothing beside or below it."""
+    state = MemoryState()
+    state.take({"event_inventory": {"milk": {"b": {"n": 1}, "a": True}, "tea": {"c": {}}}})
+    receipt = state.take({"event_inventory": {"milk": emptied, "tea": {"d": {"n": 1}}}})
+    (conflict,) = receipt.conflicts
+    assert (conflict.key, conflict.cause, conflict.resolution) == (("milk",), "empty", "existing")
+    assert (conflict.existing, conflict.incoming) == (["a", "b"], emptied)
