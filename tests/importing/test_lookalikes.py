@@ -207,3 +207,42 @@ def test_an_item_that_is_matched_by_its_name_is_no_lookalike() -> None:
     ours.take(seed)
     receipt = ours.take(browser("oat_1", 10))
     assert (len(receipt.matched), receipt.alike) == (1, ())
+
+
+def test_what_has_no_name_or_no_number_is_no_fault() -> None:
+    """Bare values and names that are no text are compared by nothing; stations are no items."""
+    state = MemoryState()
+    odd = {
+        "event_inventory": {"milk": {"a": True, "b": {"name": 5}, "c": {"name": ""}}},
+        "event_stock_levels": {"milk": {"d": {"quantity": "many"}}},
+        "station_inventory_configs": {"1": {"name": "Left"}},
+    }
+    state.take(odd)
+    other = {
+        "event_inventory": {"milk": {"a": False, "b": {"name": "Rice"}, "c": {"name": "Soy"}}},
+        "station_inventory_configs": {"1": {"name": "Right"}, "2": {"name": "Left"}},
+    }
+    assert not state.take(other).alike
+    listed_twice = state.take({"event_inventory": {"milk": {"d": {"name": "rice"}}}}).alike
+    ((cause, items),) = [(alike.cause, alike.items) for alike in listed_twice]
+    assert (cause, items[1].holdings[0].quantity) == ("same_name", None)
+
+
+def test_a_station_is_compared_with_itself() -> None:
+    """What is left at a station has names of its own, where no inventory knows them."""
+    state = MemoryState()
+    kept = {"milk": [{"id": "a", "name": "Oat", "amount": 1}]}
+    state.take({"coffee_stock_station_1": kept})
+    other = {"milk": [{"id": "b", "name": "oat", "amount": 2}]}
+    assert not state.take({"coffee_stock_station_2": other}).alike
+    receipt = state.take({"coffee_stock_station_1": other})
+    assert listed(receipt) == [
+        ("same_name", [("1/milk/a", "Oat", "stored", [1]), ("1/milk/b", "oat", "dump", [2])])
+    ]
+    assert [alike.document for alike in receipt.alike] == ["coffee_stock_station_1"]
+    renamed = {"milk": [{"id": "a", "name": "Rice", "amount": 4}]}
+    receipt = state.take({"coffee_stock_station_1": renamed})
+    assert listed(receipt) == [
+        ("same_id", [("1/milk/a", "Oat", "stored", [1]), ("1/milk/a", "Rice", "dump", [4])])
+    ]
+    assert [alike.document for alike in receipt.alike] == ["coffee_stock_station_1"]

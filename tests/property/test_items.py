@@ -116,4 +116,3 @@ def test_a_number_lies_under_a_category_or_nothing_is_written(
 def test_a_name_is_one_in_each_form(form: Any, name: str) -> None:
     assert folded(unicodedata.normalize(form, name)) == folded(name)
     assert folded(f" {name.upper()} ") == folded(name.upper())
-    assert folded(folded(name)) == folded(name)

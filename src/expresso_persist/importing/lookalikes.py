@@ -36,8 +36,8 @@ Records: TypeAlias = Callable[[str], Iterable[Record]]
 
 def folded(name: str) -> str:
     """A name without what people do not look at: case, spaces, dashes, Unicode's forms."""
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return "".join(plain.split()).translate(_SEPARATORS)
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    return unicodedata.normalize("NFKC", "".join(plain.split()).translate(_SEPARATORS))
 
 
 def lookalikes(
@@ -62,6 +62,8 @@ def lookalikes(
     found: list[Lookalikes] = []
     listed: set[RecordKey] = set()
     for document, union in unions:
+        if not any(record.kind in (_INVENTORY, *_NUMBERS) for record in union.records[:1]):
+            continue  # stations are no items
         for alike in (*_same_ids(document, union, sides), *_same_names(document, union, sides)):
             keys = {holding.record for item in alike.items for holding in item.holdings}
             if not keys or keys - listed:
@@ -121,15 +123,15 @@ def _same_names(document: str, union: United, sides: _Sides) -> Iterator[Lookali
     """Several items of one name, of which the dump has one and the database another."""
     ours = {record.parts for record in union.ours}
     theirs = {record.parts for record in union.theirs}
-    inventory = bool(union.records) and union.records[0].kind == _INVENTORY
+    inventory = union.records[0].kind == _INVENTORY
     if not theirs or not (inventory or ours - theirs):
         return
     groups: dict[Path, list[Record]] = {}
     for record in union.records:
-        name = folded(str(record.columns().get("item_name") or ""))
+        name = folded(str(record.columns()["item_name"]))
         # Elsewhere a name may be an id, which another category has for another item.
         scope = record.parts[:-2] if inventory else record.parts[:-1]
-        if name and record.kind in (_INVENTORY, *_NUMBERS):
+        if name:
             groups.setdefault((*scope, name), []).append(record)
     for group in groups.values():
         new = [record for record in group if record.parts in theirs]
@@ -162,9 +164,8 @@ def _own_name(record: Record) -> str | None:
 def _item(record: Record, side: str, numbers: Sequence[Record]) -> AlikeItem:
     holdings = []
     for number in numbers[:MAX_HOLDINGS]:
-        column = _NUMBERS.get(number.kind)
-        value = number.columns().get(column) if column is not None else None
+        value = number.columns()[_NUMBERS[number.kind]]
         quantity = jsontext.canonical_number(value) if isinstance(value, (int, float)) else None
         holdings.append(Holding(number.kind, number.parts, quantity))
-    name = str(record.columns().get("item_name") or record.parts[-1])
+    name = str(record.columns()["item_name"])
     return AlikeItem(record.parts, name, side, tuple(holdings), len(numbers))
