@@ -246,3 +246,35 @@ def test_a_station_is_compared_with_itself() -> None:
         ("same_id", [("1/milk/a", "Oat", "stored", [1]), ("1/milk/a", "Rice", "dump", [4])])
     ]
     assert [alike.document for alike in receipt.alike] == ["coffee_stock_station_1"]
+
+
+def test_an_object_is_known_by_its_name_and_has_an_id_inside() -> None:
+    """Its name is its address; each item is looked at, also after one that is no other."""
+    stored = {"milk": {"Soy": {"id": "s"}, "Oat": {"id": "o", "n": 1}}}
+    same = [{"id": "s", "name": "soy", "n": 1}, {"id": "o", "name": "Oat", "n": 2}]
+    state = MemoryState()
+    state.take({"event_inventory": stored})
+    assert not state.take({"event_inventory": {"milk": same}}).alike
+    renamed = MemoryState()
+    renamed.take({"event_inventory": stored})
+    (alike,) = renamed.take(
+        {"event_inventory": {"milk": [same[0], {**same[1], "name": "Rice"}]}}
+    ).alike
+    assert (alike.cause, alike.document) == ("same_id", "event_inventory")
+    assert [(item.key, item.name) for item in alike.items] == [
+        (("milk", "Oat"), "Oat"), (("milk", "Oat"), "Rice"),
+    ]  # fmt: skip
+
+
+def test_no_name_is_like_no_other() -> None:
+    state = MemoryState()
+    state.take({"event_inventory": {"milk": [{"id": "a", "name": "-"}, {"id": "b", "name": " "}]}})
+    assert not state.take({"event_inventory": {"milk": [{"id": "c", "name": "-"}]}}).alike
+
+
+def test_numbers_of_one_dump_are_its_own() -> None:
+    """Two spellings in one browser's numbers are no news, beside what others counted."""
+    state = MemoryState()
+    state.take({"station_inventory_quantities": {"1": {"Soy": 1}}})
+    dump = {"station_inventory_quantities": {"1": {"Oat": 1, "oat": 2}}}
+    assert not state.take(dump).alike

@@ -130,7 +130,7 @@ def _same_names(document: str, union: United, sides: _Sides) -> Iterator[Lookali
     for record in union.records:
         name = folded(str(record.columns()["item_name"]))
         # Elsewhere a name may be an id, which another category has for another item.
-        scope = record.parts[:-2] if inventory else record.parts[:-1]
+        scope = () if inventory else record.parts[:-1]
         if name:
             groups.setdefault((*scope, name), []).append(record)
     for group in groups.values():
