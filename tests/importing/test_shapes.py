@@ -369,3 +369,10 @@ def test_an_emptied_category_says_what_stays_in_it(emptied: Any) -> None:
     (conflict,) = receipt.conflicts
     assert (conflict.key, conflict.cause, conflict.resolution) == (("milk",), "empty", "existing")
     assert (conflict.existing, conflict.incoming) == (["a", "b"], emptied)
+    stations = {"1": {"milk": {"b": {"quantity": 1}}, "tea": {"c": {"quantity": 2}}}}
+    state.take({"station_inventory_quantities": stations})
+    receipt = state.take(
+        {"station_inventory_quantities": {"1": {"milk": emptied, "tea": {"d": {"quantity": 1}}}}}
+    )
+    (conflict,) = receipt.conflicts
+    assert (conflict.key, conflict.existing) == (("1", "milk"), ["b"])
