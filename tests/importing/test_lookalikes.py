@@ -241,7 +241,9 @@ def test_a_station_is_compared_with_itself() -> None:
     ]
     assert [alike.document for alike in receipt.alike] == ["coffee_stock_station_1"]
     renamed = {"milk": [{"id": "a", "name": "Rice", "amount": 4}]}
-    receipt = state.take({"coffee_stock_station_1": renamed})
+    receipt = state.take(
+        {"station_inventory_configs": {"1": {"n": 1}}, "coffee_stock_station_1": renamed}
+    )
     assert listed(receipt) == [
         ("same_id", [("1/milk/a", "Oat", "stored", [1]), ("1/milk/a", "Rice", "dump", [4])])
     ]
