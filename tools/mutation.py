@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "importing/request": ("importing", "core/test_importer.py"),
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
+    "importing/lookalikes": ("importing/test_lookalikes.py", "property/test_items.py"),
     "importing/reading": ("importing/test_reading.py",),
     "tenants/tenancy": (
         "tenants/test_renamed_rows.py",

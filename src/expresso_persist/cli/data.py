@@ -22,7 +22,7 @@ from expresso_persist.cli.base import (
     verb,
 )
 from expresso_persist.db.database import Database
-from expresso_persist.importing.receipt import Receipt
+from expresso_persist.importing.receipt import Lookalikes, Receipt
 from expresso_persist.store import Store, lost_data
 
 __all__ = ["export", "import_", "init", "status", "verify"]
@@ -348,6 +348,12 @@ def _difference_lines(receipt: Receipt) -> list[str]:
             for match in receipt.matched[:_SHOWN]
         ]
         lines += [f"  {line}" for line in table(names)]
+    if receipt.alike:
+        lines.append(f"Items that look like the same thing: {receipt.alike_count}.")
+        lines.append("  Whether they are one thing is for a person to decide; nothing was guessed.")
+        for alike in receipt.alike[:_SHOWN]:
+            lines.append(f"  {alike.document}: {_LIKENESS[alike.cause]}")
+            lines += [f"    {line}" for line in table(_alike_rows(alike))]
     if receipt.conflicts:
         lines.append(f"Values that differed: {receipt.conflict_count}.")
         rows = [
@@ -362,7 +368,31 @@ def _difference_lines(receipt: Receipt) -> list[str]:
     return lines
 
 
+def _alike_rows(alike: Lookalikes) -> list[tuple[str, str, str, str]]:
+    """Each item with the numbers that hang on it."""
+    return [
+        (
+            "/".join(item.key),
+            item.name,
+            _SIDES[item.side],
+            ", ".join(
+                f"{holding.kind} {'/'.join(holding.key)}: "
+                f"{'-' if holding.quantity is None else f'{holding.quantity:g}'}"
+                for holding in item.holdings
+            )
+            or "no stock, no station",
+        )
+        for item in alike.items
+    ]
+
+
 _SHOWN = 20  # --json has them all
+_LIKENESS = {
+    "same_name": "one name, several ids; kept apart",
+    "other_category": "one name in several categories; kept apart",
+    "same_id": "one id, two names; united",
+}
+_SIDES = {"stored": "in the database", "dump": "in the file", "both": "in both"}
 _STANDS = {
     "incoming": "the file's value stands",
     "existing": "what was stored stands",

@@ -193,6 +193,24 @@ DATA: Mapping[str, Schema] = {
                     "required": ["document", "incoming", "stored"],
                 },
             },
+            "alike": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "cause": {"enum": ["same_name", "other_category", "same_id"]},
+                        "items": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {"side": {"enum": ["stored", "dump", "both"]}},
+                                "required": ["key", "name", "side", "holdings"],
+                            },
+                        },
+                    },
+                    "required": ["document", "cause", "items"],
+                },
+            },
             "safety_backup_id": {"type": ["string", "null"]},
         },
         "required": [
@@ -202,6 +220,7 @@ DATA: Mapping[str, Schema] = {
             "keys",
             "conflicts",
             "matched",
+            "alike",
             "safety_backup_id",
         ],
     },

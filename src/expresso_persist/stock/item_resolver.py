@@ -120,6 +120,11 @@ class View:
                 found[key] = record
         return list(found.values())
 
+    def all(self, kind: str) -> list[Record]:
+        found = {record.key: record for record in self.state.all(kind)}
+        pending = {key: record for key, record in self._pending.items() if key.kind == kind}
+        return [record for record in {**found, **pending}.values() if record is not None]
+
     def _by_own_id(self, kind: str, wanted: str) -> list[Record]:
         """Stored items whose value says another id than their address: objects by name."""
         if self._own_ids is None:
@@ -158,11 +163,7 @@ class View:
         if len(records) == 1:
             records += self._twin(records[0])
         if found.ambiguous or len(records) > 1:
-            raise ConflictRefused(
-                f"{item_id if item_id is not None else name!r} means several items; say which "
-                "by item_id and category.",
-                context={"keys": [list(record.parts) for record in records[:20]]},
-            )
+            raise _several(item_id or name, found.known if len(found.known) > 1 else records)
         return records[0] if records else None
 
     def _twin(self, record: Record) -> list[Record]:
@@ -174,6 +175,56 @@ class View:
             return []
         own = next((data[name] for name in ("id", "name", "item_name") if data.get(name)), None)
         return [twin] if str(own) == item_id else []
+
+
+def _several(wanted: str | None, records: Sequence[Record]) -> ConflictRefused:
+    """The refusal of a name that means several items, which it names."""
+    keys = [list(record.parts) for record in records[:20]]
+    among = ", ".join("/".join(key) for key in keys[:5])
+    return ConflictRefused(
+        f"{wanted!r} means several items ({among}{', …' if len(records) > 5 else ''}); say which "
+        "by item_id and category.",
+        context={"keys": keys},
+    )
+
+
+def _place(
+    view: View,
+    update: EventStockUpdate | StationQuantityUpdate,
+    by_id: Callable[[str], bool],
+    *,
+    nested: bool,
+) -> tuple[str, str]:
+    """Category and address of an item of which the document has nothing yet.
+
+    Args:
+        view: The state; its inventory says in which category an item is.
+        update: The update that is the first for its item.
+        by_id: Whether the items of a category lie under it, and so go by their ids.
+        nested: All items do, so that one without a category has no place.
+
+    Raises:
+        ConflictRefused: The name means several items.
+        InvalidInput: The document needs a category, and nothing says which.
+    """
+    given = update.item_id or update.item_name
+    assert given is not None
+    category = update.category or None
+    if category is not None and (update.item_id is not None or not by_id(category)):
+        return category, given
+    known = known_items(view.find, given, category)
+    if len(known) > 1:
+        raise _several(given, known)
+    if not known:
+        if category is None and nested:
+            raise InvalidInput(
+                f"category: items lie under categories here, and the event has no {given!r} that "
+                "would say which; name the category.",
+                problems=[Problem("category", "required: the event does not know the item")],
+            )
+        return category or "", given
+    category = known[0].parts[0]
+    return category, stock_id(known[0]) if by_id(category) else given
 
 
 def _has(record: Record, columns: Mapping[str, str]) -> bool:
@@ -298,16 +349,13 @@ def _new_stock(
     view: View, update: EventStockUpdate, root: Node | None, total: Any, allocated: Any,
     available: Any,
 ) -> Put:  # fmt: skip
-    item_id = update.item_id or update.item_name
-    assert item_id is not None
-    category = update.category
-    nested = root is not None and (not root.flat or category in root.children)
-    if update.item_id is None and (category is None or (nested and category)):
-        known = known_items(view.find, item_id, category)
-        if len(known) == 1:
-            category, item_id = known[0].parts[0], stock_id(known[0])
-    category = category or ""
-    flat = root is None or (root.flat and category not in root.children)
+
+    def by_id(category: str) -> bool:
+        return root is not None and (not root.flat or category in root.children)
+
+    nested = root is not None and not root.flat and "" not in root.children
+    category, item_id = _place(view, update, by_id, nested=nested)
+    flat = not by_id(category)
     total = 0 if total is UNSET else total
     allocated = 0 if allocated is UNSET else allocated
     rest = json_text.canonical_number(max(0.0, float(total) - float(allocated)))
@@ -354,15 +402,11 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
         else:
             data = {**data, "quantity": quantity, **update.extra}
         return [_put(record, data)]
-    item_id = update.item_id or update.item_name
-    assert item_id is not None
-    category = update.category
-    nested = root is not None and any(child.children for _, child in root.children.values())
-    if nested and update.item_id is None and category != "":
-        known = known_items(view.find, item_id, category)
-        if len(known) == 1:
-            category, item_id = known[0].parts[0], stock_id(known[0])
-    category = category or ""
+    shapes = _station_shapes(view, root, station)
+    if shapes == {False} and root is not None:
+        category, item_id = "", update.item_id or update.item_name or ""
+    else:
+        category, item_id = _place(view, update, lambda _: True in shapes, nested=shapes == {True})
     value: Json = {"quantity": quantity, **update.extra}
     key = RecordKey("station_quantity", (station, category, item_id))
     return [
@@ -374,6 +418,20 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
             category=category,
         )
     ]
+
+
+def _station_shapes(view: View, root: Node | None, station: str) -> set[bool]:
+    """Whether what a station has lies under categories; one without anything is as the others."""
+    children = root.children if root is not None else {}
+    records = view.find("station_quantity", station_id=station)
+    own = {bool(record.parts[1]) for record in records}
+    if station in children and children[station][1].children:
+        own.add(True)
+    if own:
+        return own
+    if any(child.children for _, child in children.values()):
+        return {True}
+    return {bool(record.parts[1]) for record in view.all("station_quantity")}
 
 
 def _setting(view: View, update: SettingUpdate) -> list[Operation]:
