@@ -76,17 +76,19 @@ def success(
     message: str,
     data: Any = None,
     revision: int | None = None,
-    cursor: str | None = None,
+    commit: Commit | None = None,
     **headers: str,
 ) -> Response:
-    """The seed's envelope for an answer; a write's also says where it stands (``cursor``)."""
+    """The seed's envelope for an answer; a write's also says where its commit stands."""
     content: dict[str, Any] = {"success": True, "message": message}
     if data is not None:
         content["data"] = data
     if revision is not None:
         content["revision"] = revision
-    if cursor is not None:
-        content["cursor"] = cursor
+    if commit is not None:
+        content["cursor"] = commit.cursor
+        if commit.before is not None:
+            content["before"] = commit.before
     return Response(
         200,
         encode(content),
@@ -503,7 +505,7 @@ def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> R
     data = _adjusted(call, commit, touched, updates[0]) if adjust else None
     headers = replayed(commit.replayed)
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, data, commit.revision, commit.cursor, **headers)
+    return success(message, data, commit.revision, commit, **headers)
 
 
 def _adjusted(

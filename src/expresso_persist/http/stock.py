@@ -52,7 +52,7 @@ _adjust_number = handlers.updater("adjust")
 def _answer(moved: Moved) -> Response:
     headers = handlers.replayed(moved.replayed)
     commit = moved.commit
-    return handlers.success("Stored.", moved.to_json(), commit.revision, commit.cursor, **headers)
+    return handlers.success("Stored.", moved.to_json(), commit.revision, commit, **headers)
 
 
 def history(call: Call) -> Response:
