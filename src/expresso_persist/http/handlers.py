@@ -76,7 +76,8 @@ def success(
     message: str,
     data: Any = None,
     revision: int | None = None,
-    commit: Commit | None = None,
+    cursor: str | None = None,
+    before: str | None = None,
     **headers: str,
 ) -> Response:
     """The seed's envelope for an answer; a write's also says where its commit stands."""
@@ -85,10 +86,10 @@ def success(
         content["data"] = data
     if revision is not None:
         content["revision"] = revision
-    if commit is not None:
-        content["cursor"] = commit.cursor
-        if commit.before is not None:
-            content["before"] = commit.before
+    if cursor is not None:
+        content["cursor"] = cursor
+    if before is not None:
+        content["before"] = before
     return Response(
         200,
         encode(content),
@@ -505,7 +506,7 @@ def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> R
     data = _adjusted(call, commit, touched, updates[0]) if adjust else None
     headers = replayed(commit.replayed)
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, data, commit.revision, commit, **headers)
+    return success(message, data, commit.revision, commit.cursor, commit.before, **headers)
 
 
 def _adjusted(
