@@ -365,12 +365,13 @@ class Offer:
             return
         if not self.movement and not any(other.moves for other in others):
             return
-        told = [o for o in others if o.moves or o.touches(name)]
-        if told and not told[-1].moves and told[-1].added(name) is None:
+        last = max((place for place, other in enumerate(others) if other.moves), default=-1)
+        since = others[last + 1 :]
+        if any(other.touches(name) and other.added(name) is None for other in since):
             after[name] = before.get(name)  # set later: that stands
             return
-        for other in others:
-            if not other.moves and any(map(other.touches, _LEVELS)):
+        for other in since:
+            if any(map(other.touches, _LEVELS)):
                 raise self._conflict(other)
         after[name] = adjusted(total, -allocated)
 

@@ -42,6 +42,7 @@ from expresso_persist.offer_rules import (
     sets_of,
 )
 from expresso_persist.records import Adjust, Change, Head, Operation, Record, RecordKey
+from expresso_persist.state import forgotten_through
 from expresso_persist.tables import changes as changes_table
 from expresso_persist.tables import commits
 
@@ -267,6 +268,7 @@ def _others(
     texts: dict[str, list[str]] = {}
     for kind, parts in keys:
         texts.setdefault(kind, []).append(jsontext.dumps(list(parts)))
+    forgotten = forgotten_through(connection, tenant)
     found: dict[RecordKey, list[Other]] = {}
     for kind, all_texts in texts.items():
         for start in range(0, len(all_texts), _KEYS_PER_QUERY):
@@ -288,7 +290,11 @@ def _others(
                 .order_by(changes_table.c.revision)
             ):
                 change = read_change(ChangeRow(row.kind, row.record_key, row.before, row.after))
-                found.setdefault(change.key, []).append(_other(row, change))
+                other = _other(row, change)
+                if row.revision <= forgotten:  # what is left of it is not what it did
+                    nothing = Change(change.key, None, None)
+                    other = attrs.evolve(other, change=nothing, adds=False, adding=frozenset())
+                found.setdefault(change.key, []).append(other)
     for row in connection.execute(
         sa.select(commits.c.revision, commits.c.actor, commits.c.source, commits.c.receipt)
         .where(

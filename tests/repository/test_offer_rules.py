@@ -226,6 +226,7 @@ def test_what_is_available_is_computed_by_the_last_movement() -> None:
     sale = other({**before, "quantity": 10, "available": 8}, before, adds=True, moves=True)
     assert below(mine, sale) == {"quantity": 49, "allocated": 2, "available": 47}
     said = other({**before, "available": 1}, before)
+    assert below(mine, said, sale) == {"quantity": 49, "allocated": 2, "available": 47}
     assert below(mine, sale, said)["available"] == 7, "set later: that stands"
     with pytest.raises(OfferConflict):
         below(mine, sale, other({**before, "quantity": 1}, before))

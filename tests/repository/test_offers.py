@@ -275,6 +275,16 @@ def test_changes_that_were_forgotten_count_as_set_by_others(station: Station) ->
         station.patch({"quantity": 7}, place=1)
 
 
+def test_sales_that_were_forgotten_are_not_guessed(station: Station) -> None:
+    """What is left of them is the last value, not what they took."""
+    for _ in range(3):
+        station.move(*TAKE)
+    station.store.inventory.forget_history(station.store.inventory.head().revision, actor="a")
+    with pytest.raises(OfferConflict):
+        station.move(*SET, 1)
+    assert station.stock["quantity"] == 7
+
+
 @pytest.mark.parametrize("text", ["", "7", "e.7", "e.7.", "e.x.ab", "e.7.xyz", "e.7.ab " + "a"])
 def test_positions_are_cursors(text: str) -> None:
     with pytest.raises(InvalidInput):
