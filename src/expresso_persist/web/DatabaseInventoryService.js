@@ -1203,6 +1203,11 @@ class Acknowledged {
     return this.#position;
   }
 
+  /** @returns {number} the newest revision that the server took and the feed has not come to, or -1 */
+  get ahead() {
+    return Math.max(-1, ...this.#ahead.keys());
+  }
+
   /** What an earlier page, or another tab, left. */
   async load() {
     /** @type {string[]} */
@@ -2474,10 +2479,12 @@ class Live {
       const since = encodeURIComponent(cursor);
       const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ''}`;
       const timeout = wait > 0 ? (wait + 15) * 1000 : undefined;
+      const { ahead } = this.#acknowledged; // what is taken while this is read may not be in it
       const { data } = await this.#door.read(path, null, lost, timeout);
       if (lost.aborted) return cursor;
       this.#reached();
-      if (data.reset === true) {
+      // It ends before what the server took: that is lost, and nothing has taken its place yet.
+      if (data.reset === true || (data.has_more !== true && ahead > revisionOf(data.cursor))) {
         cursor = await this.#reset();
         continue;
       }
