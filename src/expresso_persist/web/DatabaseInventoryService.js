@@ -1325,8 +1325,8 @@ class Acknowledged {
     const end = revisionOf(known.at(-1) ?? '');
     /** @param {number} most @returns {string} */
     const before = (most) => known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? '';
-    /** @param {Entry} entry */
-    const isLost = (entry) => (entry.revision ?? 0) > end;
+    /** @param {Entry} entry of a version that kept no position, it cannot be known: it is not sent twice */
+    const isLost = (entry) => entry.cursor != null && (entry.revision ?? 0) > end;
     const found = [...filed, ...acked.filter((entry) => isOf(entry, epoch))]
       .filter(isLost)
       .sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
