@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "backups/restore": ("backups/test_restore_parts.py",),
     "commits/repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
     "commits/offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
+    "commits/offer_rules": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "documents/merge": ("importing/test_differences.py", "importing/test_merge.py"),
     "importing/importer": (
         "importing/test_steps.py",

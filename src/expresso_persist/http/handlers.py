@@ -79,9 +79,10 @@ def success(
     data: Any = None,
     revision: int | None = None,
     cursor: str | None = None,
+    before: str | None = None,
     **headers: str,
 ) -> Response:
-    """The seed's envelope for an answer; a write's also says where it stands (``cursor``)."""
+    """The seed's envelope for an answer; a write's also says where its commit stands."""
     content: dict[str, Any] = {"success": True, "message": message}
     if data is not None:
         content["data"] = data
@@ -89,6 +90,8 @@ def success(
         content["revision"] = revision
     if cursor is not None:
         content["cursor"] = cursor
+    if before is not None:
+        content["before"] = before
     return Response(
         200,
         encode(content),
@@ -510,7 +513,7 @@ def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> R
     data = _adjusted(call, commit, touched, updates[0]) if adjust else None
     headers = replayed(commit.replayed)
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, data, commit.revision, commit.cursor, **headers)
+    return success(message, data, commit.revision, commit.cursor, commit.before, **headers)
 
 
 def _adjusted(

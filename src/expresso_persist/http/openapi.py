@@ -56,6 +56,7 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
                 "data": {},
                 "revision": {"type": "integer"},
                 "cursor": {"type": "string"},
+                "before": {"type": "string"},
             },
             "required": ["success", "message"],
         },

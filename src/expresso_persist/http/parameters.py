@@ -64,6 +64,10 @@ STANDING = {
         "the cursor of this write's first answer, when it is offered again after a loss",
         _POSITION,
     ),
+    "Expresso-Lost": Query(
+        "with an offer, the oldest cursor that the client knows and this database does not have",
+        _POSITION,
+    ),
 }
 AS_OF = Query(
     "a revision, or an ISO 8601 time with its offset: as it was then",

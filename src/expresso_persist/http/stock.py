@@ -52,7 +52,10 @@ _adjust_number = handlers.updater("adjust")
 def _answer(moved: Moved) -> Response:
     headers = handlers.replayed(moved.replayed)
     commit = moved.commit
-    return handlers.success("Stored.", moved.to_json(), commit.revision, commit.cursor, **headers)
+    data = moved.to_json()
+    return handlers.success(
+        "Stored.", data, commit.revision, commit.cursor, commit.before, **headers
+    )
 
 
 def history(call: Call) -> Response:

@@ -232,8 +232,10 @@ def _has(record: Record, columns: Mapping[str, str]) -> bool:
     return all(values.get(name) == value for name, value in columns.items())
 
 
-def _put(record: Record, data: Json) -> Put:
-    return Put(attrs.evolve(record, text=json_text.dumps(data), raw=None))
+def _put(record: Record, data: Json, sets: Iterable[str] | None = None) -> Put:
+    """Store a record with another value, of which a request named these members, or all."""
+    changed = attrs.evolve(record, text=json_text.dumps(data), raw=None)
+    return Put(changed, sets=None if sets is None else frozenset(sets))
 
 
 def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
@@ -241,13 +243,11 @@ def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
     return Put(record_from(key, json_text.dumps(data), position))
 
 
-def _set(data: dict[str, Json], names: Sequence[str], value: Json, default: str) -> None:
-    """Set a number under the spelling that the record has."""
-    for name in names:
-        if name in data:
-            data[name] = value
-            return
-    data[default] = value
+def _set(data: dict[str, Json], names: Sequence[str], value: Json, default: str) -> str:
+    """Set a number under the spelling that the record has, which is given back."""
+    name = next((name for name in names if name in data), default)
+    data[name] = value
+    return name
 
 
 def _one_of(update: Any, names: Sequence[str]) -> Any:
@@ -279,7 +279,7 @@ def _event_inventory(view: View, update: EventInventoryUpdate) -> list[Operation
             return [_put(record, update.enabled if update.enabled is not UNSET else data)]
         if update.item_id is not None and update.item_name is not None:
             members["name"] = update.item_name
-        return [_put(record, {**_object(data, record), **members})]
+        return [_put(record, {**_object(data, record), **members}, members)]
     codec = codec_for("event_inventory")
     assert codec is not None
     item_id = update.item_id or update.item_name
@@ -332,6 +332,7 @@ def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
         data = {"category": record.parts[0], "total": data}
     seed = "total" in data or "total_quantity" in data
     data = {**data, **update.extra}
+    sets = {*update.extra}
     for names, value, default in (
         (TOTAL, total, "total" if seed else "quantity"),
         (ALLOCATED, allocated, "allocated"),
@@ -339,10 +340,11 @@ def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
         (THRESHOLD, _one_of(update, ("low_stock_threshold",)), "low_stock_threshold"),
     ):
         if value is not UNSET:
-            _set(data, names, value, default)
+            sets.add(_set(data, names, value, default))
     if update.unit is not UNSET:
         data["unit"] = str(update.unit)
-    return [*operations, _put(record, data)]
+        sets.add("unit")
+    return [*operations, _put(record, data, None if operations else sets)]
 
 
 def _new_stock(
@@ -398,15 +400,20 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
     if record is not None:
         data = record.data
         if not isinstance(data, dict):
-            data = {"quantity": quantity, **update.extra} if update.extra else quantity
-        else:
-            data = {**data, "quantity": quantity, **update.extra}
-        return [_put(record, data)]
-    shapes = _station_shapes(view, root, station)
-    if shapes == {False} and root is not None:
-        category, item_id = "", update.item_id or update.item_name or ""
-    else:
-        category, item_id = _place(view, update, lambda _: True in shapes, nested=shapes == {True})
+            return [
+                _put(record, {"quantity": quantity, **update.extra} if update.extra else quantity)
+            ]
+        sets = {"quantity": quantity, **update.extra}
+        return [_put(record, {**data, **sets}, sets)]
+    item_id = update.item_id or update.item_name
+    assert item_id is not None
+    category = update.category
+    nested = root is not None and any(child.children for _, child in root.children.values())
+    if nested and update.item_id is None and category != "":
+        known = known_items(view.find, item_id, category)
+        if len(known) == 1:
+            category, item_id = known[0].parts[0], stock_id(known[0])
+    category = category or ""
     value: Json = {"quantity": quantity, **update.extra}
     key = RecordKey("station_quantity", (station, category, item_id))
     return [
