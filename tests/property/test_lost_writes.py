@@ -22,8 +22,9 @@ from expresso_persist import Store
 from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import NotFound, OfferConflict
 from expresso_persist.model.records import Commit, Put, StationQuantity, StockLevel
+from expresso_persist.stock.item_resolver import update_operations
 from expresso_persist.stock.movements import read_movement
-from expresso_persist.stock.requests import AdjustRequest, read_update, update_operations
+from expresso_persist.stock.requests import AdjustRequest, read_update
 
 FIRST = int(os.environ.get("EXPRESSO_LOST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("EXPRESSO_LOST_DAYS", "10")))

@@ -405,15 +405,11 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
             ]
         sets = {"quantity": quantity, **update.extra}
         return [_put(record, {**data, **sets}, sets)]
-    item_id = update.item_id or update.item_name
-    assert item_id is not None
-    category = update.category
-    nested = root is not None and any(child.children for _, child in root.children.values())
-    if nested and update.item_id is None and category != "":
-        known = known_items(view.find, item_id, category)
-        if len(known) == 1:
-            category, item_id = known[0].parts[0], stock_id(known[0])
-    category = category or ""
+    shapes = _station_shapes(view, root, station)
+    if shapes == {False} and root is not None:
+        category, item_id = "", update.item_id or update.item_name or ""
+    else:
+        category, item_id = _place(view, update, lambda _: True in shapes, nested=shapes == {True})
     value: Json = {"quantity": quantity, **update.extra}
     key = RecordKey("station_quantity", (station, category, item_id))
     return [
