@@ -406,7 +406,8 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
         sets = {"quantity": quantity, **update.extra}
         return [_put(record, {**data, **sets}, sets)]
     shapes = _station_shapes(view, root, station)
-    if shapes == {False} and root is not None:
+    # A document that begins here is flat, as the first release had it, unless a category is named.
+    if (shapes == {False} and root is not None) or not (shapes or update.category):
         category, item_id = "", update.item_id or update.item_name or ""
     else:
         category, item_id = _place(view, update, lambda _: True in shapes, nested=shapes == {True})
