@@ -605,3 +605,75 @@ class _Lying:
         if mode == "rb":
             return self.reader(Path(path).read_bytes())
         return self.fs.open(path, mode)  # type: ignore[attr-defined]
+
+
+def test_the_copies_of_another_database_are_never_removed(
+    store: Store, other_store: Store, place: Path
+) -> None:
+    """A lost event's copies stay, whatever a new one makes, and it says that they are there."""
+    lost = managed(store, place)
+    event = [make(lost, store, number) for number in range(3)]
+    lost.sync_mirrors()
+    few = Mirror(str(place), rotation=Rotation(keep_last=2))
+    new = managed(other_store, few)
+    for number in range(6):
+        make(new, other_store, number)
+        [synced] = new.sync_mirrors()
+        assert not {*synced.deleted} & {*event}
+        [mirror] = new.status()["mirrors"]
+        assert f"backup {event[-1]}" in mirror["last_error"]
+        assert mirror["copies"] == min(number + 1, 2)
+        assert not new.health()["ok"]
+    assert {*event} < {*ids(few)}
+    [synced] = lost.sync_mirrors()
+    assert (synced.copied, synced.deleted) == ((), ())
+    with few.open(event[-1]) as archive:
+        taken = new.import_(archive)
+    new.restore(taken.id, actor="anna")
+    new.sync_mirrors()
+    assert new.status()["mirrors"][0]["last_error"] is None
+    assert {*event} <= {*ids(few)}
+
+
+def test_copies_of_the_first_release_say_in_the_archive_whose_they_are(
+    store: Store, other_store: Store, place: Path
+) -> None:
+    backups, others = managed(store, Mirror(str(place), rotation=Rotation(keep_last=1))), None
+    first = make(backups, store, 1)
+    backups.sync_mirrors()
+    for copy in backups.mirrors[0].copies():
+        plain = copy.name.replace(f"_{copy.epoch}_{copy.digest}", "")
+        file_of(place, copy).rename(place / "default" / plain)
+    others = managed(other_store, Mirror(str(place), rotation=Rotation(keep_last=1)))
+    for number in range(3):
+        make(others, other_store, number)
+        others.sync_mirrors()
+    assert first in ids(backups.mirrors[0])
+    newer = make(backups, store, 2)
+    with store.database.write() as connection:
+        connection.execute(sa.delete(data_backups).where(data_backups.c.id == first))
+    assert backups.sync_mirrors()[0].deleted == (first,)
+    assert newer in ids(backups.mirrors[0])
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "flip"])
+@pytest.mark.parametrize("recipients", [(), (str(pyrage.x25519.Identity.generate().to_public()),)])
+def test_a_copy_that_is_damaged_is_written_again(
+    store: Store, place: Path, damage: str, recipients: tuple[str, ...]
+) -> None:
+    """While the database has what was in it; it is noticed in a few rounds at most."""
+    backups = managed(store, Mirror(str(place), recipients=recipients))
+    for number in range(3):
+        make(backups, store, number)
+    backups.sync_mirrors()
+    mirror = backups.mirrors[0]
+    victim = mirror.copies()[1]
+    file = file_of(place, victim)
+    good = bytearray(file.read_bytes())
+    good[len(good) // 2] ^= 1
+    file.write_bytes({"half": bytes(good[: len(good) // 2]), "empty": b"", "flip": good}[damage])
+    rounds = [backups.sync_mirrors()[0].copied for _ in range(3)]
+    assert sorted(rounds) == [(), (), (victim.id,)]
+    assert sorted(ids(mirror)) == sorted(backup.id for backup in backups.list())
+    with mirror.reached("default") as folder:
+        assert all(folder.is_sound(copy, lambda: None) for copy in mirror.copies())

@@ -6,17 +6,21 @@ the same that the data of a lost database is at hand, and must not hang where a 
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Iterable
 
 import attrs
 
-from expresso_persist.backups.mirrors import Copy, Mirror, newest_ahead, told
+from expresso_persist.backups.catalog import iso
+from expresso_persist.backups.manifest import IMPORTED
+from expresso_persist.backups.mirrors import Copy, Mirror
+from expresso_persist.backups.rotation import SAFETY_TYPES
 from expresso_persist.db.database import Database
 from expresso_persist.errors import ExpressoPersistError
 
-__all__ = ["Lookout", "Seen", "copies_ahead", "lookout"]
+__all__ = ["Lookout", "Seen", "copies_ahead", "lookout", "newest_ahead", "what_is_there"]
 
 FRESH = 60.0
 """Seconds for which what was seen counts as how it is."""
@@ -84,7 +88,46 @@ def copies_ahead(mirrors: Iterable[Mirror], tenant: str) -> list[str]:
     """
     found = []
     for mirror in mirrors:
-        copy = newest_ahead(Lookout(mirror, tenant).look().copies, 0)
+        copy = newest_ahead(Lookout(mirror, tenant).look().copies, 0, None)
         if copy is not None:
-            found.append(told(mirror, copy, tenant))
+            found.append(what_is_there(mirror, copy, tenant))
     return found
+
+
+def newest_ahead(copies: Iterable[Copy], revision: int, epoch: str | None) -> Copy | None:
+    """The copy of the newest state, if that is one that a database never came to.
+
+    Args:
+        copies: Those of one tenant at a mirror.
+        revision: Where the database stands.
+        epoch: Which one it is; None for one without anything. What others came to, it did
+            not, however far each has counted.
+    """
+    # An imported backup has the revision that it had where it was made.
+    own = [
+        copy
+        for copy in copies
+        if copy.backup_type != IMPORTED
+        and (copy.revision > revision or copy.epoch not in (None, epoch))
+    ]
+    # The one that "latest" means, if there is one.
+    own = [copy for copy in own if copy.backup_type not in SAFETY_TYPES] or own
+    return max(own, key=lambda copy: (copy.revision, copy.created_at), default=None)
+
+
+def what_is_there(mirror: Mirror, copy: Copy, tenant: str, epoch: str | None = None) -> str:
+    """What a mirror has that the database ``epoch`` has not, and how to restore it."""
+    other = epoch is not None and copy.epoch not in (None, epoch)
+    what = (
+        "which is of another database. None of its copies is ever removed by this one, so move "
+        "them away if they are not needed, and give each database a mirror of its own."
+        if other
+        else "which is newer than what this database holds."
+    )
+    whose = "" if tenant == "default" else f" --tenant {shlex.quote(tenant)}"
+    return (
+        f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}, "
+        f"made {iso(copy.created_at)}), {what} To bring "
+        f"it back: `expresso-persist backup restore {copy.id} --from "
+        f"{shlex.quote(mirror.name)}{whose}`."
+    )

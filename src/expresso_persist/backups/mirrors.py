@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
@@ -43,8 +43,6 @@ __all__ = [
     "Mirror",
     "OpenedCopy",
     "mirrors_from_environment",
-    "newest_ahead",
-    "told",
 ]
 
 _BLOCK = 1024**2
@@ -52,8 +50,11 @@ _PARTIAL = ".partial"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _NAME = re.compile(
     r"(?P<time>\d{8}T\d{6}\.\d{6}Z)_r(?P<revision>\d{1,19})_(?P<type>[a-z]{1,20})_"
-    r"(?P<id>[0-9a-f]{32})\.expresso\.zst(?P<age>\.age)?"
+    r"(?P<id>[0-9a-f]{32})(?:_(?P<epoch>[0-9a-f]{16}))?"
+    r"(?:_(?P<digest>[0-9a-f]{32}))?\.expresso\.zst(?P<age>\.age)?"
 )
+_DIGEST = 32  # characters of it in a name
+_EPOCH = re.compile("[0-9a-f]{16}")
 _PLAIN_TENANT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -69,6 +70,9 @@ class Copy:
         created_at: When the backup was made.
         size: Bytes of the archive.
         encrypted: Whether a key is needed to read it.
+        epoch: Which database it is of; None where the name does not say, as those of version
+            0.1.0.
+        digest: Beginning of the SHA-256 of the file; None where the name does not say.
         pinned: Always false; a pin is a matter of the database.
     """
 
@@ -79,6 +83,8 @@ class Copy:
     created_at: dt.datetime
     size: int
     encrypted: bool
+    epoch: str | None = None
+    digest: str | None = None
     pinned: bool = False
     backup_status: str = "completed"
 
@@ -99,7 +105,8 @@ class Copy:
         """
         inside = (archive.id, archive.revision, archive.backup_type, archive.created_at)
         named = (self.id, self.revision, self.backup_type, self.created_at)
-        if (*inside, archive.tenant) != (*named, tenant):
+        same_database = self.epoch in (None, archive.epoch)
+        if (*inside, archive.tenant) != (*named, tenant) or not same_database:
             raise ArchiveRefused(
                 f"The file {self.name} should hold {_described(*named, tenant)}, but what is in "
                 f"it is {_described(*inside, archive.tenant)}. The file was renamed or exchanged; "
@@ -125,6 +132,8 @@ class Copy:
             created_at=time,
             size=size,
             encrypted=match["age"] is not None,
+            epoch=match["epoch"],
+            digest=match["digest"],
         )
 
 
@@ -147,11 +156,19 @@ class OpenedCopy:
         return self.file.read(size)
 
 
-def copy_name(backup: Backup, *, encrypted: bool) -> str:
-    """The name of a backup's archive: sorted by name is sorted by time."""
+def copy_name(backup: Backup, epoch: str | None, digest: str, *, encrypted: bool) -> str:
+    """The name of a backup's archive: sorted by name is sorted by time.
+
+    Args:
+        backup: The backup.
+        epoch: Which database it is of; None if that is not known.
+        digest: SHA-256 of the file.
+        encrypted: Whether it is encrypted.
+    """
     time = backup.created_at.astimezone(dt.UTC).strftime(_TIME)
-    name = f"{time}_r{backup.revision}_{backup.backup_type}_{backup.id}.expresso.zst"
-    return name + ".age" * encrypted
+    parts = [time, f"r{backup.revision}", backup.backup_type, backup.id]
+    parts += [epoch] if epoch is not None and _EPOCH.fullmatch(epoch) else []
+    return "_".join([*parts, digest[:_DIGEST]]) + ".expresso.zst" + ".age" * encrypted
 
 
 @attrs.frozen
@@ -298,15 +315,46 @@ class Folder:
         order = operator.attrgetter("revision", "created_at", "id")
         return sorted((copy for copy in found if copy), key=order, reverse=True)
 
+    def copies_by_database(self, epochs: dict[str, str | None]) -> list[Copy]:
+        """The same; where a name does not say of which database, the archive is asked once.
+
+        Args:
+            epochs: What was found so far, by name.
+        """
+        copies = self.copies()
+        for copy in copies:
+            if copy.epoch is None and copy.name not in epochs:
+                epochs[copy.name] = self.epoch(copy)
+        return [attrs.evolve(copy, epoch=copy.epoch or epochs[copy.name]) for copy in copies]
+
     def epoch(self, copy: Copy) -> str | None:
         """Which database a copy is of; None if only a key or a check of all of it could tell."""
-        if copy.encrypted:
-            return None
+        if copy.encrypted or copy.epoch is not None:
+            return copy.epoch
         try:
             with self.open(copy) as file:
                 return ArchiveReader(file).header.backup.epoch
         except (ArchiveRefused, FileNotFoundError):
             return None
+
+    def is_sound(self, copy: Copy, beat: Callable[[], object]) -> bool:
+        """Read all of a copy: whether it is what was written.
+
+        An encrypted one whose name does not say what it should be is taken to be.
+        """
+        try:
+            with self.open(copy) as file:
+                if copy.digest is None:
+                    if not copy.encrypted:
+                        ArchiveReader(file).check()
+                    return True
+                digest = hashlib.sha256()
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+                    beat()
+        except (ArchiveRefused, FileNotFoundError):
+            return False
+        return digest.hexdigest().startswith(copy.digest)
 
     def put(self, name: str, source: IO[bytes], beat: Callable[[], object]) -> None:
         """Write a file that appears under its name when all of it was read back.
@@ -386,31 +434,6 @@ def folder_of(tenant: str) -> str:
         return tenant
     readable = re.sub("[^a-z0-9_-]+", "_", tenant.lower())[:40]
     return f"{readable}~{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
-
-
-def newest_ahead(copies: Iterable[Copy], revision: int) -> Copy | None:
-    """The copy of the newest state, if that is one that a database never came to.
-
-    Args:
-        copies: Those of one tenant at a mirror.
-        revision: Where the database stands.
-    """
-    # An imported backup has the revision that it had where it was made.
-    own = [copy for copy in copies if copy.backup_type != IMPORTED and copy.revision > revision]
-    # The one that "latest" means, if there is one.
-    own = [copy for copy in own if copy.backup_type not in SAFETY_TYPES] or own
-    return max(own, key=lambda copy: (copy.revision, copy.created_at), default=None)
-
-
-def told(mirror: Mirror, copy: Copy, tenant: str) -> str:
-    """What a mirror has that the database has not, and how to restore it."""
-    whose = "" if tenant == "default" else f" --tenant {shlex.quote(tenant)}"
-    return (
-        f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}, "
-        f"made {iso(copy.created_at)}), which is newer than what this database holds. To bring "
-        f"it back: `expresso-persist backup restore {copy.id} --from "
-        f"{shlex.quote(mirror.name)}{whose}`."
-    )
 
 
 def mirrors_from_environment() -> tuple[Mirror, ...]:

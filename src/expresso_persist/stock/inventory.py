@@ -364,7 +364,8 @@ class Inventory(InventoryRepository):
             receipt=lambda _: plans[0].receipt(),
             scanned=True,
         )
-        return Undone(read_undo(revision, commit) if commit.replayed else plans[0], commit)
+        plan = plans[0] if commit.receipt is None and plans else read_undo(revision, commit)
+        return Undone(plan, commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""

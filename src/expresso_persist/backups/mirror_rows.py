@@ -1,0 +1,182 @@
+"""What is known about each mirror: a row of ``backup_mirrors``, for all processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+from typing import Any, Self
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from expresso_persist.backups.catalog import Backup, iso
+from expresso_persist.backups.mirrors import Copy
+from expresso_persist.db import raw
+from expresso_persist.db.database import Database
+from expresso_persist.db.tables import backup_mirrors
+
+__all__ = ["MirrorRow", "MirrorRows", "describe"]
+
+logger: logging.Logger = logging.getLogger("expresso_persist.backups")
+
+_LOOK_AGAIN = dt.timedelta(hours=1)  # somebody may have removed copies there
+_FIRST_RETRY = dt.timedelta(seconds=10)
+
+
+@attrs.frozen
+class MirrorRow:
+    """What is known about a mirror, as far as it can be read."""
+
+    mirror: str
+    newest_id: str | None
+    copies: int
+    stored_bytes: int
+    checked_at: dt.datetime | None
+    failures: int
+    error: str | None
+    next_at: dt.datetime | None
+
+    def is_due(self, now: dt.datetime) -> bool:
+        """Whether it is time to look there, or the clock went back."""
+        return self.next_at is None or not now <= self.next_at <= now + _LOOK_AGAIN
+
+    def is_known(self, now: dt.datetime) -> bool:
+        """Whether a process looked there, and no look is overdue."""
+        if self.next_at is None:
+            return False
+        return bool(self.failures) or (self.checked_at is not None and self.next_at > now)
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        return [field.name for field in attrs.fields(cls)]
+
+    @classmethod
+    def read(cls, row: sa.Row[Any]) -> Self:
+        return cls(
+            mirror=raw.text(row.mirror) or "",
+            newest_id=raw.text(row.newest_id),
+            copies=raw.integer(row.copies) or 0,
+            stored_bytes=raw.integer(row.stored_bytes) or 0,
+            checked_at=raw.time(row.checked_at),
+            failures=raw.integer(row.failures) or 0,
+            error=raw.text(row.error),
+            next_at=raw.time(row.next_at),
+        )
+
+
+class MirrorRows:
+    """The rows of one tenant."""
+
+    def __init__(self, database: Database, tenant: str) -> None:
+        """Keep the rows of ``tenant`` in ``database``."""
+        self._database = database
+        self._tenant = tenant
+
+    def read(self, connection: Connection) -> dict[str, MirrorRow]:
+        """How each mirror is doing; a row that is damaged hides no other."""
+        columns = raw.columns(connection, [backup_mirrors.c[name] for name in MirrorRow.columns()])
+        mine = backup_mirrors.c.tenant_id == self._tenant
+        rows = (MirrorRow.read(row) for row in connection.execute(sa.select(*columns).where(mine)))
+        return {row.mirror: row for row in rows}
+
+    def forget_warnings(self) -> None:
+        """After a restore, what mirrors have is to be judged again: nothing noted counts."""
+        ours = backup_mirrors.c.tenant_id == self._tenant
+        healthy = sa.and_(ours, backup_mirrors.c.failures == 0, backup_mirrors.c.error.is_not(None))
+
+        def forget(connection: Connection) -> None:
+            now = self._database.now(connection)
+            connection.execute(
+                sa.update(backup_mirrors).where(healthy).values(error=None, next_at=now)
+            )
+
+        self._database.transact(forget)
+
+    def note_success(
+        self, mirror: str, newest: Backup | None, own: list[Copy], warning: str | None
+    ) -> None:
+        if warning is not None:
+            logger.warning("%s", warning)
+
+        def note(connection: Connection) -> None:
+            now = self._database.now(connection)
+            self._note(
+                connection,
+                mirror,
+                newest_id=None if newest is None else newest.id,
+                newest_at=None if newest is None else newest.created_at,
+                copies=len(own),
+                stored_bytes=sum(copy.size for copy in own),
+                checked_at=now,
+                failures=0,
+                error=warning,
+                next_at=now + _LOOK_AGAIN,
+            )
+
+        self._database.transact(note)
+
+    def note_failure(self, mirror: str, error: str) -> None:
+        def note(connection: Connection) -> dt.timedelta:
+            now = self._database.now(connection)
+            row = self.read(connection).get(mirror)
+            failures = max(0, 0 if row is None else row.failures) + 1
+            delay: dt.timedelta = min(_LOOK_AGAIN, _FIRST_RETRY * 2 ** min(failures - 1, 16))
+            delay *= random.uniform(0.8, 1.0)  # noqa: S311 - spreads tries, no secret
+            self._note(connection, mirror, failures=failures, error=error, next_at=now + delay)
+            return delay
+
+        delay = self._database.transact(note)
+        logger.warning("%s Next try in %.0f s.", error, delay.total_seconds())
+
+    def _note(self, connection: Connection, mirror: str, **values: Any) -> None:
+        self._database.insert_if_absent(
+            connection,
+            backup_mirrors,
+            {
+                "tenant_id": self._tenant,
+                "mirror": mirror,
+                "copies": 0,
+                "stored_bytes": 0,
+                "failures": 0,
+                "next_at": values["next_at"],
+            },
+        )
+        connection.execute(
+            sa.update(backup_mirrors)
+            .where(
+                backup_mirrors.c.tenant_id == self._tenant,
+                backup_mirrors.c.mirror == mirror,
+            )
+            .values(**values)
+        )
+
+
+def describe(
+    name: str, row: MirrorRow | None, backups: list[Backup], now: dt.datetime
+) -> dict[str, Any]:
+    """A mirror as a JSON object.
+
+    Args:
+        name: The mirror.
+        row: What is known about it.
+        backups: Those that belong there, newest first.
+        now: The database's clock.
+    """
+    # Newest first by revision: what comes before the newest that is there is lacking.
+    complete = None if row is None else row.newest_id
+    ids = [backup.id for backup in backups]
+    lacking = backups[: ids.index(complete)] if complete in ids else backups
+    lag = max(0.0, *((now - backup.created_at).total_seconds() for backup in lacking), 0.0)
+    failures = 0 if row is None else row.failures
+    return {
+        "mirror": name,
+        "copies": 0 if row is None else row.copies,
+        "stored_bytes": 0 if row is None else row.stored_bytes,
+        "last_success_at": None if row is None else iso(row.checked_at),
+        "lag_seconds": lag,
+        "failures": failures,
+        "last_error": None if row is None else row.error,
+        "next_try_at": iso(row.next_at) if row is not None and failures else None,
+    }
