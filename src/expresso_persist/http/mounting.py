@@ -24,10 +24,9 @@ __all__ = [
     "conflicts",
     "decoy",
     "module_variable",
-    "normal_prefix",
     "refuse",
     "requests",
-    "told",
+    "explain",
 ]
 
 _SOMETHING = "1" * 32
@@ -53,12 +52,6 @@ Lookup: TypeAlias = Callable[[str, str], HostRoute | None]
 """Gives the host's route that answers a method and a path; None where ours does."""
 
 
-def normal_prefix(prefix: str) -> str:
-    """The path in front of ours, as ``/coffee``, or nothing."""
-    inner = prefix.strip("/")
-    return f"/{inner}" if inner else ""
-
-
 def conflicts(prefix: str, look_up: Lookup) -> list[HostRoute]:
     """The host's routes at our paths.
 
@@ -78,12 +71,12 @@ def refuse(found: list[HostRoute]) -> None:
     """
     if found:
         raise InvalidConfiguration(
-            f"{told(found)}Or mount with register_routes(..., replace=True), which takes these "
+            f"{explain(found)}Or mount with register_routes(..., replace=True), which takes these "
             "paths over and leaves the application's other routes as they are."
         )
 
 
-def told(found: list[HostRoute]) -> str:
+def explain(found: list[HostRoute]) -> str:
     """Which routes there are, and what to remove."""
     answers = "; ".join(f"{route.answers} ({route.view})" for route in found)
     lines = "\n".join(f"    {line}" for line in dict.fromkeys(route.line for route in found))

@@ -9,19 +9,20 @@ import msgspec
 
 from expresso_persist import errors
 from expresso_persist.http.access.auth import Permission
+from expresso_persist.http.access.limits import Limits
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.parameters import DATA, LINKS
+from expresso_persist.http.endpoints.endpoint import JSON
 
 __all__ = ["add_to_host", "name_in_host", "openapi_document"]
 
 _SCHEMAS = "#/components/schemas/"
 
 
-def _schema(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(endpoint.body, dict):
-        return endpoint.body
-    forms = endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
-    return _described(forms, components)
+def _schema(endpoint: Endpoint, limits: Limits, components: dict[str, Any]) -> dict[str, Any]:
+    body = endpoint.body
+    if isinstance(body, (type, tuple)):
+        return _described(body if isinstance(body, tuple) else (body,), components)
+    return {**(body(limits) if callable(body) else body)}
 
 
 def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, Any]:
@@ -45,8 +46,8 @@ def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, 
     return {"oneOf": [schemas[0], {"allOf": [schemas[1], {"not": named}]}]}
 
 
-def openapi_document(prefix: str, version: str) -> dict[str, Any]:
-    """Describe the endpoints under ``prefix``."""
+def openapi_document(prefix: str, version: str, limits: Limits) -> dict[str, Any]:
+    """Describe the endpoints under ``prefix``, with what ``limits`` allow."""
     components: dict[str, Any] = {
         "Success": {
             "type": "object",
@@ -70,12 +71,13 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
             "required": ["success", "error", "code"],
         },
     }
-    components.update(DATA)
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(prefix + endpoint.path, {})[endpoint.method.lower()] = _operation(
-            endpoint, components, prefix
+            endpoint, limits, components, prefix
         )
+        if endpoint.data is not None:
+            components[endpoint.data.name] = endpoint.data.schema
     return {
         "openapi": "3.1.0",
         "info": {"title": "expresso-persist", "version": version},
@@ -127,7 +129,9 @@ def _renamed(node: Any, prefix: str, key: str = "") -> Any:
     return node
 
 
-def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _operation(
+    endpoint: Endpoint, limits: Limits, components: dict[str, Any], prefix: str
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
@@ -149,16 +153,17 @@ def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> d
     if endpoint.permission is not Permission.NONE:
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
+        schema = _schema(endpoint, limits, components)
         operation["requestBody"] = {
             "required": endpoint.body_required,
-            "content": {kind: {"schema": _schema(endpoint, components)} for kind in endpoint.takes},
+            "content": {kind: {"schema": schema} for kind in endpoint.consumes},
         }
     return operation
 
 
 def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
     """The statuses that an endpoint can answer with instead of what was asked for."""
-    found = {429, 500, 503, *endpoint.fails}
+    found = {429, 500, 503, *endpoint.error_statuses}
     if endpoint.permission is not Permission.NONE:
         found |= {401, 403, 404}  # 404: no such tenant
     if endpoint.query or endpoint.body is not None:
@@ -201,18 +206,18 @@ def _failed(status: int) -> dict[str, Any]:
 
 
 def _success(endpoint: Endpoint) -> dict[str, Any]:
-    if endpoint.gives != "application/json":
-        kinds = (endpoint.gives, *endpoint.or_gives)
-        return {"description": "What was asked for.", "content": {kind: {} for kind in kinds}}
+    if endpoint.produces != (JSON,):
+        content: dict[str, Any] = {kind: {} for kind in endpoint.produces}
+        return {"description": "What was asked for.", "content": content}
     answer = _answer("What was asked for.", "Success")
-    if endpoint.data:
+    if endpoint.data is not None:
         schema = answer["content"]["application/json"]["schema"]
-        data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data}"}}}
+        data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data.name}"}}}
         answer["content"]["application/json"]["schema"] = {
             "allOf": [schema, {**data, "required": ["data"]}]
         }
     if endpoint.links:
-        answer["links"] = {name: {**LINKS[name]} for name in endpoint.links}
+        answer["links"] = {name: {**link} for name, link in endpoint.links.items()}
     return answer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import fastapi
 from starlette.routing import BaseRoute, Match, Route
 
-from expresso_persist.http.mounting import (
+from expresso_persist.http.adapter import (
     HostRoute,
     Lookup,
     conflicts,

@@ -10,8 +10,9 @@ import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect, Rule
 
-from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.mounting import (
+from expresso_persist.http.adapter import (
+    ASSETS,
+    ENDPOINTS,
     HostRoute,
     Lookup,
     conflicts,
@@ -19,7 +20,6 @@ from expresso_persist.http.mounting import (
     refuse,
     requests,
 )
-from expresso_persist.http.pages import ASSETS
 
 __all__ = ["endpoint_name", "lookup_in", "make_way", "rule_of"]
 

@@ -17,9 +17,9 @@ from expresso_persist.errors import TooManyRequests, Unauthorized
 from expresso_persist.http.access.rates import next_free, rolled
 from expresso_persist.http.messages import Request
 
-__all__ = ["TELLS_NOBODY", "Guesses"]
+__all__ = ["ORDINARY_HEADERS", "Guesses"]
 
-TELLS_NOBODY: re.Pattern[str] = re.compile(
+ORDINARY_HEADERS: re.Pattern[str] = re.compile(
     "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
     "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
     "x-request-id|traceparent|idempotency-key|last-event-id|keep-alive|upgrade|priority|expect|"
@@ -187,7 +187,7 @@ def _credentials(request: Request) -> str:
     """What a request says about who sends it; nothing if it says nothing."""
     # Iterating over a framework's own headers may give pairs.
     names = sorted(name.lower() for name in request.headers.keys())  # noqa: SIM118
-    told = [f"{n}: {request.headers.get(n)}" for n in names if not TELLS_NOBODY.fullmatch(n)]
+    told = [f"{n}: {request.headers.get(n)}" for n in names if not ORDINARY_HEADERS.fullmatch(n)]
     return "\n".join(told) or "&".join(f"{k}={v}" for k, v in sorted(request.query.items()))
 
 

@@ -117,7 +117,7 @@ class RateLimiter:
         """
         self._count(self._known, rate, tenant, f"{rate.value}:actor:{actor}")
 
-    def count_stranger(self, rate: Rate, address: str) -> None:
+    def count_address(self, rate: Rate, address: str) -> None:
         """Count a request of nobody known, by the network address that it came from.
 
         Raises:
