@@ -20,16 +20,14 @@ _SCHEMAS = "#/components/schemas/"
 
 def _schema(endpoint: Endpoint, limits: Limits, components: dict[str, Any]) -> dict[str, Any]:
     body = endpoint.body
-    if isinstance(body, (type, tuple)):
-        return _described(body if isinstance(body, tuple) else (body,), components)
+    if isinstance(body, type):
+        return _described(body, components)
     return {**(body(limits) if callable(body) else body)}
 
 
-def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, Any]:
-    """JSON Schema of a body that is one of these classes, with what each checks beyond types."""
-    schemas, found = msgspec.json.schema_components(
-        forms, ref_template="#/components/schemas/{name}"
-    )
+def _described(cls: type, components: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a class, with what is checked beyond its types."""
+    (schema,), found = msgspec.json.schema_components([cls], ref_template=_SCHEMAS + "{name}")
     for definition in found.values():
         properties = definition.get("properties", {})
         properties.pop("extra", None)
@@ -39,11 +37,7 @@ def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, 
                 for name in ("item_name", "item_id")
             ]
     components.update(found)
-    if len(schemas) == 1:
-        return schemas[0]
-    # Which one it is, is told by `item`: of a stock, or of any other number.
-    named: dict[str, Any] = {"required": ["item"]}
-    return {"oneOf": [schemas[0], {"allOf": [schemas[1], {"not": named}]}]}
+    return schema
 
 
 def openapi_document(prefix: str, version: str, limits: Limits) -> dict[str, Any]:

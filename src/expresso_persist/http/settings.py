@@ -24,7 +24,9 @@ def normal_prefix(prefix: str) -> str:
 
 def _prefix(prefix: str) -> str:
     if not isinstance(prefix, str):
-        raise InvalidConfiguration(f"prefix is a path, such as /coffee, not {prefix!r:.60}.")
+        raise InvalidConfiguration(
+            f"prefix is a path, such as /coffee, not {type(prefix).__name__}."
+        )
     return normal_prefix(prefix)
 
 
@@ -38,21 +40,30 @@ def _limits(limits: Limits | None) -> Limits:
 
 def _origins(origins: Collection[str]) -> frozenset[str]:
     # A text is a collection too, of letters.
-    return frozenset([origins] if isinstance(origins, str) else origins)
+    given: Any = [origins] if isinstance(origins, str) else origins
+    if not isinstance(given, Collection) or not all(isinstance(each, str) for each in given):
+        raise InvalidConfiguration(
+            "origins is a list of texts, such as ['https://display.example']."
+        )
+    return frozenset(given)
 
 
 def _is(*kinds: type) -> Any:
     def check(_settings: object, field: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
-            raise InvalidConfiguration(f"{field.name} is of type {names}, not {value!r:.60}.")
+            raise InvalidConfiguration(
+                f"{field.name} is of type {names}, not {type(value).__name__}."
+            )
 
     return check
 
 
 def _function(_settings: object, field: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not callable(value):
-        raise InvalidConfiguration(f"{field.name} is a function of the request, not {value!r:.60}.")
+        raise InvalidConfiguration(
+            f"{field.name} is a function of the request, not {type(value).__name__}."
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -83,11 +94,11 @@ class Settings:
     one_time_tokens: OneTimeTokens | None = attrs.field(
         default=None, validator=_is(OneTimeTokens, type(None))
     )
-    backups: bool = False
+    backups: bool = attrs.field(default=False, validator=_is(bool))
     live: LiveSettings = attrs.field(default=None, converter=_live, validator=_is(LiveSettings))
     limits: Limits = attrs.field(default=None, converter=_limits, validator=_is(Limits))
     origins: frozenset[str] = attrs.field(default=frozenset(), converter=_origins)
-    replace: bool = False
+    replace: bool = attrs.field(default=False, validator=_is(bool))
 
     @classmethod
     def of(cls, settings: Settings | None, keywords: Keywords) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import msgspec
@@ -22,11 +21,11 @@ from expresso_persist.http.endpoints.endpoint import (
     Schema,
 )
 from expresso_persist.http.messages import Response, success
-from expresso_persist.model.records import Commit, Operation
-from expresso_persist.stock.item_resolver import update_operations
-from expresso_persist.stock.requests import UPDATE_TYPES, AdjustRequest, Update, read_update
+from expresso_persist.model.records import Operation
+from expresso_persist.stock.movements import BATCH_TYPES, AdjustMovement, update_operations
+from expresso_persist.stock.requests import UPDATE_TYPES, Update, read_update
 
-__all__ = ["ENDPOINTS", "updater"]
+__all__ = ["ENDPOINTS"]
 
 
 def inventory(call: Call) -> Response:
@@ -66,7 +65,7 @@ def updater(kind: str) -> Callable[[Call], Response]:
     """The handler of one kind of update."""
 
     def handle(call: Call) -> Response:
-        return _commit(call, [read_update(kind, call.body())], adjust=kind == "adjust")
+        return _commit(call, [read_update(kind, call.body())])
 
     return handle
 
@@ -88,61 +87,28 @@ def batch_update(call: Call) -> Response:
             raise InvalidInput(
                 f"{path} is not {{type, data}}.", problems=[Problem(path, "{type, data}")]
             )
-        updates.append(read_update(item["type"], item.get("data"), f"{path}.data"))
+        updates.append(read_update(item["type"], item.get("data"), f"{path}.data", BATCH_TYPES))
     return _commit(call, updates)
 
 
-def _commit(call: Call, updates: Sequence[Update], *, adjust: bool = False) -> Response:
-    decide = update_operations(updates)
-    expected = call.expected_revision
-    touched: list[Operation] = []
+def _commit(call: Call, updates: Sequence[Update]) -> Response:
+    decide, expected = update_operations(updates), call.expected_revision
 
     def operations(state: State) -> list[Operation]:
         decided = decide(state)
-        if expected is not None:
-            decided = [attrs.evolve(op, expected_revision=expected) for op in decided]
-        touched[:] = decided
-        return decided
+        if expected is None:
+            return decided
+        return [attrs.evolve(op, expected_revision=expected) for op in decided]
 
     commit = call.store.inventory.commit(
         operations,
         actor=call.actor.name,
         idempotency_key=call.idempotency_key,
         request=call.fingerprint,
-        standing=call.standing(adds=all(isinstance(update, AdjustRequest) for update in updates)),
+        standing=call.standing(adds=all(isinstance(update, AdjustMovement) for update in updates)),
     )
-    data = _adjusted(call, commit, touched, updates[0]) if adjust else None
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, data, commit.revision, commit.cursor, replayed=commit.replayed)
-
-
-def _adjusted(
-    call: Call, commit: Commit, touched: Sequence[Operation], update: Update
-) -> dict[str, Any]:
-    """The number after an adjustment."""
-    if commit.changes:
-        change = commit.changes[0]
-        key, record = change.key, change.after
-    elif touched:
-        key = touched[0].key
-        record = call.store.inventory.get(key.kind, *key.parts)
-    else:
-        return {}
-    field = getattr(touched[0], "field", None) if touched else None
-    if commit.changes and field is None:  # a repetition: what did the first one change?
-        change = commit.changes[0]
-        before = change.before.data if change.before is not None else None
-        after = change.after.data if change.after is not None else None
-        field = getattr(update, "field", None) or "quantity"
-        if isinstance(before, dict) and isinstance(after, dict):
-            field = next(name for name in after if after[name] != before.get(name))
-    data = record.data if record is not None else None
-    value = data.get(field) if isinstance(data, dict) and field is not None else data
-    below = isinstance(value, (int, float)) and value < 0
-    return {
-        "kind": key.kind, "key": list(key.parts), "field": field, "value": value,
-        "below_zero": below,
-    }  # fmt: skip
+    return success(message, None, commit.revision, commit.cursor, replayed=commit.replayed)
 
 
 def _batch_schema(limits: Limits) -> Schema:
@@ -155,7 +121,7 @@ def _batch_schema(limits: Limits) -> Schema:
             },
             "required": ["type", "data"],
         }
-        for kind, cls in UPDATE_TYPES.items()
+        for kind, cls in BATCH_TYPES.items()
     ]
     updates = {"type": "array", "maxItems": limits.batch, "items": {"oneOf": elements}}
     return {"type": "object", "properties": {"updates": updates}, "required": ["updates"]}
