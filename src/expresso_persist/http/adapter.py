@@ -25,10 +25,10 @@ from expresso_persist.http.mounting import (
     HostRoute,
     Lookup,
     conflicts,
-    decoy,
     module_variable,
-    refuse,
-    requests,
+    probes,
+    refuse_conflicts,
+    sibling_path,
 )
 from expresso_persist.http.openapi import add_to_host, name_in_host
 from expresso_persist.http.pages import ASSETS, serve_asset
@@ -60,7 +60,7 @@ __all__ = [
     "add_to_host",
     "command_group",
     "conflicts",
-    "decoy",
+    "sibling_path",
     "endpoint_named",
     "event_loop",
     "failure",
@@ -68,8 +68,8 @@ __all__ = [
     "module_variable",
     "name_in_host",
     "open_store",
-    "refuse",
-    "requests",
+    "refuse_conflicts",
+    "probes",
     "run_socket",
     "same_origin",
     "serve_asset",

@@ -1,4 +1,4 @@
-"""Api: from a request to a response, for any web framework."""
+"""Api: turns a request into a response, for any web framework."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Api:
         """Look for routes that the host adds later, at the first request and in the doctor.
 
         Args:
-            look_up: Asks the application's own router.
+            look_up: Looks a method and a path up in the application's own router.
         """
 
         def look() -> str | None:

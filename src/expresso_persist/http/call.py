@@ -25,7 +25,7 @@ __all__ = ["Call", "Services"]
 
 @attrs.frozen
 class Services:
-    """What some handlers need besides the call; one for all calls of an API.
+    """What handlers share; one for all calls of an API.
 
     Attributes:
         admission: Admits the request again: at heartbeats, and for more than it needed at first.
@@ -56,8 +56,8 @@ class Call:
         request: The request.
         actor: Who sends it.
         store: The store of the tenant that it is about.
-        needs: What the endpoint asked of it.
-        services: What some handlers need besides.
+        needs: What the endpoint requires of it.
+        services: What some handlers need besides the call.
     """
 
     request: Request

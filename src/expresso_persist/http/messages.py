@@ -93,7 +93,7 @@ def success(
 
     Args:
         message: A sentence for people.
-        data: What was asked for.
+        data: The content.
         revision: The revision that the answer is about.
         cursor: Of a write, the position of its commit.
         replayed: The answer was given before, under the same Idempotency-Key.

@@ -84,12 +84,12 @@ def openapi_document(prefix: str, version: str, limits: Limits) -> dict[str, Any
 
 
 def name_in_host(prefix: str, endpoint: str) -> str:
-    """What an endpoint is called in a host, which has other names and perhaps other stores."""
+    """The name of an endpoint in a host, which has names of its own and perhaps several stores."""
     return re.sub(r"\W+", "_", f"expresso{prefix}_{endpoint}")
 
 
 def add_to_host(host: dict[str, Any], ours: dict[str, Any], prefix: str) -> None:
-    """Put our document into the host's, where nothing of the host's is called as ours is.
+    """Merge our document into the host's, under names that hide none of the host's.
 
     Args:
         host: The host's OpenAPI document; changed in place, and the same when done twice.
@@ -156,7 +156,7 @@ def _operation(
 
 
 def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
-    """The statuses that an endpoint can answer with instead of what was asked for."""
+    """The statuses that an endpoint can answer with besides success."""
     found = {429, 500, 503, *endpoint.error_statuses}
     if endpoint.permission is not Permission.NONE:
         found |= {401, 403, 404}  # 404: no such tenant
@@ -171,14 +171,14 @@ def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
     return found
 
 
-# 304 and 426 have no error of their own that says it shortly.
+# Statuses for which no error's docstring is short and general enough.
 _WORDS = {
     304: "The client has it already: If-None-Match names the current revision.",
     404: "There is no such thing here.",
     409: "It conflicts with what is stored, or with something that runs at the moment.",
     422: "The input does not have the expected form; details says where.",
     500: "Something went wrong on the server; its log says more under the reference.",
-    503: "The database does not answer, or nobody else can be served; try again later.",
+    503: "The database does not answer, or too many connections are open; try again later.",
     400: "The body is not valid JSON, or no object.",
 }
 
@@ -202,8 +202,8 @@ def _failed(status: int) -> dict[str, Any]:
 def _success(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.produces != (JSON,):
         content: dict[str, Any] = {kind: {} for kind in endpoint.produces}
-        return {"description": "What was asked for.", "content": content}
-    answer = _answer("What was asked for.", "Success")
+        return {"description": "Success.", "content": content}
+    answer = _answer("Success.", "Success")
     if endpoint.data is not None:
         schema = answer["content"]["application/json"]["schema"]
         data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data.name}"}}}

@@ -42,7 +42,7 @@ from expresso_persist.http.adapter import (
     same_origin,
     serve_asset,
 )
-from expresso_persist_fastapi._routes import lookup_in, make_way
+from expresso_persist_fastapi._routes import clear_paths, lookup_in
 
 __all__ = ["register_routes"]
 
@@ -74,7 +74,7 @@ def register_routes(
             cannot be understood.
     """
     settings = Settings.of(settings, keywords)
-    make_way(app, settings.prefix, replace=settings.replace)
+    clear_paths(app, settings.prefix, replace=settings.replace)
     opened = open_store(store)
     api = Api(opened, settings, no_socket=_NO_SOCKET)
     routes = [

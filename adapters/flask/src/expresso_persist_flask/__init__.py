@@ -22,7 +22,7 @@ from expresso_persist.http.adapter import (
     serve_asset,
 )
 from expresso_persist_flask._requests import long_lived, to_request, to_response
-from expresso_persist_flask._routes import endpoint_name, lookup_in, make_way, rule_of
+from expresso_persist_flask._routes import clear_paths, endpoint_name, lookup_in, rule_of
 from expresso_persist_flask._socket import add_socket, no_socket
 
 __all__ = ["CONNECTIONS", "ExpressoPersist", "register_routes"]
@@ -56,7 +56,7 @@ def register_routes(
     if settings.live.connections is None:
         live = attrs.evolve(settings.live, connections=CONNECTIONS)
         settings = attrs.evolve(settings, live=live)
-    make_way(app, settings.prefix, replace=settings.replace)
+    clear_paths(app, settings.prefix, replace=settings.replace)
     api = Api(open_store(store), settings, no_socket=no_socket())
     add_socket(app, api)
     for endpoint in ENDPOINTS:

@@ -40,7 +40,7 @@ _ANONYMOUS = Actor("anonymous", Permission.NONE)
 
 @attrs.frozen
 class Needs:
-    """What an endpoint asks of a request.
+    """What an endpoint requires of a request.
 
     Attributes:
         permission: What the actor needs.

@@ -66,7 +66,7 @@ class JwtTokens:
                 that resets a password, opens nothing. None to accept them all.
             required: Claims that a token must have, beside ``exp``.
             expected: Claims that must have these very values.
-            all_tenants: Without ``tenant_claim``: those who sign in may ask for any tenant
+            all_tenants: Without ``tenant_claim``: everyone who signs in may use any tenant
                 that the request names.
 
         Raises:
@@ -83,7 +83,7 @@ class JwtTokens:
             raise InvalidConfiguration("Name the algorithms the tokens are signed with.")
         symmetric = [name.startswith(_SYMMETRIC) for name in algorithms]
         if any(symmetric) and not all(symmetric):
-            # A public key would do as the secret of whoever knows it: everybody.
+            # Everybody knows the public key, and could sign with it as an HS… secret.
             raise InvalidConfiguration("Name either HS… algorithms or those with public keys.")
         if all(symmetric) and not callable(key):
             secret = key.encode() if isinstance(key, str) else key
@@ -133,9 +133,9 @@ class JwtTokens:
         """Whether a token says nothing about its purpose, or the right thing."""
         if self._types is None:
             return True
-        told = [claims[name] for name in TYPE_CLAIMS if name in claims]
+        kinds = [claims[name] for name in TYPE_CLAIMS if name in claims]
         kind = str(header.get("typ") or "JWT").lower().removeprefix("application/")
-        return kind in _HEADER_TYPES and all(str(name).lower() in self._types for name in told)
+        return kind in _HEADER_TYPES and all(str(name).lower() in self._types for name in kinds)
 
     def _as_expected(self, claims: Mapping[str, Any]) -> bool:
         return all(

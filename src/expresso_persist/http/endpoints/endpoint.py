@@ -101,7 +101,7 @@ class Endpoint:
 
     @property
     def needs(self) -> Needs:
-        """What it asks of a request."""
+        """What it requires of a request."""
         writes = self.method != "GET"
         rate = Rate.HEAVY if self.heavy else Rate.WRITE if writes else Rate.READ
         return Needs(self.permission, rate, writes)

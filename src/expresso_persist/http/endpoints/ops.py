@@ -52,7 +52,7 @@ def _examined(call: Call) -> dict[str, Any]:
     findings = [
         finding
         for finding in examine(patient)
-        # That a token can be guessed is for those to know who can change it.
+        # A weak token is reported only to those who can change it.
         if finding.check != "access" or bare or known.actor.permission >= Permission.ADMIN
     ]
     return {"state": worst(findings), "checks": [attrs.asdict(finding) for finding in findings]}
@@ -104,7 +104,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "health", "GET", "/api/migration/health", Permission.NONE, health,
         "Whether the server and its database answer, and backups are made.",
-        query={"deep": Query("true: what the doctor finds, for who may read", FLAG)},
+        query={"deep": Query("true: what the doctor finds, for actors who may read", FLAG)},
         error_statuses=(401, 403, 404),
     ),
     Endpoint(
