@@ -85,7 +85,7 @@ def authorizer(
 
 
 class Admission:
-    """Decides by a request's headers; see SECURITY.md for the order and its reasons."""
+    """Decides by a request's headers; a guess is counted before it is looked up."""
 
     def __init__(
         self,

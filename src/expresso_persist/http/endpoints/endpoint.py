@@ -18,6 +18,8 @@ __all__ = [
     "DRY_RUN",
     "FLAG",
     "JSON",
+    "LIMIT",
+    "MAX_LIMIT",
     "OF_WRITE",
     "STANDING",
     "Data",
@@ -123,6 +125,8 @@ FLAG: Schema = {
     "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|1|0)$",
 }
 DRY_RUN = Query("true: only say what would be done", FLAG)
+MAX_LIMIT = 1_000
+LIMIT = Query(f"1 to {MAX_LIMIT}", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT})
 _POSITION: Schema = {"type": "string", "pattern": r"^[^.\s]{1,256}\.[0-9]{1,18}\.[0-9a-f]{1,64}$"}
 STANDING = {
     "Expresso-Since": Query(

@@ -8,7 +8,15 @@ from expresso_persist.commits.hash_chain import commit_to_json
 from expresso_persist.errors import InvalidInput, Problem, UpgradeRequired
 from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.call import Call
-from expresso_persist.http.endpoints.endpoint import Data, Endpoint, Query, Schema, whole_number
+from expresso_persist.http.endpoints.endpoint import (
+    LIMIT,
+    MAX_LIMIT,
+    Data,
+    Endpoint,
+    Query,
+    Schema,
+    whole_number,
+)
 from expresso_persist.http.live.greenlets import may_wait
 from expresso_persist.http.live.long_poll import LongPoll, PendingResponse, begin_long_poll
 from expresso_persist.http.live.sse import FIRST, SSE, EventStream, brief_events, sse_mark
@@ -18,7 +26,6 @@ from expresso_persist.http.messages import Response, success
 __all__ = ["ENDPOINTS"]
 
 MAX_WAIT = 55  # proxies end what is silent for a minute
-MAX_LIMIT = 1_000
 RETRY_AFTER = "2"
 """Seconds between two polls of a client that this server cannot keep waiting."""
 
@@ -120,9 +127,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Commits after a cursor, oldest first.",
         query={
             "since": Query("the cursor of an earlier answer, 0 for everything, or now", _CURSOR),
-            "limit": Query(
-                f"1 to {MAX_LIMIT}", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-            ),
+            "limit": LIMIT,
             "wait": Query(
                 f"seconds to wait for something after the cursor, 0 to {MAX_WAIT}",
                 {"type": "number", "minimum": 0, "maximum": MAX_WAIT},

@@ -11,14 +11,13 @@ from expresso_persist.commits.history import UndoPlan
 from expresso_persist.errors import Forbidden, InvalidInput, Problem
 from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.call import Call
-from expresso_persist.http.endpoints.endpoint import Endpoint, Query, whole_number
+from expresso_persist.http.endpoints.endpoint import LIMIT, MAX_LIMIT, Endpoint, Query, whole_number
 from expresso_persist.http.messages import Response, success
 from expresso_persist.model import json_text
 from expresso_persist.stock.requests import Update, read_as
 
 __all__ = ["ENDPOINTS", "UndoRequest"]
 
-MAX_LIMIT = 1_000
 _LAST_REVISION = 10**18 - 1
 
 
@@ -97,9 +96,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 "only commits before this revision",
                 {"type": "integer", "minimum": 1, "maximum": _LAST_REVISION},
             ),
-            "limit": Query(
-                f"1 to {MAX_LIMIT}", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
-            ),
+            "limit": LIMIT,
         },
         error_statuses=(400, 410),
     ),

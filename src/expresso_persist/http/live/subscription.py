@@ -120,16 +120,13 @@ class Subscription:
         self._seen = self.channel.generation
         recent = self.channel.recent
         found = None if recent is None else recent.joined(self.cursor, self._form.commit)
-        if recent is None or found is None:
-            return False
-        if found:
+        self._piece = found or b""
+        if recent is not None and found:
             self.cursor = recent.cursor
-        self._piece = found
-        return True
+        return found is not None
 
     def _fetch(self) -> None:
         """Take a page from the database; nothing while it does not answer."""
-        self._piece = b""
         try:
             page = self._call.store.feed.page(self.cursor)
         except DatabaseUnavailable:
