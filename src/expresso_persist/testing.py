@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http.access.auth import Actor, Permission
-from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http import Actor, Permission
+from expresso_persist.http.adapter import ENDPOINTS, Endpoint
 
 
 class Answer(Protocol):
