@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from click.testing import CliRunner
+from sqlalchemy.engine import make_url
 
 from ci import ON_CI, missing
 from pgbouncer import pooled
@@ -109,9 +110,46 @@ def pgbouncer_url(postgresql_url: str) -> Iterator[str]:
     params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)],
 )
 def database_url(request: pytest.FixtureRequest) -> str:
-    """URL of a new, empty database: the test runs once on SQLite and once on PostgreSQL."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
+    """URL of a new database: the test runs once on SQLite and once on PostgreSQL.
+
+    It is empty, or migrated already where the test has its `store` in it.
+    """
+    prefix = "migrated_" if "store" in request.fixturenames else ""
+    url: str = request.getfixturevalue(f"{prefix}{request.param}_url")
     return url
+
+
+# A migration takes longer than most tests. One per worker; each test gets a copy.
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from expresso_persist import Store
+
+    file = tmp_path_factory.mktemp("migrated") / "expresso.db"
+    Store(f"sqlite:///{file}", migrate=True).close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgresql(postgresql_server: str) -> Iterator[str]:
+    from expresso_persist import Store
+
+    with fresh_database(postgresql_server) as url:
+        Store(url, migrate=True).close()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def migrated_sqlite_url(sqlite_url: str, tmp_path: Path, _migrated_sqlite: Path) -> str:
+    """URL of a SQLite database file with nothing but the tables."""
+    shutil.copy(_migrated_sqlite, tmp_path / "expresso.db")
+    return sqlite_url
+
+
+@pytest.fixture
+def migrated_postgresql_url(postgresql_server: str, _migrated_postgresql: str) -> Iterator[str]:
+    """URL of a PostgreSQL database with nothing but the tables."""
+    with fresh_database(postgresql_server, _migrated_postgresql) as url:
+        yield url
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "backups/restore": ("backups/test_restore_parts.py",),
     "commits/repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
     "commits/offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
+    "commits/offer_rules": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "documents/merge": ("importing/test_differences.py", "importing/test_merge.py"),
     "importing/importer": (
         "importing/test_steps.py",
@@ -50,6 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "importing/request": ("importing", "core/test_importer.py"),
     "importing/union": ("importing", "property/test_unions.py"),
     "importing/alignment": ("importing", "property/test_unions.py"),
+    "importing/lookalikes": ("importing/test_lookalikes.py", "property/test_items.py"),
     "importing/reading": ("importing/test_reading.py",),
     "tenants/tenancy": (
         "tenants/test_renamed_rows.py",

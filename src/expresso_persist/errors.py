@@ -38,6 +38,7 @@ __all__ = [
     "SchemaMismatch",
     "StorageFull",
     "TablesDropped",
+    "TablesMissing",
     "TimelineLost",
     "TooManyRequests",
     "TooManyStreams",
@@ -298,6 +299,10 @@ class SchemaMismatch(ExpressoPersistError):
 
     code = "schema_mismatch"
     status = 503
+
+
+class TablesMissing(SchemaMismatch):
+    """There are no tables of this library here, and never were."""
 
 
 class TablesDropped(SchemaMismatch):

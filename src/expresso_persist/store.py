@@ -13,11 +13,12 @@ from typing import Self
 from sqlalchemy.engine import Engine
 
 from expresso_persist import adoption
+from expresso_persist.backups.lookout import copies_ahead
 from expresso_persist.backups.manager import BackupManager
-from expresso_persist.backups.mirrors import copies_ahead, mirrors_from_environment
+from expresso_persist.backups.mirrors import mirrors_from_environment
 from expresso_persist.db import migrations
 from expresso_persist.db.database import Database
-from expresso_persist.errors import InvalidConfiguration, TablesDropped
+from expresso_persist.errors import InvalidConfiguration, TablesDropped, TablesMissing
 from expresso_persist.feed import Feed
 from expresso_persist.feed.hub import close_hub
 from expresso_persist.importing.importer import LocalStorageImporter
@@ -27,7 +28,7 @@ from expresso_persist.tenants.tokens import AccessTokens
 
 logger: logging.Logger = logging.getLogger("expresso_persist")
 
-__all__ = ["DEFAULT_URL", "Store", "default_url"]
+__all__ = ["DEFAULT_URL", "Store", "default_url", "lost_data"]
 
 DEFAULT_URL = "sqlite:///expresso.db"
 
@@ -37,8 +38,8 @@ def default_url() -> str:
     return os.environ.get("DATABASE_URL") or DEFAULT_URL
 
 
-def _copies(tenant: str) -> list[str]:
-    """What the mirrors have of a tenant whose data is not here."""
+def lost_data(tenant: str) -> list[str]:
+    """What the mirrors of the environment have of a tenant whose data is not here."""
     with contextlib.suppress(InvalidConfiguration):
         return copies_ahead(mirrors_from_environment(), tenant)
     return []
@@ -54,7 +55,7 @@ def _prepare(database: Database, *, tenant: str, adopt: bool) -> None:
         logger.warning("`expresso-persist init --report` shows this again.")
     in_memory = database.engine.url.database in (None, "", ":memory:")
     if report.created and not (database.dialect == "sqlite" and in_memory):
-        for sentence in _copies(tenant):
+        for sentence in lost_data(tenant):
             logger.warning("This database is new. %s", sentence)
 
 
@@ -103,8 +104,8 @@ class Store:
             self.database: Database = migrations.ready(
                 Database(url, engine=engine), migrate=migrate, adopt=prepare
             )
-        except TablesDropped as error:
-            raise TablesDropped(" ".join([error.message, *_copies(tenant)])) from error
+        except (TablesDropped, TablesMissing) as error:
+            raise type(error)(" ".join([error.message, *lost_data(tenant)])) from error
         self.tenant = tenant
 
     def for_tenant(self, tenant: str) -> Store:

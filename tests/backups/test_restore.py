@@ -250,11 +250,13 @@ def test_kinds_that_do_not_exist_are_refused(
 
 def test_writers_may_go_on(store: Store, backup_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written during a restore is neither lost from the trail nor a false alarm."""
-    make = store.backups.create
+    make, backups = store.backups.create, []
 
     def slow(*arguments: str) -> object:
         safety = make(*arguments)
-        store.inventory.commit([Put(item("during"))], actor="barista")
+        if not backups:
+            store.inventory.commit([Put(item("during"))], actor="barista")
+        backups.append(safety)
         return safety
 
     restore = store.inventory.commit
@@ -273,6 +275,8 @@ def test_writers_may_go_on(store: Store, backup_id: str, monkeypatch: pytest.Mon
     done = store.backups.restore(backup_id, actor="test")
     monkeypatch.undo()
     assert done.plan.counts.removed == 3  # almond, the later setting, and the one made during
+    assert store.backups.get(done.safety_backup_id or "").revision == done.revision - 1
+    assert done.undone_count == done.revision - 1 - store.backups.get(backup_id).revision
     names = {record.parts[1] for record in store.inventory.records("event_inventory")}
     assert names == {"oat", "soy", "after"}
 

@@ -370,6 +370,27 @@ def test_a_loss_that_no_reset_tells_of_is_noticed_by_the_hash(open_tab: Any, ven
     assert venue.oat == 9
 
 
+def test_a_sale_of_others_that_survived_is_not_taken_off_a_later_value(
+    open_tab: Any, venue: Venue
+) -> None:
+    """The feed had told of neither: the answer says what stood before the write."""
+    tab = open_tab()
+    tab.page.route("**/api/inventory/stream*", lambda route: route.abort())
+    tab.page.route("**/api/inventory/changes*", lambda route: route.abort())
+    tab.page.evaluate("dispatchEvent(new Event('offline'))")  # ends the stream
+    venue.post("/api/inventory/adjust", {"item": "Oat", "category": "milk", "delta": -3})
+    venue.keep()
+    tab.run("await service.updateEventStock('Oat', 50, 'milk')")
+    tab.until("status.pending === 0")
+    venue.lose()
+    assert venue.oat == 7
+    tab.page.unroute("**/api/inventory/stream*")
+    tab.page.unroute("**/api/inventory/changes*")
+    tab.until("(await service.getEventStock()).Oat.total === 50")
+    healed(tab)
+    assert (venue.oat, tab.status()["parked"]) == (50, 0)
+
+
 def test_what_an_earlier_version_left_behind_is_taken_over(
     open_tab: Any, venue: Venue, context: Any
 ) -> None:

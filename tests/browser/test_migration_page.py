@@ -184,6 +184,9 @@ def test_two_devices_are_merged_and_a_difference_is_named(migration: Any) -> Non
     migration.sees("Analyzed")
     migration.page.get_by_label("What to keep").select_option("existing")
     migration.page.get_by_text("1 conflict").wait_for()
+    plan = migration.page.inner_text("#plan")
+    assert "Looks like the same thing: 1" in plan  # one id, two names
+    assert "one id, two names: united" in plan
     migration.page.locator("#migrate-button:not([disabled])").wait_for()
     migration.migrate()
     assert "of 1 the database's values stay, as was chosen" in migration.verdict()

@@ -115,6 +115,25 @@ def test_import_says_what_stands_and_what_was_kept_safe(run, answer) -> None:
     assert answer("backup", "restore", backup["id"], "--yes")["revision"] == 3
 
 
+def test_import_lists_what_looks_like_one_thing(run, answer) -> None:
+    """Each id with the numbers that hang on it, in the dry run and after."""
+    dumps = [
+        {
+            "event_inventory": {"milk": [{"id": item, "name": "Oat"}]},
+            "event_stock_levels": {"milk": {item: {"quantity": number}}},
+        }
+        for item, number in (("oat_1", 10), ("milk-oat-7", 6.5))
+    ]
+    answer("import", "-", stdin=json.dumps(dumps[0]))
+    for options in (("--dry-run",), ()):
+        text = run("import", "-", *options, stdin=json.dumps(dumps[1])).stdout
+        assert "Items that look like the same thing: 1." in text
+        assert "event_stock milk/oat_1: 10" in text
+        assert "event_stock milk/milk-oat-7: 6.5" in text
+    again = answer("import", "-", stdin=json.dumps(dumps[1]))
+    assert again["alike_count"] == len(again["alike"]) == 1
+
+
 def test_import_records_who_did_it(run, dump_file: str, database_url: str) -> None:
     """The audit trail names the account at the keyboard."""
     run("import", dump_file)
@@ -131,7 +150,7 @@ def test_export_is_nothing_but_json_and_imports_again(run, answer, tmp_path: Pat
     assert exported["localStorage"] == demo_dump()["localStorage"]
     target = tmp_path / "out.json"
     target.write_text("old")
-    assert "19 keys" in run("export", "-o", str(target)).stdout
+    assert "19 keys" in run("export", "-o", str(target), "--force").stdout
     assert json.loads(target.read_text("utf-8"))["localStorage"] == exported["localStorage"]
     assert answer("import", str(target))["committed"] is False
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.json"]

@@ -74,7 +74,125 @@ def test_a_conflict_says_what_is_stored(client: Any, store: Store) -> None:
     assert answer.json["data"]["value"] == "theirs"
 
 
-@pytest.mark.parametrize("header", ["Expresso-Since", "Expresso-Acknowledged"])
+COUNT = "/api/inventory/count"
+ADJUST = "/api/inventory/adjust"
+STOCK = "/api/inventory/event-stock/update"
+OAT = {"category": "milk", "item": "oat"}
+
+
+def oat(store: Store) -> Any:
+    record = store.inventory.get("event_stock", "milk", "oat")
+    return None if record is None else record.data["quantity"]  # type: ignore[call-overload, index]
+
+
+@pytest.fixture
+def stocked(store: Store) -> Store:
+    store.importer.import_(
+        {"event_stock_levels": {"milk": {"oat": {"quantity": 20, "name": "Oat"}}}}, actor="test"
+    )
+    return store
+
+
+def test_a_write_says_what_stood_before_it(client: Any, stocked: Store) -> None:
+    """Also when it is repeated later: the client may have missed the first answer."""
+    for path, body in ((ADJUST, {**OAT, "delta": -1}), (SETTING, {"key": "s", "value": 1})):
+        before = stocked.inventory.head().cursor
+        headers = {"Idempotency-Key": path}
+        assert client("POST", path, body, headers=headers).json["before"] == before
+        client("POST", SETTING, {"key": "later", "value": path})
+        assert client("POST", path, body, headers=headers).json["before"] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (COUNT, {**OAT, "quantity": 50}),
+        (STOCK, {"category": "milk", "item_id": "oat", "total": 50}),
+    ],
+)
+@pytest.mark.parametrize("says", ["nothing", "what was lost", "what stood before"])
+def test_a_sale_that_survived_is_not_taken_off_a_later_count(
+    client: Any, stocked: Store, path: str, body: dict[str, Any], says: str
+) -> None:
+    """The client's newest shared position is older than the loss."""
+    stale = stocked.inventory.head().cursor
+    survived = client("POST", ADJUST, {**OAT, "delta": -5}).json["cursor"]
+    epoch, revision, _ = survived.split(".")
+    place = int(revision) + (1 if says == "what stood before" else 2)
+    offer = {
+        "Expresso-Since": survived if says == "what stood before" else stale,
+        "Expresso-Acknowledged": f"{epoch}.{place}.0123456789ab",
+        "Idempotency-Key": "k",
+    }
+    if says == "what was lost":
+        offer["Expresso-Lost"] = f"{epoch}.{int(revision) + 1}.ab0123456789"
+    answer = client("POST", path, body, headers=offer)
+    if says == "what stood before":
+        assert (answer.status, oat(stocked)) == (200, 50)
+    else:
+        assert (answer.json["code"], answer.json["data"]["value"]["quantity"]) == (
+            "offer_conflict",
+            15,
+        )
+        assert oat(stocked) == 15
+
+
+def test_what_is_said_to_be_lost_and_is_there_is_shared(client: Any, stocked: Store) -> None:
+    """After a second failover, back to where it was."""
+    stale = stocked.inventory.head().cursor
+    there = client("POST", ADJUST, {**OAT, "delta": -5}).json["cursor"]
+    epoch, revision, _ = there.split(".")
+    client("POST", ADJUST, {**OAT, "delta": -1})
+    offer = {
+        "Expresso-Since": stale,
+        "Expresso-Lost": there,
+        "Expresso-Acknowledged": f"{epoch}.{int(revision) + 1}.0123456789ab",
+        "Idempotency-Key": "k",
+    }
+    assert client("POST", COUNT, {**OAT, "quantity": 50}, headers=offer).status == 200
+    assert oat(stocked) == 49
+
+
+@pytest.mark.parametrize("unit", [{}, {"unit": "l"}])
+def test_an_update_to_what_is_stored_already_is_moved_by_later_sales(
+    client: Any, stocked: Store, unit: dict[str, str]
+) -> None:
+    """It would change nothing now, and says all the same what there was before them."""
+    base = stocked.inventory.head().cursor
+    epoch, revision, _ = base.split(".")
+    client("POST", ADJUST, {**OAT, "delta": -5})
+    offer = {
+        "Expresso-Since": base,
+        "Expresso-Acknowledged": f"{epoch}.{int(revision) + 1}.0123456789ab",
+        "Idempotency-Key": "k",
+    }
+    body = {"category": "milk", "item_id": "oat", "total": 15, **unit}
+    assert client("POST", STOCK, body, headers=offer).status == 200
+    assert oat(stocked) == 10
+
+
+def test_what_two_people_offer_counts_once(client: Any, stocked: Store) -> None:
+    """The answer to the first was lost; the tablet has another person's token by now."""
+    base = stocked.inventory.head().cursor
+    epoch, revision, _ = base.split(".")
+    offer = {
+        "Expresso-Since": base,
+        "Expresso-Acknowledged": f"{epoch}.{int(revision) + 2}.0123456789ab",
+        "Idempotency-Key": "k",
+    }
+    client("POST", ADJUST, {**OAT, "delta": -5})
+    body = {**OAT, "delta": -1}
+    first, again = (
+        client("POST", ADJUST, body, token=token, headers=offer)
+        for token in ("admin-token", "write-token")
+    )
+    assert (first.status, again.status) == (200, 200)
+    assert again.json["revision"] == first.json["revision"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert oat(stocked) == 14
+
+
+@pytest.mark.parametrize("header", ["Expresso-Since", "Expresso-Acknowledged", "Expresso-Lost"])
 @pytest.mark.parametrize("text", ["7", "x", "a.b.c", "a.1.", "e.1.ab' OR 1=1", "9" * 5000])
 def test_what_is_no_position_is_refused(client: Any, store: Store, header: str, text: str) -> None:
     answer = client("POST", SETTING, {"key": "s", "value": 1}, headers={header: text})

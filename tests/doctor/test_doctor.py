@@ -62,7 +62,21 @@ def _eventually(true: Callable[[], bool]) -> bool:
     return True
 
 
+def test_a_fresh_store_is_no_alarm_and_an_old_one_without_backups_is(store: Store) -> None:
+    assert (look(store, "backup").state, look(store, "backup_storage").state) == ("warning", "ok")
+    store.importer.import_({"event_name": "Spring"}, actor="anna")
+    assert (look(store, "backup").state, look(store, "backup_storage").state) == ("warning", "ok")
+    store.backups.interval = 0.0
+    assert look(store, "backup").state == "problem"
+    found = look(store, "backup_storage")
+    assert (found.state, found.text) == (
+        "warning", "There is no backup whose storage could be checked.",
+    )  # fmt: skip
+
+
 def test_no_scheduler_no_backup_no_mirror(store: Store) -> None:
+    store.importer.import_({"event_name": "Spring"}, actor="anna")
+    store.backups.interval = 0.0
     found = states(store)
     assert (found["scheduler"], found["backup"], found["mirror"]) == (
         "problem", "problem", "warning",

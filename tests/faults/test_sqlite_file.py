@@ -301,6 +301,26 @@ def test_a_journal_whose_file_was_changed_meanwhile_is_not_replayed(
     assert files.settings() == writer.confirmed
 
 
+def test_a_file_that_was_given_the_inode_of_the_deleted_one(
+    files: Files, writer: Writer, serve: Serve
+) -> None:
+    """A file system likes to give a deleted file's inode to the next one."""
+    server = serve()
+    writer.write(server, 20)
+    server.stop(signal.SIGKILL)
+    inode = files.file.stat().st_ino
+    files.file.unlink()
+    for _ in range(20):  # some file systems never do it: then this is one more replacement
+        shutil.copy(files.other, files.file)
+        if files.file.stat().st_ino == inode:
+            break
+        files.file.unlink()
+    else:
+        shutil.copy(files.other, files.file)
+    files.assert_other()
+    assert len([*files.file.parent.glob("*-wal-of-*")]) == 1
+
+
 def test_a_link_that_is_turned_to_another_file(
     files: Files, writer: Writer, serve: Serve, tmp_path: Path
 ) -> None:

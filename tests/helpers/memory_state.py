@@ -38,6 +38,10 @@ class MemoryState(State):
         ]
         return sorted(found, key=lambda record: record.parts)
 
+    def next_position(self, kind: str, **columns: str) -> int:
+        """One past the last position among the records with these column values."""
+        return max((record.position + 1 for record in self.find(kind, **columns)), default=0)
+
     def take(self, dump: dict[str, Any], **options: Any) -> Receipt:
         """Import a dump into it, as :class:`~expresso_persist.LocalStorageImporter` does."""
         given: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from expresso_persist import BackupManager, LocalStorageImporter, Store
+from expresso_persist import BackupManager, LocalStorageImporter, Put, Store
 from expresso_persist.backups import rotation
 from expresso_persist.errors import (
     ConflictRefused,
@@ -15,6 +15,7 @@ from expresso_persist.errors import (
     InvalidInput,
     StorageFull,
 )
+from expresso_persist.model.records import Setting
 from shapes import FRONT_END, SEED, held
 
 
@@ -96,7 +97,8 @@ def test_a_write_between_backup_and_commit_is_not_lost(store: Store) -> None:
         importer.import_({"event_menu": {"a": 2}}, actor="test")  # imports go one at a time
 
     def written(notes: str, actor: str) -> str:
-        store.inventory.commit([], actor="other", keep_empty=True)
+        if not made:
+            store.inventory.commit([], actor="other", keep_empty=True)
         made.append(store.backups.before_import(notes, actor))
         return made[-1]
 
@@ -104,6 +106,7 @@ def test_a_write_between_backup_and_commit_is_not_lost(store: Store) -> None:
         {"event_menu": {"a": 2}}, actor="test"
     )
     assert (receipt.revision, receipt.safety_backup_id) == (3, made[-1])
+    assert store.backups.get(made[-1]).revision == 2
 
 
 def test_the_managers_settings_are_those_of_the_time(store: Store) -> None:
@@ -150,3 +153,26 @@ def test_the_oldest_make_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     decisions = {d.backup_id: d.reason for d in store.backups.rotate()}
     assert decisions[str(made[-1])] == "one of the 2 newest made before an import"
     assert {b.id for b in store.backups.list()} == {others[-1], *made[-2:]}
+
+
+@pytest.mark.parametrize("writes", [1, 2, 100])
+def test_what_a_station_writes_meanwhile_is_in_the_backup(store: Store, writes: int) -> None:
+    """Of a station that never stops, all but the last writes; they are in the history."""
+    importer, commit = store.importer, store.inventory.commit
+    importer.import_({"notes": "0", "other": "0"}, actor="test")
+    make, made = importer.before_change, []
+    assert make is not None
+
+    def slow(note: str, actor: str) -> str:
+        made.append(make(note, actor))
+        if len(made) <= writes:
+            commit([Put(Setting.of("theme", data=len(made)))], actor="barista")
+        return made[-1]
+
+    importer.before_change = slow
+    receipt = importer.import_({"notes": "1", "theme": "mine"}, actor="anna")
+    assert receipt.safety_backup_id == made[-1]
+    backup = store.backups.get(made[-1])
+    assert len(made) == min(writes + 1, 5)
+    assert backup.revision == receipt.revision - (2 if writes == 100 else 1)
+    assert len(store.inventory.commits(backup.revision, 10)) == receipt.revision - backup.revision

@@ -349,3 +349,32 @@ def test_what_holds_nothing_is_empty_however_deep(store: Store, nothing: str) ->
     assert receipt.totals["kept"] == 1
     assert [conflict.cause for conflict in receipt.conflicts] == ["empty"]
     assert store.inventory.dump()["localStorage"]["shifts"] == full
+
+
+def test_a_document_of_empty_members_changes_nothing(store: Store) -> None:
+    """However its nothing is written, it is nothing beside something."""
+    full = {"event_inventory": {"milk": False}, "event_stock_levels": {"Oat": {"total": 1}}}
+    store.importer.import_(full, actor="test")
+    for nothing in ({"cups": None}, {"cups": {"a": None, "b": ""}}, {"cups": [None]}, {}):
+        dump = {"event_inventory": nothing, "event_stock_levels": nothing}
+        receipt = store.importer.import_(dump, actor="test")
+        assert (receipt.committed, receipt.totals["kept"]) == (False, 2)
+    assert held(store) == full
+
+
+@pytest.mark.parametrize("emptied", [[], {}])
+def test_an_emptied_category_says_what_stays_in_it(emptied: Any) -> None:
+    """The names of what the category has, and of nothing beside or below it."""
+    state = MemoryState()
+    state.take({"event_inventory": {"milk": {"b": {"n": 1}, "a": True}, "tea": {"c": {}}}})
+    receipt = state.take({"event_inventory": {"milk": emptied, "tea": {"d": {"n": 1}}}})
+    (conflict,) = receipt.conflicts
+    assert (conflict.key, conflict.cause, conflict.resolution) == (("milk",), "empty", "existing")
+    assert (conflict.existing, conflict.incoming) == (["a", "b"], emptied)
+    stations = {"1": {"milk": {"b": {"quantity": 1}}, "tea": {"c": {"quantity": 2}}}}
+    state.take({"station_inventory_quantities": stations})
+    receipt = state.take(
+        {"station_inventory_quantities": {"1": {"milk": emptied, "tea": {"d": {"quantity": 1}}}}}
+    )
+    (conflict,) = receipt.conflicts
+    assert (conflict.key, conflict.existing) == (("1", "milk"), ["b"])

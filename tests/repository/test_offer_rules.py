@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.commits import offers
-from expresso_persist.commits.offers import Position, Standing
+from expresso_persist.commits import offer_rules, offers
+from expresso_persist.commits.offer_rules import Offer, Other, Position, Standing
 from expresso_persist.errors import InvalidInput, OfferConflict, TimelineLost
 from expresso_persist.model import json_text
 from expresso_persist.model.records import (
@@ -24,7 +24,6 @@ from expresso_persist.model.records import (
 from expresso_persist.stock.movements import read_movement
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
-FRESH = float("inf")
 AT = Position("e" * 16, 5, "abcdef")
 
 
@@ -36,13 +35,23 @@ def change(before: Any, after: Any) -> Change:
     return Change(OAT, level(before), level(after))
 
 
-def other(before: Any, after: Any, *, adds: bool = False, place: float = FRESH) -> offers._Other:
-    return offers._Other(7, "bert", place, adds, change(before, after))
+def other(before: Any, after: Any, *, adds: bool = False, **more: Any) -> Other:
+    return Other(7, "bert", adds, change(before, after), **more)
+
+
+def position(revision: int, prefix: str = "abcdef") -> Position:
+    return Position(AT.epoch, revision, prefix)
+
+
+def offer(before: Any, after: Any, *, adds: bool = False, **more: Any) -> Offer:
+    mine = change(before, after)
+    names = offer_rules.meant([], mine, movement=False, adds=adds)
+    return Offer(mine, more.pop("names", names), None if adds else frozenset(), **more)
 
 
 def test_a_commit_that_was_first_made_here_is_fresh() -> None:
     assert other(1, 2).fresh
-    assert not other(1, 2, place=6).fresh
+    assert not other(1, 2, place=position(6)).fresh
 
 
 def test_what_a_commit_touched() -> None:
@@ -59,10 +68,10 @@ def test_what_a_commit_touched() -> None:
 
 
 def test_members_that_differ_are_named_once_and_in_order() -> None:
-    assert offers._differing({"a": 1, "b": 2}, {"b": 3, "a": 1, "c": 4}) == ["b", "c"]
-    assert offers._differing({"a": None}, {}) == ["a"]
-    assert offers._differing({}, {"a": None}) == ["a"]
-    assert offers._differing({"a": None}, {"a": None}) == []
+    assert offer_rules._differing({"a": 1, "b": 2}, {"b": 3, "a": 1, "c": 4}) == ["b", "c"]
+    assert offer_rules._differing({"a": None}, {}) == ["a"]
+    assert offer_rules._differing({}, {"a": None}) == ["a"]
+    assert offer_rules._differing({"a": None}, {"a": None}) == []
 
 
 def test_what_a_commit_added() -> None:
@@ -83,81 +92,160 @@ def test_what_a_commit_added() -> None:
     assert other({"n": 1}, {"n": 3}).added("n") is None, "it set it"
 
 
+SET = {"since": position(3), "lost": position(4)}
+
+
+def after(mine: Offer, *others: Other, high: int = 4) -> list[Other]:
+    """What came after it, of a client that knows where the timelines part."""
+    standing = Standing(position(3), position(5), lost=position(4))
+    return mine.after(others, standing, high)
+
+
 def test_what_would_overwrite_a_later_value() -> None:
-    sets, adds = Standing(acknowledged=AT), Standing(acknowledged=AT, adds=True)
-    mine = change({"n": 1, "m": 1}, {"n": 2, "m": 1})
-    assert offers._overwrites(sets, mine, other({"n": 0, "m": 1}, {"n": 1, "m": 1}))
-    assert not offers._overwrites(sets, mine, other({"n": 0}, {"n": 1}, adds=True))
-    assert not offers._overwrites(sets, mine, other({"m": 0}, {"m": 1}))
-    assert not offers._overwrites(adds, mine, other({"n": 0}, {"n": 1}))
-    assert not offers._overwrites(sets, None, other({"n": 0}, {"n": 1}))
-    for whole in (change(None, {"n": 1}), change({"n": 1}, None)):
-        assert offers._overwrites(sets, whole, other({"m": 0}, {"m": 1}, adds=True))
-        assert not offers._overwrites(adds, whole, other({"m": 0}, {"m": 1}))
+    mine = offer({"n": 1, "m": 1}, {"n": 2, "m": 1})
+    for fine in (other({"n": 0}, {"n": 1}, adds=True), other({"m": 0}, {"m": 1})):
+        assert after(mine, fine) == [fine]
+    for value in (other({"n": 0, "m": 1}, {"n": 1, "m": 1}), other({"n": 0}, {"m": 1})):
+        with pytest.raises(OfferConflict):
+            after(mine, value)
+        assert after(offer({"n": 1}, {"n": 2}, adds=True), value) == [value]
+        lost = attrs.evolve(value, place=position(6), **SET)
+        assert after(mine, lost) == [lost], "it was lost as well: the order is known"
+        assert after(mine, attrs.evolve(lost, place=position(4))) == []
+    same = offer({"n": 1}, {"n": 1}, names=["n"])
+    assert after(same, other({"n": 0}, {"n": 1})), "the same value"
+    assert after(offer({"m": 1}, {"m": 2}), other({"n": 0}, {"n": 1}))
 
 
-def below(mine: Change, *others: offers._Other, adds: bool = False) -> Any:
-    found = offers._below(mine, others, adds)
-    assert (found.key, found.before) == (OAT, mine.before)
+def test_what_may_have_survived_is_a_conflict_where_it_matters() -> None:
+    """Between the newest position that is shared and the oldest that is lost."""
+    sale, count = other({"n": 3}, {"n": 1}, adds=True), other({"n": 0}, {"n": 1})
+    mine, same = offer({"n": 1}, {"n": 9}), offer({"n": 1}, {"n": 1}, names=["n"])
+    adds = offer({"n": 1}, {"n": 0}, adds=True)
+    for one, two in ((mine, sale), (mine, count), (same, sale), (adds, count)):
+        with pytest.raises(OfferConflict):
+            after(one, two, high=8)
+        with pytest.raises(OfferConflict):
+            after(one, attrs.evolve(two, place=position(6), **SET), high=8)
+        assert after(offer({"m": 1}, {"m": 2}), two, high=8) == []
+    assert after(adds, sale, high=8) == [], "sums have no order"
+    assert after(same, count, high=8) == [], "it is the same value, whichever was first"
+    with pytest.raises(OfferConflict):
+        after(same, count, attrs.evolve(sale, revision=9), high=8)
+    for one in (mine, same, adds):
+        assert after(one, attrs.evolve(count, place=position(4)), high=8) == []
+    old = Standing(position(3), position(9))
+    lost = attrs.evolve(sale, place=position(10))
+    assert mine.after([lost], old, high=9) == [lost], "of clients that do not say what is lost"
+
+
+def test_what_was_lost_in_another_loss_has_no_order() -> None:
+    mine, adds = offer({"n": 1}, {"n": 9}), offer({"n": 1}, {"n": 2}, adds=True)
+    value = other({"n": 0}, {"n": 1})
+    for place, lost, since in (
+        (position(5, "0123"), position(4), position(3)),
+        (position(6), position(4, "0123"), position(3)),
+        (position(9), position(8), position(4)),
+        (position(2), None, position(1)),
+    ):
+        theirs = attrs.evolve(value, place=place, lost=lost, since=since)
+        with pytest.raises(OfferConflict):
+            after(mine, theirs)
+        with pytest.raises(OfferConflict):
+            after(adds, theirs)
+        after(adds, attrs.evolve(theirs, adds=True))
+        after(offer({"m": 1}, {"m": 2}), theirs)
+    assert after(mine, attrs.evolve(value, place=position(9), lost=position(6), since=position(1)))
+
+
+def test_what_is_not_known_any_more_is_a_conflict() -> None:
+    for mine in (offer({"n": 1}, {"n": 2}), offer({"n": 1}, {"n": 2}, adds=True)):
+        with pytest.raises(OfferConflict):
+            after(mine, other(None, None))
+        said = other(None, None, confirms=frozenset({"m"}))
+        assert after(mine, said) == [said]
+    with pytest.raises(OfferConflict):
+        after(offer({"n": 1}, {"n": 2}), other(None, None, confirms=frozenset({"n"})))
+
+
+def test_an_addition_beside_an_undo_or_an_import_is_a_conflict() -> None:
+    """What they mean for a number is unknown: they may take back a sale, or set a value."""
+    mine = offer({"n": 1}, {"n": 2}, adds=True)
+    for source in ("undo", "import", "restore"):
+        with pytest.raises(OfferConflict):
+            after(mine, other({"n": 0}, {"n": 1}, source=source))
+        assert after(mine, other({"m": 0}, {"m": 1}, source=source))
+
+
+def test_a_record_that_another_one_made_has_members_that_nobody_named() -> None:
+    made = other(None, {"quantity": 5, "available": 5}, place=position(6), **SET)
+    for adds in (False, True):
+        with pytest.raises(OfferConflict):
+            after(offer({"quantity": 5}, {"quantity": 7}, adds=adds), made)
+    by_transfer = attrs.evolve(made, adds=True)
+    assert after(offer({"quantity": 5}, {"quantity": 7}), by_transfer)
+
+
+def below(mine: Offer, *others: Other) -> Any:
+    found = mine.below(others)
+    assert (found.key, found.before) == (OAT, mine.change.before)
     return None if found.after is None else found.after.data
 
 
 def test_a_change_stands_below_what_came_later() -> None:
-    mine = change({"n": 1, "m": 1}, {"n": 10, "m": 2})
-    assert offers._below(mine, [], adds=False) is mine
+    mine = offer({"n": 1, "m": 1}, {"n": 10, "m": 2})
+    assert mine.below([]) is mine.change
     added = other({"n": 1}, {"n": 3}, adds=True)
     assert below(mine, added, added) == {"n": 14, "m": 2}
     assert below(mine, other({"n": 0}, {"n": 1})) == {"n": 1, "m": 2}, "set later: that stands"
     assert below(mine, other({"n": 0}, {"n": 1}), added) == {"n": 1, "m": 2}
     assert below(mine, other({"x": 0}, {"x": 1})) == {"n": 10, "m": 2}
-    gone = change({"n": 1, "m": 1}, {"m": 1})
+    gone = offer({"n": 1, "m": 1}, {"m": 1})
     assert below(gone, other({"n": 0}, {"n": 1})) == {"m": 1, "n": 1}
-    new = change({"m": 1}, {"m": 1, "n": 5})
+    new = offer({"m": 1}, {"m": 1, "n": 5})
     assert below(new, other({}, {"n": 4})) == {"m": 1}
-    assert below(change({"n": 1}, {"n": "ten"}), added) == {"n": "ten"}
-    # A write that adds itself keeps its sum.
-    assert below(change({"n": 3}, {"n": 4}), added, adds=True) == {"n": 4}
-    assert below(change(2, 9), other(1, 3, adds=True)) == 11, "a bare number"
+    assert below(offer({"n": 1}, {"n": "ten"}), added) == {"n": "ten"}
+    # A write that adds itself keeps its sum, and comes before what is set later.
+    assert below(offer({"n": 3}, {"n": 4}, adds=True), added) == {"n": 4}
+    assert below(offer({"n": 3}, {"n": 4}, adds=True), other({"n": 0}, {"n": 3})) == {"n": 3}
+    assert below(offer(2, 9), other(1, 3, adds=True)) == 11, "a bare number"
+    assert below(offer(2, {"n": 9}), other({"n": 1}, 2)) == 2, "another shape"
 
 
 def test_a_record_that_was_made_or_removed_is_left_as_it_is_now() -> None:
-    for mine in (change(None, {"n": 1}), change({"n": 1}, None)):
-        found = offers._below(mine, [other({"n": 0}, {"n": 1})], adds=False)
-        assert found == Change(OAT, mine.before, mine.before)
+    for mine in (offer(None, {"n": 1}), offer({"n": 1}, None)):
+        found = mine.below([other({"n": 0}, {"n": 1})])
+        assert found == Change(OAT, mine.change.before, mine.change.before)
 
 
-def test_a_count_of_what_is_there_now_is_moved_by_what_was_added() -> None:
-    now = change({"n": 5, "m": 1}, {"n": 5, "m": 1})
-    assert below(now, other({"n": 3}, {"n": 5}, adds=True)) == {"n": 7, "m": 1}
-    same = offers._below(now, [other({"n": 3}, {"n": 5})], adds=False)
+def test_a_value_that_is_there_already_is_moved_by_what_was_added() -> None:
+    now = offer({"n": 5, "m": 1}, {"n": 5, "m": 1}, names=["n"])
+    assert below(now, other({"n": 3, "m": 0}, {"n": 5, "m": 1}, adds=True)) == {"n": 7, "m": 1}
+    same = now.below([other({"n": 3}, {"n": 5})])
     assert same.after is same.before, "nothing is changed, so it is the same record"
     raw = attrs.evolve(StockLevel.of("milk", "oat", data={"n": 5}), raw='{"n": 5.0}')
-    counted = offers._below(Change(OAT, raw, raw), [other({"n": 3}, {"n": 5}, adds=True)], False)
-    assert counted.after is not None
-    assert (counted.after.raw, counted.after.data) == (None, {"n": 7})
+    counted = Offer(Change(OAT, raw, raw), ["n"], frozenset())
+    found = counted.below([other({"n": 3}, {"n": 5}, adds=True)])
+    assert found.after is not None
+    assert (found.after.raw, found.after.data) == (None, {"n": 7})
 
 
-def test_a_count_that_changes_nothing_is_a_change_to_the_same() -> None:
-    record = level({"n": 1})
-    assert offers._unchanged(OAT, record) == Change(OAT, record, record)
-    assert offers._unchanged(OAT, None) is None
+def test_what_is_available_is_computed_by_the_last_movement() -> None:
+    before, now = {"quantity": 9, "allocated": 2, "available": 7}, {"quantity": 50}
+    mine = offer(before, {**before, **now})
+    sale = other({**before, "quantity": 10, "available": 8}, before, adds=True, moves=True)
+    assert below(mine, sale) == {"quantity": 49, "allocated": 2, "available": 47}
+    said = other({**before, "available": 1}, before)
+    assert below(mine, said, sale) == {"quantity": 49, "allocated": 2, "available": 47}
+    assert below(mine, sale, said)["available"] == 7, "set later: that stands"
+    with pytest.raises(OfferConflict):
+        below(mine, sale, other({**before, "quantity": 1}, before))
 
 
 def test_numbers_are_numbers() -> None:
     members = {"a": 1, "b": 2.5, "c": True, "d": "1", "e": None}
-    assert [offers._number(members, name) for name in "abcdex"] == [1, 2.5, None, None, None, None]
-
-
-def test_a_conflict_says_what_stands() -> None:
-    error = offers._conflict(OAT, other({"n": 0}, {"n": 1}))
-    assert error.context == {
-        "kind": "event_stock",
-        "key": ["milk", "oat"],
-        "revision": 7,
-        "value": {"n": 1},
-    }
-    assert "by revision 7 (bert)" in error.message
-    assert offers._conflict(OAT, other({"n": 0}, None)).context["value"] is None
+    found = [offer_rules._number(members, name) for name in "abcdex"]
+    assert found == [1, 2.5, None, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -176,13 +264,19 @@ def test_a_conflict_says_what_stands() -> None:
             {"a": 1, "acknowledged": str(AT), "adds": True},
         ),
         (None, Standing(adds=True), {"adds": True}),
+        (
+            None,
+            Standing(AT, AT, lost=AT),
+            {"acknowledged": str(AT), "since": str(AT), "lost": str(AT)},
+        ),
         ('{"a":1}', Standing(adds=True), '{"a":1}'),
     ],
 )
 def test_a_receipt_says_what_later_offers_have_to_know(
     receipt: str | None, standing: Standing | None, kept: Any
 ) -> None:
-    found = offers.with_standing(receipt, standing)
+    new = [Put(Setting.of("s", data=1))]
+    found = offers.with_standing(receipt, standing, new, [], {})
     assert (json_text.loads(found) if isinstance(kept, dict) and found else found) == kept
 
 

@@ -241,7 +241,8 @@ def test_a_commit_says_everything_that_it_was_given(used: Store) -> None:
     )  # fmt: skip
     assert before <= commit.created_at <= dt.datetime.now(dt.UTC)
     stored = used.inventory.commits(since=2)[0]
-    assert attrs.evolve(commit, epoch="") == attrs.evolve(stored, epoch="")
+    assert attrs.evolve(commit, epoch="", previous=None) == attrs.evolve(stored, epoch="")
+    assert commit.previous == used.inventory.commits(since=1)[0].hash
     assert (commit.revision, commit.actor, commit.source, commit.note) == (
         3, "anna", "import", "for the fair",
     )  # fmt: skip

@@ -79,10 +79,11 @@ def upgrade(
         with database.read() as connection:
             old = _adoptable(connection)
             adopted = _converted(connection, old).report() if old else None
+            created = migrations.current(connection) is None
         renames = [_renaming(table, dry_run=True) for table in old]
         steps = migrations.upgrade(database, dry_run=True)
         told = adopted.sentences(dry_run=True) if adopted else []
-        return Report((*renames, *steps, *told), adopted)
+        return Report((*renames, *steps, *told), adopted, created=created)
     work = _Adoption(database, tenant, adopt=adopt)
     steps = migrations.upgrade(database, fresh=fresh, before=work.rename, after=work.carry)
     if not steps:  # nothing to do; or it began, was broken off, and another process did it

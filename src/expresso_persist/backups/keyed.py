@@ -25,10 +25,12 @@ class Made:
     Attributes:
         backup: The backup, as the first answer showed it.
         replayed: An earlier request with the same idempotency key made it.
+        already: An archive that was taken in was of this backup, which was here before.
     """
 
     backup: Backup
     replayed: bool = False
+    already: bool = False
 
 
 @attrs.frozen

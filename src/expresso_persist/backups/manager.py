@@ -204,7 +204,11 @@ class BackupManager:
             return self._catalog.get(connection, backup_id)
 
     def status(self) -> dict[str, Any]:
-        """How the backups are doing, as a JSON object without any payload."""
+        """How the backups are doing, as a JSON object without any payload.
+
+        Mirrors that no process has looked at in time are looked at, for a few seconds at most.
+        """
+        seen = self._mirroring.look()
         with self._database.read() as connection:
             return status(
                 connection,
@@ -213,20 +217,21 @@ class BackupManager:
                 due=self._runner.due,
                 lease=self._runner.lease,
                 rotation=self.rotation,
-                mirrors=self._mirroring.status(connection),
+                mirrors=self._mirroring.status(connection, seen),
                 running_here=self._runner.alive,
                 last_error=self._runner.last_error,
             )
 
     def health(self) -> dict[str, Any]:
         """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
+        seen = self._mirroring.look()
         with self._database.read() as connection:
             return health(
                 connection,
                 catalog=self._catalog,
                 due=self._runner.due,
                 last_error=self._runner.last_error,
-                behind=self._mirroring.behind(connection),
+                behind=self._mirroring.behind(connection, seen),
             )
 
     def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:
@@ -561,7 +566,9 @@ class BackupManager:
             return dry
         if dry.plan.empty and idempotency_key is None:
             return attrs.evolve(dry, dry_run=False)
-        return self._restorer.restore(dry, scope, wanted, actor, key)
+        done = self._restorer.restore(dry, scope, wanted, actor, key)
+        self._mirroring.look_again()
+        return done
 
     # -- archives -------------------------------------------------------------------------
 
@@ -684,8 +691,9 @@ class BackupManager:
                     context={"backup_id": backup_id},
                 )
         if asked is None:
-            return Made(self.get(backup_id))
-        return self._keyed.answered(asked, self._keyed.finished(backup_id))
+            return Made(self.get(backup_id), already=known)
+        made = self._keyed.answered(asked, self._keyed.finished(backup_id))
+        return attrs.evolve(made, already=known and not made.replayed)
 
     # -- mirrors --------------------------------------------------------------------------
 
@@ -693,6 +701,12 @@ class BackupManager:
     def mirrors(self) -> tuple[Mirror, ...]:
         """Where the verified backups are copied to."""
         return self._mirroring.mirrors
+
+    def newer_at_mirrors(self) -> builtins.list[str]:
+        """What mirrors have of a newer state than the database: a sentence for each of them."""
+        seen = self._mirroring.look()
+        with self._database.read() as connection:
+            return self._mirroring.behind(connection, seen)
 
     def sync_mirrors(self) -> builtins.list[Synced]:
         """Copy now what the mirrors lack, and remove what their rotations drop.

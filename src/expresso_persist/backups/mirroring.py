@@ -13,7 +13,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Any, Self, cast
 
 import attrs
@@ -21,6 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog, iso
+from expresso_persist.backups.lookout import Seen, lookout
+from expresso_persist.backups.manifest import IMPORTED
 from expresso_persist.backups.mirror_plan import plan_sync
 from expresso_persist.backups.mirrors import (
     Copy,
@@ -31,13 +33,14 @@ from expresso_persist.backups.mirrors import (
     newest_ahead,
     told,
 )
+from expresso_persist.backups.restore import RESTORE, restored_note
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.transfer import Transfer
 from expresso_persist.commits.state import read_head
 from expresso_persist.db import raw
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import Lease
-from expresso_persist.db.tables import backup_mirrors
+from expresso_persist.db.tables import backup_mirrors, commits
 from expresso_persist.errors import (
     ArchiveRefused,
     BackupCorrupted,
@@ -142,8 +145,29 @@ class Mirroring:
         """Make those mirrors complete that lack something and are not to be left in peace."""
         return [self._sync(mirror) for mirror in self.mirrors if self._is_due(mirror)]
 
-    def status(self, connection: Connection) -> list[dict[str, Any]]:
-        """How each mirror is doing, those of other processes included."""
+    def look(self) -> dict[str, Seen]:
+        """Look at those mirrors of which the database has no word that counts.
+
+        Asked outside a transaction: it takes time, and where mirrors hang seconds.
+        """
+        if not self.mirrors:
+            return {}
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            rows = self._rows(connection)
+        return {
+            mirror.name: lookout(self._database, mirror, self._catalog.tenant).look()
+            for mirror in self.mirrors
+            if _unknown(rows.get(mirror.name), now)
+        }
+
+    def status(self, connection: Connection, seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
+        """How each mirror is doing, those of other processes included.
+
+        Args:
+            connection: A transaction.
+            seen: What :meth:`look` found before it.
+        """
         now = self._database.now(connection)
         rows = self._rows(connection)
         # One that no process has looked after for long is a mirror no more.
@@ -152,7 +176,49 @@ class Mirroring:
         }
         watched.update(mirror.name for mirror in self.mirrors)
         backups = self._verified(connection)
-        return [_describe(name, rows.get(name), backups, now) for name in sorted(watched)]
+        ahead = self._ahead(connection, seen)
+        found = [_describe(name, rows.get(name), backups, now) for name in sorted(watched)]
+        for mirror in found:
+            name = mirror["mirror"]
+            if name in seen and not mirror["failures"]:
+                noted = mirror["last_error"] if seen[name].error else None
+                mirror["last_error"] = ahead.get(name) or noted or seen[name].error
+        return found
+
+    def _ahead(self, connection: Connection, seen: Mapping[str, Seen]) -> dict[str, str]:
+        """A sentence for each mirror that was seen to have a newer state than the database."""
+        found = {}
+        for mirror in self.mirrors:
+            copies = seen[mirror.name].copies if mirror.name in seen else ()
+            copy = self._newest_ahead(connection, copies)
+            if copy is not None:
+                found[mirror.name] = told(mirror, copy, self._catalog.tenant)
+        return found
+
+    def _newest_ahead(self, connection: Connection, copies: Iterable[Copy]) -> Copy | None:
+        """The copy of a state that this database neither came to nor was restored to."""
+        head = read_head(connection, self._catalog.tenant)
+        copy = newest_ahead(copies, 0 if head is None else head.revision)
+        if copy is None or copy.revision <= self._restored(connection):
+            return None
+        return copy
+
+    def _restored(self, connection: Connection) -> int:
+        """The highest revision of a backup of another database that was restored here."""
+        notes = connection.scalars(
+            sa.select(commits.c.note).where(
+                commits.c.tenant_id == self._catalog.tenant, commits.c.source == RESTORE
+            )
+        )
+        restored = {*notes}
+        return max(
+            (
+                backup.revision
+                for backup in self._catalog.all(connection)
+                if backup.backup_type == IMPORTED and restored_note(backup.id) in restored
+            ),
+            default=0,
+        )
 
     def _tick(self, mirror: Mirror) -> float:
         if self._is_due(mirror):
@@ -199,6 +265,8 @@ class Mirroring:
                     beat()
                     folder.delete(copy)
                 there = folder.copies()
+            with self._database.read() as connection:
+                ahead = self._newest_ahead(connection, there)
         except Busy as error:  # another process took over
             return Synced(mirror.name, tuple(copied), error=describe(error), busy=True)
         except ExpressoPersistError as error:
@@ -206,7 +274,7 @@ class Mirroring:
             return Synced(mirror.name, tuple(copied), error=describe(error))
         finally:
             lease.release()
-        self._note_success(mirror, here[0] if here else None, there, newest_ahead(there, revision))
+        self._note_success(mirror, here[0] if here else None, there, ahead)
         return Synced(mirror.name, tuple(copied), tuple(copy.id for copy in plan.delete))
 
     def _mend(self, mirror: Mirror, folder: Folder) -> list[Backup]:
@@ -260,15 +328,37 @@ class Mirroring:
         rows = (_Row.read(row) for row in connection.execute(sa.select(*columns).where(mine)))
         return {row.mirror: row for row in rows}
 
-    def behind(self, connection: Connection) -> bool:
-        """Whether a mirror has copies of a newer state than the database."""
-        rows = self._rows(connection).values()
-        return any(row.error is not None and not row.failures for row in rows)
+    def behind(self, connection: Connection, seen: Mapping[str, Seen]) -> list[str]:
+        """What mirrors have of a newer state than the database: a sentence for each.
+
+        Args:
+            connection: A transaction.
+            seen: What :meth:`look` found before it.
+        """
+        noted = {
+            name: row.error
+            for name, row in self._rows(connection).items()
+            if row.error is not None and not row.failures and (name not in seen or seen[name].error)
+        }
+        return [*{**noted, **self._ahead(connection, seen)}.values()]
+
+    def look_again(self) -> None:
+        """After a restore, what mirrors have is to be judged again: nothing noted counts."""
+        ours = backup_mirrors.c.tenant_id == self._catalog.tenant
+        healthy = sa.and_(ours, backup_mirrors.c.failures == 0, backup_mirrors.c.error.is_not(None))
+
+        def forget(connection: Connection) -> None:
+            now = self._database.now(connection)
+            connection.execute(
+                sa.update(backup_mirrors).where(healthy).values(error=None, next_at=now)
+            )
+
+        self._database.transact(forget)
 
     def _note_success(
         self, mirror: Mirror, newest: Backup | None, there: list[Copy], ahead: Copy | None
     ) -> None:
-        warning = None if ahead is None else told(mirror, ahead)
+        warning = None if ahead is None else told(mirror, ahead, self._catalog.tenant)
         if warning is not None:
             logger.warning("%s", warning)
 
@@ -354,6 +444,13 @@ class _Row:
             error=raw.text(row.error),
             next_at=raw.time(row.next_at),
         )
+
+
+def _unknown(row: _Row | None, now: dt.datetime) -> bool:
+    """Whether no process has looked at a mirror yet, or not when it was time to."""
+    if row is None or row.next_at is None:
+        return True
+    return not row.failures and (row.checked_at is None or row.next_at <= now)
 
 
 class _Beat:

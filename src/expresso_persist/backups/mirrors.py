@@ -42,7 +42,6 @@ __all__ = [
     "Folder",
     "Mirror",
     "OpenedCopy",
-    "copies_ahead",
     "mirrors_from_environment",
     "newest_ahead",
     "told",
@@ -403,26 +402,14 @@ def newest_ahead(copies: Iterable[Copy], revision: int) -> Copy | None:
     return max(own, key=lambda copy: (copy.revision, copy.created_at), default=None)
 
 
-def copies_ahead(mirrors: Iterable[Mirror], tenant: str, revision: int = 0) -> list[str]:
-    """A sentence for each mirror that has a newer state than the database, see :func:`told`.
-
-    A mirror that cannot be read is left out: this is asked where something is wrong already.
-    """
-    found = []
-    for mirror in mirrors:
-        with contextlib.suppress(MirrorUnavailable, InvalidConfiguration):
-            copy = newest_ahead(mirror.copies(tenant), revision)
-            if copy is not None:
-                found.append(told(mirror, copy))
-    return found
-
-
-def told(mirror: Mirror, copy: Copy) -> str:
+def told(mirror: Mirror, copy: Copy, tenant: str) -> str:
     """What a mirror has that the database has not, and how to restore it."""
+    whose = "" if tenant == "default" else f" --tenant {shlex.quote(tenant)}"
     return (
-        f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}), "
-        "which is newer than what this database holds. To bring it back: "
-        f"`expresso-persist backup restore {copy.id} --from {shlex.quote(mirror.name)}`."
+        f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}, "
+        f"made {iso(copy.created_at)}), which is newer than what this database holds. To bring "
+        f"it back: `expresso-persist backup restore {copy.id} --from "
+        f"{shlex.quote(mirror.name)}{whose}`."
     )
 
 

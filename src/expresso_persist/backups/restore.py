@@ -11,17 +11,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.restore_plan import RestorePlan, replayed_plan
+from expresso_persist.backups.restore_plan import RestorePlan, made_again, replayed_plan
 from expresso_persist.backups.scope import Scope
+from expresso_persist.commits.protection import NotProtected, Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State, read_head
 from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.model.json_text import dumps
-from expresso_persist.model.plan import Plan, diff
 from expresso_persist.model.records import Commit, Operation, Record
 
-__all__ = ["RestoreKey", "Restorer", "differing_kinds", "rewind"]
+__all__ = [
+    "RESTORE",
+    "RestoreKey",
+    "Restorer",
+    "differing_kinds",
+    "restored_note",
+    "rewind",
+]
+
+RESTORE = "restore"
+"""The source of commits that restore a backup."""
 
 _TTL = 60.0  # seconds after which a restore whose process died no longer blocks others
 _PAGE = 500
@@ -76,11 +86,17 @@ class Restorer:
             earlier = self.replay(scope, actor, key)
             if earlier is not None:
                 return earlier
-            safety = None
-            if not dry.plan.empty:
-                safety = self.make_safety_backup(f"Before restoring {dry.backup.id}", actor).id
-            result = self._commit(dry, scope, wanted, actor, safety, key)
-        if safety is not None:
+            note = f"Before restoring {dry.backup.id}"
+            protection = Protection(
+                self.repository, lambda: self.make_safety_backup(note, actor).id
+            )
+            while True:
+                try:
+                    result = self._commit(dry, scope, wanted, actor, protection, key)
+                    break
+                except NotProtected:
+                    protection.make()
+        if protection.backup_id is not None:
             self._prove(result, scope, wanted)
         return result
 
@@ -90,34 +106,35 @@ class Restorer:
         scope: Scope,
         wanted: Sequence[Record],
         actor: str,
-        safety_id: str | None,
+        protection: Protection,
         key: RestoreKey,
     ) -> RestorePlan:
-        carried_out: list[Plan] = []
+        carried_out: list[RestorePlan] = []
 
         def operations(state: State) -> list[Operation]:
-            if safety_id is None:  # there was nothing to do; only the key is remembered
-                carried_out.append(dry.plan)
+            if dry.plan.empty:  # there was nothing to do; only the key is remembered
+                carried_out.append(dry)
                 return []
             # Somebody may have written since the dry run, and the commit may be repeated.
-            carried_out.append(diff(scope.current(state), wanted))
-            return carried_out[-1].operations()
+            carried_out.append(made_again(dry, state, wanted))
+            if not carried_out[-1].plan.empty:
+                protection.require(state)
+            return carried_out[-1].plan.operations()
 
         def result(revision: int) -> RestorePlan:
             return attrs.evolve(
-                dry,
-                plan=carried_out[-1],
+                carried_out[-1],
                 dry_run=False,
                 committed=True,
                 revision=revision,
-                safety_backup_id=safety_id,
+                safety_backup_id=protection.backup_id,
             )
 
         commit = self.repository.commit(
             operations,
             actor=actor,
-            source="restore",
-            note=f"Restored backup {dry.backup.id}",
+            source=RESTORE,
+            note=restored_note(dry.backup.id),
             idempotency_key=key.name,
             request=key.request,
             receipt=lambda revision: dumps(result(revision).to_json()),
@@ -152,6 +169,11 @@ class Restorer:
         while page := self.repository.commits(revision, _PAGE):
             yield from page
             revision = page[-1].revision
+
+
+def restored_note(backup_id: str) -> str:
+    """The note of the commit that restores a backup."""
+    return f"Restored backup {backup_id}"
 
 
 def rewind(records: Iterable[Record], newer: Iterable[Commit]) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -22,7 +23,14 @@ from expresso_persist.model.json_text import Json
 from expresso_persist.model.plan import Plan, diff
 from expresso_persist.model.records import Commit, Record
 
-__all__ = ["RestorePlan", "UndoneCommit", "make_plan", "replayed_plan", "undone_commits"]
+__all__ = [
+    "RestorePlan",
+    "UndoneCommit",
+    "made_again",
+    "make_plan",
+    "replayed_plan",
+    "undone_commits",
+]
 
 _MOST_UNDONE = 1000
 
@@ -58,6 +66,8 @@ class RestorePlan:
         committed: The restore made a commit.
         revision: The tenant's revision: the new one after a restore, else the current one.
         safety_backup_id: The backup that was made of the state before.
+        since: The revision that it goes back to; None for a backup that does not count with
+            the database.
         receipt: Of a restore that was carried out earlier under the same idempotency key, what
             it answered; the records that stayed as they are are no more than counted there.
     """
@@ -73,6 +83,7 @@ class RestorePlan:
     revision: int
     committed: bool = False
     safety_backup_id: str | None = None
+    since: int | None = None
     receipt: dict[str, Any] | None = None
 
     @property
@@ -143,13 +154,14 @@ def make_plan(
     head = read_head(connection, manifest.tenant)
     notes: list[str] = []
     undone: tuple[UndoneCommit, ...] = ()
-    count = 0
+    count, since = 0, None
     if head is None or head.epoch != manifest.epoch:
         notes.append("The backup comes from another copy of the database.")
     elif head.revision < manifest.revision:
         notes.append("The backup is newer than the database.")
     else:
-        undone, count = undone_commits(connection, manifest.tenant, manifest.revision, scope)
+        since = manifest.revision
+        undone, count = undone_commits(connection, manifest.tenant, since, scope)
     host = {
         s.name: s.records if s.state == "stored" else s.state
         for s in manifest.sections
@@ -167,6 +179,20 @@ def make_plan(
         notes=tuple(notes),
         dry_run=True,
         revision=0 if head is None else head.revision,
+        since=since,
+    )
+
+
+def made_again(plan: RestorePlan, state: State, wanted: Sequence[Record]) -> RestorePlan:
+    """The plan as it is for the state under the tenant's lock."""
+    undone, count = plan.undone, plan.undone_count
+    if plan.since is not None:
+        undone, count = undone_commits(state.connection, state.tenant, plan.since, plan.scope)
+    return attrs.evolve(
+        plan,
+        plan=diff(plan.scope.current(state), wanted),
+        undone=undone,
+        undone_count=count,
     )
 
 

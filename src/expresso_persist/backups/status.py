@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -19,12 +20,6 @@ __all__ = ["health", "no_backup", "status"]
 
 _NAMED = 5
 _REMEMBERED = dt.timedelta(days=7)  # for how long damage that was mended is shown
-
-
-_BEHIND = (
-    "A mirror has copies of a newer state than this database holds; `expresso-persist doctor` "
-    "says which, and how to restore them."
-)
 
 
 def status(
@@ -86,7 +81,7 @@ def health(
     catalog: Catalog,
     due: DueMark,
     last_error: str | None,
-    behind: bool,
+    behind: Sequence[str],
 ) -> dict[str, Any]:
     """The least that a monitor asks: a few rows by index, whatever is stored.
 
@@ -108,7 +103,7 @@ def health(
         and not damaged
         and not behind
     )
-    warning = {"warning": _BEHIND} if behind else {}
+    warning = {"warning": " ".join(behind)} if behind else {}
     return {
         "ok": ok,
         "last_success_at": iso(success),

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import click
 
-from expresso_persist.cli.base import Target, Terminal, invocation, resolve, verb
+from expresso_persist.backups.catalog import Backup, iso
+from expresso_persist.cli.base import Target, Terminal, actor, invocation, may_write, resolve, verb
 from expresso_persist.cli.words import size
-from expresso_persist.errors import InvalidInput
 
 __all__ = ["export", "import_", "keys_in", "passphrase_of"]
 
@@ -47,9 +47,9 @@ def export(
         chosen = store.backups.get(resolve(store, backup_id))
         name = f"{chosen.created_at:%Y%m%dT%H%M%SZ}-{chosen.id[:8]}.expresso.zst"
         path = output or name + ".age" * bool(recipients or secret)
-        to: Path | BinaryIO = sys.stdout.buffer if path == "-" else Path(path)
-        if isinstance(to, Path) and to.is_file() and not force:
-            raise InvalidInput(f"There is a file {path}; --force replaces it.")
+        to: Path | BinaryIO = (
+            sys.stdout.buffer if path == "-" else may_write(Path(path), force=force)
+        )
         store.backups.export(
             chosen.id, to, recipients=recipients, passphrase=secret, progress=progress
         )
@@ -89,14 +89,35 @@ def import_(
     secret = passphrase_of() if passphrase else None
     keys = [key for path in identities for key in keys_in(path)]
     with target.open(migrate=True) as store, terminal.measuring("Storing") as progress:
-        stored = store.backups.import_(
-            file, identities=keys, passphrase=secret, from_tenant=from_tenant, progress=progress
+        made = store.backups.import_once(
+            file,
+            actor=actor(),
+            idempotency_key=None,
+            identities=keys,
+            passphrase=secret,
+            from_tenant=from_tenant,
+            progress=progress,
         )
+    stored = made.backup
+    if made.already:
+        line = (
+            f"It was here already, as backup {stored.id} ({size(stored.file_size_bytes)}), so "
+            "nothing was stored. All of the archive was read and is in order; the backup here "
+            f"was {_last_checked(stored)}."
+        )
+    else:
+        line = f"Stored and verified as backup {stored.id} ({size(stored.file_size_bytes)})."
     terminal.result(
-        stored.to_json(),
-        f"Stored and verified as backup {stored.id} ({size(stored.file_size_bytes)}).",
+        {**stored.to_json(), "already": made.already},
+        line,
         f"To use it: {invocation()} backup restore {stored.id}",
     )
+
+
+def _last_checked(stored: Backup) -> str:
+    if stored.verified_at is None:
+        return f"never checked (`{invocation()} backup verify {stored.id}`)"
+    return f"not checked again; it was last at {iso(stored.verified_at)}"
 
 
 def keys_in(path: Path) -> list[str]:

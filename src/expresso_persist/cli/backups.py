@@ -13,6 +13,7 @@ import attrs
 import click
 
 from expresso_persist.backups import Verification
+from expresso_persist.backups.restore_plan import RestorePlan
 from expresso_persist.cli import differences, listing, mirrors
 from expresso_persist.cli.base import (
     NO_BACKUP_YET,
@@ -171,29 +172,36 @@ def restore(
     there it keeps the fetched backup, and says so.
     """
     scope = _Scope(kinds=kinds or None, stations=stations or None, keys=keys or None)
+    asking = not dry_run and not yes
+    new = False
     if source is not None:
         source.mirror.find(backup_id, source.tenant)  # before a database is created for it
-        if target.is_missing_file and not dry_run and not yes:
-            _require_somebody(terminal)
-    opened = target.tried() if dry_run and source else target.open(migrate=source is not None)
+        new = target.is_new
+        if new and asking:
+            _try_first(target, terminal, source, backup_id, scope)
+            asking = False
+        if new and not dry_run:
+            target.create()
     fetched = False
-    with opened as store:
+    with target.tried() if dry_run and source else target.open() as store:
         if source is None:
             chosen = resolve(store, backup_id)
         else:
             before = {backup.id for backup in store.backups.list()}
             chosen = source.fetch(store, backup_id, terminal)
-            fetched = chosen not in before and not target.is_missing_file
+            fetched = chosen not in before and not new
         with terminal.working("Comparing"):
             plan = store.backups.plan_restore(chosen, **scope)
-        if not dry_run and not plan.plan.empty and not yes:
-            _require_somebody(terminal)
-            for sentence in plan.summary:
-                terminal.note(sentence)
-            click.confirm("Restore?", abort=True, err=True)
+        if asking and not plan.plan.empty:
+            _ask(terminal, plan, f"It stored backup {chosen}." if fetched else "")
         if not dry_run:
             with terminal.working("Restoring"):
                 plan = store.backups.restore(chosen, actor=actor(), **scope)
+        made = None
+        if plan.committed and source is not None:
+            # What was restored is of another database; from now on this one has its own.
+            with terminal.working("Backing up"):
+                made = store.backups.create("automatic", f"After restoring {chosen}", actor())
     lines = [plain(sentence) for sentence in plan.summary]
     if plan.committed:
         lines.append(f"Committed as revision {plan.revision}.")
@@ -201,7 +209,35 @@ def restore(
         lines.append(f"No data was changed: this was a dry run. It stored backup {chosen}.")
     elif plan.dry_run:
         lines.append("Nothing was written: this was a dry run.")
-    terminal.result(plan.to_json(), *lines)
+    data = plan.to_json()
+    if made is not None:
+        lines.append(f"Made and verified backup {made.id} of the restored data.")
+        data["backup_after"] = made.id
+    terminal.result(data, *lines)
+
+
+def _try_first(
+    target: Target, terminal: Terminal, source: mirrors.Source, backup_id: str, scope: _Scope
+) -> None:
+    """Ask about a restore into a database that is not there yet, before it is created."""
+    _require_somebody(terminal)
+    with target.tried() as store:
+        chosen = source.fetch(store, backup_id, terminal)
+        with terminal.working("Comparing"):
+            plan = store.backups.plan_restore(chosen, **scope)
+    _ask(terminal, plan, "No database was created.")
+
+
+def _ask(terminal: Terminal, plan: RestorePlan, left: str) -> None:
+    """Show a plan and ask whether to carry it out; end the verb if not."""
+    _require_somebody(terminal)
+    for sentence in plan.summary:
+        terminal.note(sentence)
+    try:
+        click.confirm("Restore?", abort=True, err=True)
+    except click.Abort:
+        terminal.note(f"No data was changed. {left}".rstrip())
+        raise
 
 
 def _require_somebody(terminal: Terminal) -> None:

@@ -21,15 +21,19 @@ import click
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from expresso_persist import adoption
 from expresso_persist.backups.rotation import SAFETY_TYPES
+from expresso_persist.db import migrations
 from expresso_persist.db.database import Database
+from expresso_persist.db.sqlite_journal import refuse_without_file
 from expresso_persist.errors import (
     BackupNotFound,
     DatabaseUnavailable,
     ExpressoPersistError,
-    SchemaMismatch,
+    InvalidInput,
+    TablesMissing,
 )
-from expresso_persist.store import Store, default_url
+from expresso_persist.store import Store, default_url, lost_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +46,7 @@ __all__ = [
     "Terminal",
     "Verbs",
     "invocation",
+    "may_write",
     "plain",
     "resolve",
     "verb",
@@ -173,6 +178,48 @@ class Target:
             and not Path(str(url.database)).exists()
         )
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is nothing of ours there yet: no file, or no tables in it.
+
+        Raises:
+            DatabaseUnavailable: There is the journal of a file that is missing.
+            TablesDropped: There were tables, and something else dropped them.
+        """
+        if click.get_current_context().meta.get(HOST_STORE) is not None and not self.database:
+            return False  # the host opened it
+        if self.is_missing_file:
+            self.require_no_journal()
+            return True
+        database = self.look()
+        try:
+            with self.reached(), database.read() as connection:
+                return migrations.current(connection) is None
+        finally:
+            database.close()
+
+    def require_no_journal(self) -> None:
+        """See that a file that is missing is not one whose journal is there.
+
+        Raises:
+            DatabaseUnavailable: It is; the sentence says how to go on.
+        """
+        try:
+            refuse_without_file(os.path.realpath(str(make_url(self.url).database)))
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(
+                " ".join([error.message, *lost_data(self.tenant or "default")])
+            ) from error
+
+    def create(self) -> None:
+        """Make the tables where there are none yet, without the words of a start."""
+        database = Database(self.url)
+        try:
+            with self.reached():
+                adoption.upgrade(database, tenant=self.tenant or "default", adopt=False)
+        finally:
+            database.close()
+
     def look(self) -> Database:
         """The database for a dry run, which leaves no byte different.
 
@@ -180,6 +227,7 @@ class Target:
         because it would be turned to another kind of journal otherwise.
         """
         if self.is_missing_file:
+            self.require_no_journal()
             return Database("sqlite://")
         try:
             url = make_url(self.url)
@@ -196,7 +244,7 @@ class Target:
         """The host's store, or one that is opened here and closed afterwards.
 
         Raises:
-            SchemaMismatch: It has no tables yet, and ``migrate`` is not set.
+            TablesMissing: It has no tables yet, and ``migrate`` is not set.
         """
         host = click.get_current_context().meta.get(HOST_STORE)
         if host is not None and self.database is None:
@@ -205,10 +253,12 @@ class Target:
             return
         if self.is_missing_file and not migrate:
             # Opening it would leave an empty file where somebody mistyped a name.
-            raise SchemaMismatch(
+            self.require_no_journal()
+            sentence = (
                 f"There is no database {Database(self.url).url} yet; create it with "
                 f"`{invocation()} init`, or name another one with --database."
             )
+            raise TablesMissing(" ".join([sentence, *lost_data(self.tenant or "default")]))
         with self.reached():
             store = Store(self.url, tenant=self.tenant or "default", migrate=migrate)
         with store:
@@ -216,8 +266,8 @@ class Target:
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[Store]:
-        """A store for a dry run that needs one to write to: of a missing file, in memory."""
-        if self.is_missing_file:
+        """A store to try a restore in, which writes to it: in memory where there is none yet."""
+        if self.is_new:
             with Store("sqlite://", tenant=self.tenant or "default", migrate=True) as store:
                 yield store
         else:
@@ -238,6 +288,17 @@ class Target:
                 f"No answer from {where}. Does the server run, does the database exist, "
                 "and are name and password right?"
             ) from error
+
+
+def may_write(path: Path, *, force: bool) -> Path:
+    """The one rule of all verbs that write a file: one that is there is replaced on demand only.
+
+    Raises:
+        InvalidInput: There is one, and nobody said ``--force``.
+    """
+    if path.is_file() and not force:
+        raise InvalidInput(f"There is a file {plain(path)}; --force replaces it.")
+    return path
 
 
 @attrs.frozen

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
 from expresso_persist import adoption
-from expresso_persist.cli.base import NEEDS_A_LOOK, Target, Terminal, actor, plain, table, verb
+from expresso_persist.backups.transfer import whole_file
+from expresso_persist.cli.base import (
+    NEEDS_A_LOOK,
+    Target,
+    Terminal,
+    actor,
+    may_write,
+    plain,
+    table,
+    verb,
+)
 from expresso_persist.db.database import Database
-from expresso_persist.importing.receipt import Receipt
-from expresso_persist.store import Store
+from expresso_persist.importing.receipt import Lookalikes, Receipt
+from expresso_persist.store import Store, lost_data
 
 __all__ = ["export", "import_", "init", "status", "verify"]
 
@@ -69,14 +77,24 @@ def _bring_up_to_date(target: Target, terminal: Terminal, *, dry_run: bool, fres
         finally:
             database.close()
     steps = [*report.steps]
+    lost = lost_data(tenant) if report.created else []
     if not dry_run and not existed:
         steps = [f"Created {database.url}.", *steps]
-    data: dict[str, Any] = {"dry_run": dry_run, "steps": steps}
+    if not steps:
+        lost = _lost(target)
+    data: dict[str, Any] = {"dry_run": dry_run, "steps": steps, "newer_at_mirrors": lost}
     if report.adopted is not None:
         data["adopted"] = report.adopted.to_json()
-    terminal.result(data, *map(plain, steps or ["The database is up to date."]))
+    lines = [*(steps or ["The database is up to date."]), *lost]
+    terminal.result(data, *map(plain, lines))
     if report.adopted is not None and report.adopted.needs_a_look:
         click.get_current_context().exit(NEEDS_A_LOOK)
+
+
+def _lost(target: Target) -> list[str]:
+    """What mirrors have that is newer than what an existing database holds."""
+    with target.open() as store:
+        return store.backups.newer_at_mirrors()
 
 
 def _show_report(target: Target, terminal: Terminal) -> None:
@@ -148,7 +166,7 @@ def import_(
         "include": include,
         "device_id": device_id,
     }
-    if dry_run and target.is_missing_file:
+    if dry_run and target.is_new:
         # Compared with nothing, and nothing is created.
         with Store("sqlite://", migrate=True) as empty:
             receipt = empty.importer.plan(content, **options)
@@ -167,14 +185,20 @@ def import_(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file instead of standard output.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help='Write to this file instead of standard output ("-").',
 )
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option("--device-id", metavar="ID", help="Whose preferences to include.")
 @click.option("--devices", is_flag=True, help="Only list the devices that have preferences.")
 @verb
 def export(
-    target: Target, terminal: Terminal, output: Path | None, device_id: str | None, devices: bool
+    target: Target,
+    terminal: Terminal,
+    output: Path | None,
+    force: bool,
+    device_id: str | None,
+    devices: bool,
 ) -> None:
     """Write every document as a localStorage dump, each string as the browser had it.
 
@@ -182,6 +206,7 @@ def export(
     each; without --device-id every key is taken from the device that wrote it last, which the
     dump names (from_devices).
     """
+    output = None if output is None or str(output) == "-" else may_write(output, force=force)
     with target.open() as store, terminal.working("Reading"):
         dump = store.inventory.dump(device_id)
     if devices:
@@ -284,20 +309,11 @@ def _read(file: Path) -> bytes:
 
 def _write(output: Path, content: bytes) -> None:
     """The old file or the new one, never half of either."""
-    folder = output.absolute().parent
     try:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{output.name}-")
-    except OSError as error:
-        error.filename = str(folder)  # not the temporary name that nobody asked for
-        raise
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        with whole_file(output) as file:  # readable by its owner only: orders and names are in it
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(output)  # readable by its owner only: orders and names are in it
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        error.filename = str(output.absolute().parent)  # no temporary name that nobody asked for
         raise
 
 
@@ -332,6 +348,12 @@ def _difference_lines(receipt: Receipt) -> list[str]:
             for match in receipt.matched[:_SHOWN]
         ]
         lines += [f"  {line}" for line in table(names)]
+    if receipt.alike:
+        lines.append(f"Items that look like the same thing: {receipt.alike_count}.")
+        lines.append("  Whether they are one thing is for a person to decide; nothing was guessed.")
+        for alike in receipt.alike[:_SHOWN]:
+            lines.append(f"  {alike.document}: {_LIKENESS[alike.cause]}")
+            lines += [f"    {line}" for line in table(_alike_rows(alike))]
     if receipt.conflicts:
         lines.append(f"Values that differed: {receipt.conflict_count}.")
         rows = [
@@ -346,7 +368,31 @@ def _difference_lines(receipt: Receipt) -> list[str]:
     return lines
 
 
+def _alike_rows(alike: Lookalikes) -> list[tuple[str, str, str, str]]:
+    """Each item with the numbers that hang on it."""
+    return [
+        (
+            "/".join(item.key),
+            item.name,
+            _SIDES[item.side],
+            ", ".join(
+                f"{holding.kind} {'/'.join(holding.key)}: "
+                f"{'-' if holding.quantity is None else f'{holding.quantity:g}'}"
+                for holding in item.holdings
+            )
+            or "no stock, no station",
+        )
+        for item in alike.items
+    ]
+
+
 _SHOWN = 20  # --json has them all
+_LIKENESS = {
+    "same_name": "one name, several ids; kept apart",
+    "other_category": "one name in several categories; kept apart",
+    "same_id": "one id, two names; united",
+}
+_SIDES = {"stored": "in the database", "dump": "in the file", "both": "in both"}
 _STANDS = {
     "incoming": "the file's value stands",
     "existing": "what was stored stands",

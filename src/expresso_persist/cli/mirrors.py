@@ -22,7 +22,7 @@ from expresso_persist.store import Store
 __all__ = ["Source", "copies", "from_mirror", "sync", "sync_quietly"]
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Source:
     """A mirror to read from, and what opens its copies."""
 
@@ -31,7 +31,7 @@ class Source:
     identities: tuple[Path, ...]
     ask: bool
 
-    @property
+    @functools.cached_property
     def secrets(self) -> dict[str, Any]:
         """What opens an encrypted copy."""
         return {

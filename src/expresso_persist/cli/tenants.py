@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from expresso_persist.cli.archives import passphrase_of
-from expresso_persist.cli.base import Target, Terminal, Verbs, actor, plain, table, verb
+from expresso_persist.cli.base import Target, Terminal, Verbs, actor, may_write, plain, table, verb
 from expresso_persist.cli.words import size
 from expresso_persist.db import row_security
 
@@ -72,6 +72,7 @@ def rename(target: Target, terminal: Terminal, old: str, new: str) -> None:
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
     help="Where the archive goes; default: a name with the time.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option("--passphrase", is_flag=True, help="Encrypt the archive with a passphrase.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @verb
@@ -80,6 +81,7 @@ def delete(
     terminal: Terminal,
     name: str,
     output: Path | None,
+    force: bool,
     passphrase: bool,
     yes: bool,
 ) -> None:
@@ -87,7 +89,8 @@ def delete(
 
     Its history and its earlier backups are gone afterwards.
     """
-    path = output or Path(f"tenant-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.expresso.zst")
+    named = output or Path(f"tenant-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.expresso.zst")
+    path = may_write(named, force=force)
     secret = passphrase_of(twice=True) if passphrase else None
     with target.open() as store:
         if not yes:
@@ -97,7 +100,7 @@ def delete(
                 err=True,
             )
         with terminal.working("Archiving and deleting"):
-            gone = store.tenants.delete(name, path, actor=actor(), passphrase=secret)
+            gone = store.tenants.delete(name, path, actor=actor(), passphrase=secret, replace=force)
     terminal.result(
         {"tenant": name, "archive": str(path), "bytes": gone.bytes, "rows": gone.rows},
         f"Wrote its last state to {plain(path)} ({size(gone.bytes)}), which restores.",

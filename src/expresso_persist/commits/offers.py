@@ -5,16 +5,20 @@ acknowledged commits away. Clients keep what was acknowledged, with the position
 revision, hash) at which it was, and offer it again under its Idempotency-Key.
 
 * A write whose position is on this timeline survived: its first answer is given again.
-* Any other is applied. The order of the lost timeline is kept: what was acknowledged after
-  it, and was offered before it, stands.
-* What adds commutes with everything. What sets a value never overwrites one that was set
-  after the loss: that is a conflict, and the client shows it to people.
+* Any other is applied where it was: before all that is first done after the loss, and among
+  what was lost in the order of the lost timeline. What adds is moved by nothing but a value
+  that was set later, which stands.
+* What sets a value never overwrites one that was set after the loss. That is a conflict, and
+  the client shows it to people; so is everything that cannot be put together again for certain.
+
+Where the two timelines part lies between the newest position that the client shares with this
+database and the oldest that it knows to be lost. A commit between the two may have survived,
+and then came before the write that is offered; or it was made after the loss.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -22,72 +26,39 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.commits.hash_chain import ChangeRow, read_change
+from expresso_persist.commits.offer_rules import (
+    COUNTED,
+    SOURCES,
+    WHOLE,
+    Offer,
+    Other,
+    Position,
+    Standing,
+    meant,
+    members,
+    sets_of,
+)
+from expresso_persist.commits.state import forgotten_through
 from expresso_persist.db.tables import changes as changes_table
 from expresso_persist.db.tables import commits
-from expresso_persist.documents.items import ALLOCATED, AVAILABLE, TOTAL
-from expresso_persist.errors import InvalidInput, OfferConflict, Problem, TimelineLost
+from expresso_persist.errors import TimelineLost
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
-from expresso_persist.model.operations import adjusted
-from expresso_persist.model.records import Change, Head, Operation, Record, RecordKey
+from expresso_persist.model.records import Adjust, Change, Head, Operation, Record, RecordKey
 
 __all__ = ["Position", "Standing", "rebased", "survivor", "with_standing"]
 
-_POSITION = re.compile(r"([^.\s]{1,256})\.([0-9]{1,18})\.([0-9a-f]{1,64})")
 _ADDING = ("adjust", "transfer", "waste")
-_SOURCES = ("api", "movement")
 _KEYS_PER_QUERY = 200
 _RECEIPT_DEPTH = 128
-_COUNTED = frozenset({*TOTAL, "amount", ""})  # what a count sets; "" is a record that is a number
-
-
-@attrs.frozen
-class Position:
-    """A commit by its place on a timeline: epoch, revision and beginning of the hash."""
-
-    epoch: str
-    revision: int
-    prefix: str
-
-    @classmethod
-    def read(cls, text: str, name: str) -> Position:
-        """Read ``<epoch>.<revision>.<hash>``, which a header called ``name`` carries.
-
-        Raises:
-            InvalidInput: It is none.
-        """
-        found = _POSITION.fullmatch(text)
-        if found is None:
-            raise InvalidInput(
-                f"{name} is the cursor of an earlier answer.",
-                problems=[Problem(name, "<epoch>.<revision>.<hash>")],
-            )
-        return cls(found[1], int(found[2]), found[3])
-
-    def __str__(self) -> str:
-        return f"{self.epoch}.{self.revision}.{self.prefix}"
-
-
-@attrs.frozen
-class Standing:
-    """What a client says about the timeline when it writes.
-
-    Attributes:
-        since: A position that the client knows. A database that does not have it refuses the
-            write, so that the client offers first what that database lost.
-        acknowledged: Where the write was acknowledged before, if it is offered again.
-        adds: The write adds to numbers and sets nothing.
-    """
-
-    since: Position | None = None
-    acknowledged: Position | None = None
-    adds: bool = False
 
 
 def survivor(
-    connection: Connection, tenant: str, head: Head, standing: Standing
+    connection: Connection, tenant: str, head: Head, key: str | None, standing: Standing
 ) -> sa.Row[Any] | None:
-    """The commit of a write that is offered again, if this database still has it.
+    """The commit of a write that is offered again, if this database has it.
+
+    It survived, or was offered before, perhaps with another person's token.
 
     Raises:
         TimelineLost: This database does not have the commit that the client builds on.
@@ -99,7 +70,18 @@ def survivor(
         return None
     if acknowledged.epoch != head.epoch:
         raise TimelineLost(context={"cursor": head.cursor})
-    return _at(connection, tenant, acknowledged)
+    return (
+        _at(connection, tenant, acknowledged)
+        or connection.execute(
+            sa.select(commits).where(
+                commits.c.tenant_id == tenant,
+                commits.c.idempotency_key == key,
+                commits.c.source.in_(SOURCES),
+                commits.c.revision > (0 if since is None else since.revision),
+                commits.c.receipt.contains(f'"acknowledged":"{acknowledged}"', autoescape=True),
+            )
+        ).first()
+    )
 
 
 def _covers(connection: Connection, tenant: str, head: Head, position: Position) -> bool:
@@ -120,21 +102,40 @@ def _at(connection: Connection, tenant: str, position: Position) -> sa.Row[Any] 
 
 
 def with_standing(
-    receipt: str | None, standing: Standing | None, confirmed: Iterable[RecordKey] = ()
+    receipt: str | None,
+    standing: Standing | None,
+    operations: Sequence[Operation],
+    changes: Sequence[Change],
+    stored: Mapping[RecordKey, Record | None],
+    *,
+    movement: bool = False,
 ) -> str | None:
     """A commit's receipt, with what later offers have to know about it.
 
     Args:
-        receipt: The receipt.
+        receipt: The receipt; a movement's says itself what it is.
         standing: What the client says.
-        confirmed: Records that the commit set to what they were.
+        operations: What was asked.
+        changes: What that changed.
+        stored: The records as they were before.
+        movement: It is a stock movement.
     """
     added: dict[str, Json] = {}
     if standing is not None and standing.acknowledged is not None:
-        added["acknowledged"] = str(standing.acknowledged)
-    if standing is not None and standing.adds and (added or receipt is None):
-        added["adds"] = True  # a movement says itself what it is
-    confirms: list[Json] = [[key.kind, [*key.parts]] for key in confirmed]
+        for name in ("acknowledged", "since", "lost"):
+            position = getattr(standing, name)
+            if position is not None:
+                added[name] = str(position)
+    if added or receipt is None:
+        adds = _adding(operations, standing)
+        named: list[Json] = [
+            [k.kind, [*k.parts], [*sorted(names)]] for k, names in adds.items() if names
+        ]
+        whole = bool(adds) and all(names is None for names in adds.values())
+        named += [[k.kind, [*k.parts]] for k, names in adds.items() if names is None]
+        if named:
+            added["adds"] = whole or named
+    confirms = _confirmed(operations, changes, stored, movement=movement)
     if confirms:
         added["confirms"] = confirms
     content = json_text.loads(receipt, max_depth=_RECEIPT_DEPTH) if added and receipt else {}
@@ -143,14 +144,66 @@ def with_standing(
     return json_text.dumps({**content, **added})
 
 
+def _adding(
+    operations: Sequence[Operation], standing: Standing | None
+) -> dict[RecordKey, frozenset[str] | None]:
+    """The members of each record that operations add to and do not set; None for all."""
+    result: dict[RecordKey, frozenset[str] | None] = {}
+    for key in dict.fromkeys(operation.key for operation in operations):
+        mine = [operation for operation in operations if operation.key == key]
+        sets = [sets_of(operation) for operation in mine]
+        if (standing is not None and standing.adds) or all(isinstance(op, Adjust) for op in mine):
+            result[key] = None
+        elif None in sets:
+            result[key] = frozenset()
+        else:
+            fields = frozenset(op.field for op in mine if isinstance(op, Adjust))
+            result[key] = fields.difference(*(names or () for names in sets))
+    return result
+
+
+def _confirmed(
+    operations: Sequence[Operation],
+    changes: Sequence[Change],
+    stored: Mapping[RecordKey, Record | None],
+    *,
+    movement: bool,
+) -> list[Json]:
+    """What is set to what it is: no change, and still said by somebody.
+
+    ``[kind, parts]`` for a whole record, or with the members that were named.
+    """
+    after = {**stored, **{change.key: change.after for change in changes}}
+    named: dict[RecordKey, set[str] | None] = {}
+    for operation in operations:
+        key, sets = operation.key, sets_of(operation)
+        known = named.setdefault(key, set())
+        named[key] = None if known is None or sets is None else known | sets
+    result: list[Json] = []
+    for key, names in named.items():
+        before, now = stored.get(key), after.get(key)
+        if before is None or now is None:
+            continue
+        old, new = members(before), members(now)
+        apart = key.kind not in WHOLE and not movement  # otherwise the change says as much
+        if names is None and (before.text == now.text or apart):
+            result.append([key.kind, [*key.parts]])
+        elif names is not None:
+            same = sorted(n for n in names if n in old and n in new and old[n] == new[n])
+            if same:
+                result.append([key.kind, [*key.parts], [*same]])
+    return result
+
+
 def rebased(
     connection: Connection,
     tenant: str,
     standing: Standing,
     operations: Sequence[Operation],
     changes: Sequence[Change],
+    stored: Mapping[RecordKey, Record | None],
     *,
-    counts: bool,
+    movement: bool,
 ) -> list[Change]:
     """The changes of an offered write, below what was done after it.
 
@@ -161,92 +214,62 @@ def rebased(
             and this one are known to share.
         operations: The write's operations.
         changes: What they would change now.
-        counts: The write sets the numbers that later additions changed, even if it would
-            change nothing now.
+        stored: The records as they are now.
+        movement: It is a stock movement: its operations put whole records, and mean numbers.
 
     Raises:
-        OfferConflict: Somebody set after the loss what this write sets.
+        OfferConflict: Somebody set after the loss what this write sets, or what it comes to
+            cannot be known.
     """
-    assert standing.acknowledged is not None
+    acknowledged = standing.acknowledged
+    assert acknowledged is not None
     found = {change.key: change for change in changes}
     touched = dict.fromkeys(operation.key for operation in operations)
-    strict = {op.key for op in operations if op.expected_revision is not None}
-    since = standing.since.revision if standing.since is not None else 0
-    others = _others(connection, tenant, since, touched)
+    low, high = _fork(connection, tenant, standing, acknowledged)
+    others = _others(connection, tenant, low, touched)
+    adding = _adding(operations, standing)
     result: list[Change] = []
     for key in touched:
-        after = [o for o in others.get(key, ()) if o.place >= standing.acknowledged.revision]
-        change = found.get(key)
-        for other in after:
-            if other.fresh and (key in strict or _overwrites(standing, change, other)):
-                raise _conflict(key, other)
-            if other.confirms and not other.fresh and not other.counts and change is not None:
-                raise _conflict(key, other)  # whether it was about the same members is unknown
-        if change is None and counts and after and not standing.adds:
-            change = _unchanged(key, after[-1].change.after)
-        if change is None:
-            continue
-        below = _below(change, [o for o in after if not (o.fresh and standing.adds)], standing.adds)
+        mine = [op for op in operations if op.key == key]
+        record = stored.get(key)
+        change = found.get(key, Change(key, record, record))
+        offer = Offer(
+            change,
+            meant(mine, change, movement=movement, adds=adding[key] is None),
+            adding[key],
+            movement=movement,
+            strict=any(op.expected_revision is not None for op in mine),
+        )
+        after = offer.after(others.get(key, ()), standing, high)
+        below = offer.below(after)
         if below.before != below.after:
             result.append(below)
     return result
 
 
-@attrs.frozen
-class _Other:
-    """A commit since the common position, and what it did to one record.
-
-    Attributes:
-        revision: Its revision here.
-        actor: Who did it.
-        place: The revision of the lost timeline at which it was acknowledged; infinite for a
-            commit that was first made here.
-        adds: It added to numbers and set nothing.
-        change: What it did.
-        confirms: It set what was stored already, and so changed nothing.
-        counts: It was a count; of another write that confirms, nothing tells which members it
-            was about.
-    """
-
-    revision: int
-    actor: str
-    place: float
-    adds: bool
-    change: Change
-    confirms: bool = False
-    counts: bool = False
-
-    @property
-    def fresh(self) -> bool:
-        return self.place == float("inf")
-
-    def touches(self, name: str) -> bool:
-        """Whether it changed a member of the record; a record made or removed is touched whole."""
-        if self.confirms:
-            return name in _COUNTED
-        before, after = self.change.before, self.change.after
-        if before is None or after is None:
-            return True
-        return name in _differing(_members(before), _members(after))
-
-    def added(self, name: str) -> float | None:
-        """What it added to a member; None if it set it."""
-        before, after = self.change.before, self.change.after
-        if not self.adds or after is None:
-            return None
-        known = {} if before is None else _members(before)
-        old = _number(known, name) if name in known else 0  # what an addition made began with 0
-        new = _number(_members(after), name)
-        return None if old is None or new is None else adjusted(new, -old)
+def _fork(
+    connection: Connection, tenant: str, standing: Standing, acknowledged: Position
+) -> tuple[int, int]:
+    """Where the timelines part: not before the first revision, and before the second."""
+    low, high = standing.since, acknowledged.revision
+    lost = standing.lost
+    if lost is not None and lost.epoch == acknowledged.epoch:
+        if _at(connection, tenant, lost) is not None:
+            low = lost  # it is not lost, or here again
+        else:
+            high = min(high, lost.revision)
+    shared = 0 if low is None else low.revision
+    return (shared if shared < high else 0), high  # otherwise it is of another timeline
 
 
 def _others(
     connection: Connection, tenant: str, since: int, keys: Collection[RecordKey]
-) -> dict[RecordKey, list[_Other]]:
+) -> dict[RecordKey, list[Other]]:
     texts: dict[str, list[str]] = {}
     for kind, parts in keys:
         texts.setdefault(kind, []).append(json_text.dumps(list(parts)))
-    found: dict[RecordKey, list[_Other]] = {}
+    forgotten = forgotten_through(connection, tenant)
+    found: dict[RecordKey, list[Other]] = {}
     for kind, all_texts in texts.items():
         for start in range(0, len(all_texts), _KEYS_PER_QUERY):
             for row in connection.execute(
@@ -267,126 +290,67 @@ def _others(
                 .order_by(changes_table.c.revision)
             ):
                 change = read_change(ChangeRow(row.kind, row.record_key, row.before, row.after))
-                found.setdefault(change.key, []).append(_other(row, change))
+                other = _other(row, change)
+                if row.revision <= forgotten:  # what is left of it is not what it did
+                    nothing = Change(change.key, None, None)
+                    other = attrs.evolve(other, change=nothing, adds=False, adding=frozenset())
+                found.setdefault(change.key, []).append(other)
     for row in connection.execute(
         sa.select(commits.c.revision, commits.c.actor, commits.c.source, commits.c.receipt)
         .where(
             commits.c.tenant_id == tenant,
             commits.c.revision > since,
-            commits.c.source.in_(_SOURCES),
+            commits.c.source.in_(SOURCES),
             commits.c.receipt.contains('"confirms":'),
         )
         .order_by(commits.c.revision)
     ):
-        for kind, parts in _receipt(row).get("confirms", []):
-            key = RecordKey(kind, tuple(parts))
+        for key, names in _listed(_receipt(row).get("confirms")):
             other = _other(row, Change(key, None, None))
-            if key in keys and not other.adds:
-                found.setdefault(key, []).append(attrs.evolve(other, confirms=True))
+            if key not in keys or other.adds:
+                continue
+            said = COUNTED if other.moves else names
+            found.setdefault(key, []).append(attrs.evolve(other, confirms=said))
     return {key: sorted(each, key=lambda other: other.revision) for key, each in found.items()}
 
 
 def _receipt(row: sa.Row[Any]) -> dict[str, Any]:
     """What a commit says about itself; a host's own receipt may be any JSON."""
-    if row.receipt is None or row.source not in _SOURCES:
+    if row.receipt is None or row.source not in SOURCES:
         return {}
     content = json_text.loads(row.receipt, max_depth=_RECEIPT_DEPTH)
     return content if isinstance(content, dict) else {}
 
 
-def _other(row: sa.Row[Any], change: Change) -> _Other:
+def _other(row: sa.Row[Any], change: Change) -> Other:
     receipt = _receipt(row)
-    acknowledged, movement = receipt.get("acknowledged"), receipt.get("movement")
+    movement, adds = receipt.get("movement"), receipt.get("adds")
     kind = movement.get("type") if isinstance(movement, dict) else None
-    place = float("inf")
-    if isinstance(acknowledged, str):
-        place = Position.read(acknowledged, "acknowledged").revision
-    adds = receipt.get("adds") is True or kind in _ADDING
-    return _Other(row.revision, row.actor, place, adds, change, counts=kind == "count")
-
-
-def _overwrites(standing: Standing, change: Change | None, other: _Other) -> bool:
-    """Whether an offered write would overwrite a value that was set after the loss."""
-    if standing.adds or change is None:
-        return False
-    if other.confirms or change.before is None or change.after is None:
-        return True
-    names = _differing(_members(change.before), _members(change.after))
-    return any(other.touches(name) and other.added(name) is None for name in names)
-
-
-def _below(change: Change, others: Sequence[_Other], adds: bool) -> Change:
-    """A change as it is once those have come after it."""
-    if not others:
-        return change
-    if change.before is None or change.after is None:
-        return Change(change.key, change.before, change.before)
-    before, after = _members(change.before), _members(change.after)
-    names = _differing(before, after)
-    if before == after:  # a count of what is there now
-        names = [name for name in after if any(other.touches(name) for other in others)]
-    rest = {*AVAILABLE} & {*names} if _is_stock(change) else set()
-    for name in names:
-        if name in rest:
-            continue  # what the other two leave, below
-        parts = [other.added(name) for other in others if other.touches(name)]
-        number = _number(after, name)
-        if None in parts:  # set later: that stands
-            after.pop(name, None)
-            if name in before:
-                after[name] = before[name]
-        elif not adds and number is not None:
-            for part in parts:
-                number = adjusted(number, part or 0)
-            after[name] = number
-    for name in rest:
-        total, allocated = (_first_number(after, which) for which in (TOTAL, ALLOCATED))
-        if total is not None:
-            after[name] = adjusted(total, -(allocated or 0))
-    data: Json = after if isinstance(change.after.data, dict) else after[""]
-    record = attrs.evolve(change.after, text=json_text.dumps(data), raw=None)
-    same = change.before.data == data
-    return Change(change.key, change.before, change.before if same else record)
-
-
-def _is_stock(change: Change) -> bool:
-    return change.key.kind == "event_stock"
-
-
-def _first_number(members: dict[str, Any], names: Sequence[str]) -> int | float | None:
-    return next((found for name in names if (found := _number(members, name)) is not None), None)
-
-
-def _unchanged(key: RecordKey, record: Record | None) -> Change | None:
-    return None if record is None else Change(key, record, record)
-
-
-def _members(record: Record) -> dict[str, Any]:
-    data = record.data
-    return dict(data) if isinstance(data, dict) else {"": data}
-
-
-def _differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    gone = object()
-    names = {**before, **after}
-    return [name for name in names if before.get(name, gone) != after.get(name, gone)]
-
-
-def _number(members: dict[str, Any], name: str) -> int | float | None:
-    value = members.get(name)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _conflict(key: RecordKey, other: _Other) -> OfferConflict:
-    record = other.change.after
-    return OfferConflict(
-        f"The database lost this write after it was acknowledged, and {key} was changed since, "
-        f"by revision {other.revision} ({other.actor}). Compare the two: send it again, or "
-        "discard it.",
-        context={
-            "kind": key.kind,
-            "key": list(key.parts),
-            "revision": other.revision,
-            "value": None if record is None else record.data,
-        },
+    mine = [names for key, names in _listed(adds) if key == change.key]
+    return Other(
+        row.revision,
+        row.actor,
+        adds is True or kind in _ADDING or None in mine,
+        change,
+        adding=next((names for names in mine if names), frozenset()),
+        place=_position(receipt, "acknowledged"),
+        since=_position(receipt, "since"),
+        lost=_position(receipt, "lost"),
+        source=row.source,
+        moves=isinstance(kind, str),
     )
+
+
+def _listed(entries: Any) -> Iterator[tuple[RecordKey, frozenset[str] | None]]:
+    """``[kind, parts]`` or ``[kind, parts, names]``, of a receipt."""
+    for entry in entries if isinstance(entries, list) else ():
+        match entry:
+            case [str(kind), [*parts]]:
+                yield RecordKey(kind, tuple(map(str, parts))), None
+            case [str(kind), [*parts], [*names]]:
+                yield RecordKey(kind, tuple(map(str, parts))), frozenset(map(str, names))
+
+
+def _position(receipt: dict[str, Any], name: str) -> Position | None:
+    text = receipt.get(name)
+    return Position.read(text, name) if isinstance(text, str) else None

@@ -46,9 +46,7 @@ from expresso_persist.model.records import (
     Commit,
     Head,
     Operation,
-    Put,
     Record,
-    RecordKey,
     checked_key,
     checked_type,
 )
@@ -412,7 +410,13 @@ class InventoryRepository:
         changes = apply(now_wanted if offered else wanted, state.at)
         if standing is not None and offered:
             changes = offers.rebased(
-                connection, self.tenant, standing, wanted, changes, counts=source == "movement"
+                connection,
+                self.tenant,
+                standing,
+                wanted,
+                changes,
+                {operation.key: state.at(operation.key) for operation in wanted},
+                movement=source == "movement",
             )
         if not scanned:
             refuse_new_secrets(changes)
@@ -428,7 +432,14 @@ class InventoryRepository:
         rows = hash_chain.change_rows(changes)
         told = receipt(revision) if callable(receipt) else receipt
         if source in ("api", "movement"):
-            told = offers.with_standing(told, standing, _confirmed(wanted, state))
+            told = offers.with_standing(
+                told,
+                standing,
+                wanted,
+                changes,
+                {operation.key: state.at(operation.key) for operation in wanted},
+                movement=source == "movement",
+            )
         commit = Commit(
             revision,
             actor,
@@ -452,6 +463,7 @@ class InventoryRepository:
             idempotency_key,
             told,
             epoch=head.epoch,
+            previous=head.hash,
         )
         self._write_records(connection, commit)
         self._write_log(connection, commit, fingerprint, rows)
@@ -519,7 +531,17 @@ class InventoryRepository:
         """The first commit of a request that is repeated."""
         if row.request_fingerprint != fingerprint:
             raise IdempotencyMismatch
-        return attrs.evolve(self._with_changes(connection, [row])[0], replayed=True, epoch=epoch)
+        before = connection.scalar(
+            sa.select(commits.c.hash).where(
+                commits.c.tenant_id == self.tenant, commits.c.revision == row.revision - 1
+            )
+        )
+        return attrs.evolve(
+            self._with_changes(connection, [row])[0],
+            replayed=True,
+            epoch=epoch,
+            previous=GENESIS if before is None else before,
+        )
 
     def _earlier(
         self,
@@ -533,7 +555,7 @@ class InventoryRepository:
         row = None if key is None else self._named(connection, actor, key)
         if row is not None or standing is None:
             return row
-        row = offers.survivor(connection, self.tenant, head, standing)
+        row = offers.survivor(connection, self.tenant, head, key, standing)
         if row is not None and row.idempotency_key != key:
             raise IdempotencyMismatch
         if key is None and standing.acknowledged is not None:
@@ -739,10 +761,3 @@ def read_cursor(cursor: str | int) -> tuple[str | None, int, str]:
 
 def _iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-
-
-def _confirmed(operations: Iterable[Operation], state: State) -> list[RecordKey]:
-    """Records that are set to what they are: no change, and still said by somebody."""
-    stored = ((op, state.at(op.key)) for op in operations if isinstance(op, Put))
-    same = {op.key for op, record in stored if record and record.text == op.record.text}
-    return sorted(same)

@@ -3,17 +3,19 @@
 A journal (``expresso.db-wal``) holds the newest commits of one database file. When another
 file is put in that one's place, the next start would replay them into the wrong file; when
 the file is missing, SQLite would throw them away. So a note beside the file
-(``expresso.db-wal-owner``) says which file the journal belongs to, by their inodes. Every
-process that has the file open holds a shared lock on the note; who moves a journal holds it
-alone, so nothing is moved under a process that writes.
+(``expresso.db-wal-owner``) says which file the journal belongs to: by its inode, and by when it
+was made, because a file that is deleted leaves its inode to the next one. Every process that
+has the file open holds a shared lock on the note; who moves a journal holds it alone, so
+nothing is moved under a process that writes.
 
-A journal whose file was replaced is kept as ``expresso.db-wal-of-<inode>-<time>``. When that
-file is back, as it was, the next start brings its journal back.
+A journal whose file was replaced is kept as ``expresso.db-wal-of-<inode>-<made>-<written>``. When
+that file is back, as it was, the next start brings its journal back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import glob
 import logging
@@ -29,17 +31,18 @@ from expresso_persist.errors import DatabaseUnavailable
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Journal", "status"]
+__all__ = ["Journal", "refuse_without_file", "status"]
 
 logger = logging.getLogger(__name__)
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system without locks
 _PATIENCE = 2.0  # seconds that a start waits for another one, or for a process that stops
-_FORM = "{:020d} {:020d} {:020d}\n"  # of one length, so that it is written in one piece
+_FORM = "{:020d} {:020d} {:020d} {:020d}\n"  # of one length, so that it is written in one piece
 
 
 class _Owner(NamedTuple):
     database: int
+    made: int
     written: int
     journal: int
 
@@ -63,7 +66,7 @@ class Journal:
             DatabaseUnavailable: The file is missing, or another process has the one open
                 that was here before.
         """
-        self._refuse_without_file()
+        refuse_without_file(self._path)
         if sys.platform == "win32":
             return  # a file that is open can be neither moved nor replaced there
         with self._mutex:
@@ -94,7 +97,8 @@ class Journal:
         journal = status(self._journal)
         if journal is None:
             return
-        owner = _Owner(database.st_ino, database.st_mtime_ns, journal.st_ino)
+        made = _made(self._path, database)
+        owner = _Owner(database.st_ino, made, database.st_mtime_ns, journal.st_ino)
         if owner != self._noted:
             self._write(owner)
 
@@ -154,13 +158,13 @@ class Journal:
 
     def _settle(self, handle: int) -> None:
         """Put every journal where it belongs, while no other process has the file open."""
-        self._refuse_without_file()
+        refuse_without_file(self._path)
         database = status(self._path)
         if database is None:
             return
         owner = self._belongs_elsewhere(handle, database)
         if owner is not None:
-            kept = self._name(owner.database, owner.written)
+            kept = self._name(owner.database, owner.made, owner.written)
             _move(self._journal, kept)
             logger.warning(
                 "Another file is in the place of the database file. The journal of the one that "
@@ -174,7 +178,8 @@ class Journal:
         kept = self._kept(database)
         if not kept:
             return
-        name = self._name(database.st_ino, database.st_mtime_ns)
+        made = _made(self._path, database)
+        name = self._name(database.st_ino, made, database.st_mtime_ns)
         if kept != [name] or status(self._journal) is not None:
             raise DatabaseUnavailable(
                 f"{Path(kept[0]).name} is a journal that was set aside when another file was in "
@@ -192,29 +197,42 @@ class Journal:
         owner, journal = self._read(handle), status(self._journal)
         if owner is None or journal is None or owner.journal != journal.st_ino:
             return None
-        return owner if owner.database != database.st_ino else None
+        here = (database.st_ino, _made(self._path, database))
+        return owner if (owner.database, owner.made) != here else None
 
     def _kept(self, database: os.stat_result) -> list[str]:
-        return sorted(glob.glob(f"{glob.escape(self._journal)}-of-{database.st_ino}-*"))  # noqa: PTH207
+        which = f"{database.st_ino}-{_made(self._path, database)}"
+        return sorted(glob.glob(f"{glob.escape(self._journal)}-of-{which}-*"))  # noqa: PTH207
 
-    def _name(self, inode: int, written: int) -> str:
-        return f"{self._journal}-of-{inode}-{written}"
+    def _name(self, inode: int, made: int, written: int) -> str:
+        return f"{self._journal}-of-{inode}-{made}-{written}"
 
     def _read(self, handle: int) -> _Owner | None:
         parts = os.pread(handle, 100, 0).split()
-        return _Owner(*map(int, parts)) if len(parts) == 3 else None
+        return _Owner(*map(int, parts)) if len(parts) == 4 else None
 
-    def _refuse_without_file(self) -> None:
-        """SQLite would throw the journal away and begin with an empty database."""
-        database, journal = status(self._path), status(self._journal)
-        if journal is None or not journal.st_size or (database is not None and database.st_size):
-            return
-        raise DatabaseUnavailable(
-            f"The database file {Path(self._path).name} is not there, but its journal "
-            f"{Path(self._journal).name} is, with changes that belong into that file. Put the "
-            "file back beside it and start "
-            "again. Only if you want an empty database instead, move the journal away as well."
-        )
+
+def refuse_without_file(path: str) -> None:
+    """See that no journal lies where its file is missing.
+
+    SQLite would throw the journal away and begin with an empty database.
+
+    Raises:
+        DatabaseUnavailable: One does.
+    """
+    database = status(path)
+    if database is not None and database.st_size:
+        return
+    for journal in (f"{path}-wal", f"{path}-journal"):
+        found = status(journal)
+        if found is not None and found.st_size:
+            raise DatabaseUnavailable(
+                f"The database file {Path(path).name} is not there, but its journal "
+                f"{Path(journal).name} is, with changes that belong into that file. Put the "
+                "file back beside it and start "
+                "again. Only if you want an empty database instead, or one that is restored "
+                "from a backup, move the journal away as well."
+            )
 
 
 def _alone(handle: int) -> bool:
@@ -244,3 +262,38 @@ def status(path: str) -> os.stat_result | None:
         return os.stat(path)  # noqa: PTH116 - at each use of a connection; a Path costs more
     except OSError:
         return None
+
+
+class _Statx(ctypes.Structure):
+    """What statx(2) fills in: 256 bytes, the time of birth at 80."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("before", ctypes.c_uint8 * 76),
+        ("seconds", ctypes.c_int64),
+        ("nanoseconds", ctypes.c_uint32),
+        ("after", ctypes.c_uint8 * 164),
+    )
+
+
+_BORN = 0x800  # STATX_BTIME
+_HERE = -100  # AT_FDCWD
+
+
+def _made(path: str, found: os.stat_result) -> int:
+    """When a file was made, in nanoseconds; 0 where the system does not say.
+
+    Python's ``os.stat`` does not have it on Linux. Without it, a file that was deleted and one
+    that was made afterwards are the same if the file system gave the second one the first one's
+    inode, as ext4 likes to do.
+    """
+    born: float | None = getattr(found, "st_birthtime", None)  # macOS
+    if born is not None:
+        return int(born * 1_000_000_000)
+    with contextlib.suppress(AttributeError, OSError):  # a C library without statx
+        answer = _Statx()
+        name = os.fsencode(path)
+        if not ctypes.CDLL(None).statx(_HERE, name, 0, _BORN, ctypes.byref(answer)):
+            known = answer.mask & _BORN
+            return answer.seconds * 1_000_000_000 + answer.nanoseconds if known else 0
+    return 0

@@ -56,10 +56,12 @@ class Meant:
     Attributes:
         records: The stored records; none when there is no such item.
         ambiguous: It means several items, and nothing says which.
+        known: The items of the inventory through which they were found.
     """
 
     records: tuple[Record, ...] = ()
     ambiguous: bool = False
+    known: tuple[Record, ...] = ()
 
 
 def meant(
@@ -97,8 +99,12 @@ def meant(
             for alias in names_of(item):
                 where = {**scope, "category": category}
                 through.update((r.parts, r) for r in find(kind, **where, item_id=alias))
-    doubled = any(count > 1 for count in Counter(item.parts[0] for item in known).values())
-    return Meant(tuple(through.values()), len(through) > 1 or (doubled and bool(through)))
+    # Where no category is asked for, two items of one name are two, whichever has numbers.
+    places = Counter(item.parts[0] for item in known) if "category" in scope else {"": len(known)}
+    doubled = any(count > 1 for count in places.values())
+    return Meant(
+        tuple(through.values()), bool(through) and (doubled or len(through) > 1), tuple(known)
+    )
 
 
 def known_items(find: Find, wanted: str, category: str | None = None) -> list[Record]:

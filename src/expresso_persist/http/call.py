@@ -135,8 +135,9 @@ class Call:
         Args:
             adds: The write adds to numbers and sets nothing.
         """
-        since, acknowledged = map(self._position, ("Expresso-Since", "Expresso-Acknowledged"))
-        return Standing(since, acknowledged, adds)
+        names = ("Expresso-Since", "Expresso-Acknowledged", "Expresso-Lost")
+        since, acknowledged, lost = map(self._position, names)
+        return Standing(since, acknowledged, adds, lost)
 
     def _position(self, name: str) -> Position | None:
         text = self.request.headers.get(name.lower())

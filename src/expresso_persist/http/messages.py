@@ -86,6 +86,7 @@ def success(
     data: Any = None,
     revision: int | None = None,
     cursor: str | None = None,
+    before: str | None = None,
     *,
     replayed: bool = False,
 ) -> Response:
@@ -96,6 +97,7 @@ def success(
         data: The content.
         revision: The revision that the answer is about.
         cursor: Of a write, the position of its commit.
+        before: Of a write, the position of the commit before it, where it is known.
         replayed: The answer was given before, under the same Idempotency-Key.
     """
     content: dict[str, Any] = {"success": True, "message": message}
@@ -105,6 +107,8 @@ def success(
         content["revision"] = revision
     if cursor is not None:
         content["cursor"] = cursor
+    if before is not None:
+        content["before"] = before
     return Response(200, _encode(content), {"Idempotency-Replayed": "true"} if replayed else {})
 
 

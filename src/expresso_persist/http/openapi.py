@@ -51,6 +51,7 @@ def openapi_document(prefix: str, version: str, limits: Limits) -> dict[str, Any
                 "data": {},
                 "revision": {"type": "integer"},
                 "cursor": {"type": "string"},
+                "before": {"type": "string"},
             },
             "required": ["success", "message"],
         },

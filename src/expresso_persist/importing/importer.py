@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from expresso_persist.commits.protection import NotProtected, Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State
 from expresso_persist.db.leases import exclusive
@@ -25,10 +26,6 @@ __all__ = ["LocalStorageImporter", "Mode", "OnConflict"]
 
 _TTL = 60.0  # seconds for which an import whose process died keeps others out
 _RECEIPT_DEPTH = 1_000  # it quotes documents
-
-
-class _NotProtected(Exception):
-    """The import would change what is stored, and no safety backup was made yet."""
 
 
 class LocalStorageImporter:
@@ -84,8 +81,8 @@ class LocalStorageImporter:
     ) -> Receipt:
         """Store a dump in one commit.
 
-        An import that changes or removes anything stored makes a safety backup first; if
-        that fails, nothing is imported. One that only adds makes none.
+        An import that changes or removes anything stored makes a safety backup of that very
+        state first; if that fails, nothing is imported. One that only adds makes none.
 
         Args:
             dump: The dump, in any of the forms of :func:`~.dump.read_dump`.
@@ -112,17 +109,20 @@ class LocalStorageImporter:
         """
         request = Request(dump, mode, on_conflict, include, device_id)
         outcome: list[Outcome] = []
-        safety_backup_id: str | None = None
+        protection = Protection(self.repository, lambda: self._protect(mode, actor))
 
         def decide(state: State) -> list[Operation]:
             outcome[:] = [request.decide(state)]
-            if outcome[0].replaces and self.before_change and safety_backup_id is None:
-                raise _NotProtected
+            if outcome[0].replaces and self.before_change:
+                protection.require(state)
             return outcome[0].plan.operations()
 
         def receipt(revision: int) -> Receipt:
             return request.receipt(
-                outcome[0], dry_run=False, revision=revision, safety_backup_id=safety_backup_id
+                outcome[0],
+                dry_run=False,
+                revision=revision,
+                safety_backup_id=protection.backup_id,
             )
 
         def text(revision: int) -> str:
@@ -144,10 +144,10 @@ class LocalStorageImporter:
                         scanned=True,
                     )
                     break
-                except _NotProtected:
+                except NotProtected:
                     # What it changes is only certain under the tenant's lock, which no backup
                     # may hold up.
-                    safety_backup_id = self._protect(mode, actor)
+                    protection.make()
         if commit.replayed:
             first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
             assert isinstance(first, dict)

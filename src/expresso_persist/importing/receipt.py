@@ -8,12 +8,17 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from expresso_persist.model.plan import Counts
+from expresso_persist.model.records import RecordKey
 
 __all__ = [
     "OUTCOMES",
+    "AlikeItem",
     "Conflict",
+    "Holding",
     "KeyOutcome",
     "KeyReceipt",
+    "Likeness",
+    "Lookalikes",
     "Match",
     "Receipt",
     "Removal",
@@ -30,7 +35,9 @@ OUTCOMES: tuple[KeyOutcome, ...] = (
 )
 Cause: TypeAlias = Literal["different", "empty", "text", "shape", "ambiguous"]
 Resolution: TypeAlias = Literal["incoming", "existing", "both"]
+Likeness: TypeAlias = Literal["same_name", "other_category", "same_id"]
 MAX_LISTED = 1_000
+MAX_ALIKE = 200
 
 
 @attrs.frozen
@@ -154,6 +161,100 @@ class Match:
 
 
 @attrs.frozen
+class Holding:
+    """A number that hangs on an item: stock, an allotment, what a station has left."""
+
+    kind: str
+    key: tuple[str, ...]
+    quantity: float | None
+
+    @property
+    def record(self) -> RecordKey:
+        """The record that holds it."""
+        return RecordKey(self.kind, self.key)
+
+    def to_json(self) -> dict[str, Any]:
+        """The number as a JSON object."""
+        return {"kind": self.kind, "key": list(self.key), "quantity": self.quantity}
+
+
+@attrs.frozen
+class AlikeItem:
+    """One of several items that look like one thing.
+
+    Attributes:
+        key: Its address.
+        name: Its name.
+        side: Who has it: the database as it was (``stored``), the ``dump``, or ``both``.
+        holdings: The first numbers that hang on it.
+        holding_count: How many there are.
+    """
+
+    key: tuple[str, ...]
+    name: str
+    side: str
+    holdings: tuple[Holding, ...]
+    holding_count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as a JSON object."""
+        return {
+            "key": list(self.key),
+            "name": self.name,
+            "side": self.side,
+            "holdings": [holding.to_json() for holding in self.holdings],
+            "holding_count": self.holding_count,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> AlikeItem:
+        """Read what :meth:`to_json` wrote."""
+        holdings = (Holding(h["kind"], tuple(h["key"]), h["quantity"]) for h in value["holdings"])
+        return cls(
+            tuple(value["key"]),
+            value["name"],
+            value["side"],
+            tuple(holdings),
+            value["holding_count"],
+        )
+
+
+@attrs.frozen
+class Lookalikes:
+    """Items that look like one thing; a person decides.
+
+    Attributes:
+        cause: ``same_name``: one name (but for case, spaces and dashes) and several ids,
+            kept apart, with the numbers that stand after the import; ``other_category``: the
+            same, each in a category of its own; ``same_id``: one id, united as ids are,
+            though the names differ, with the numbers of either side.
+        document: The localStorage key.
+        items: The first of them.
+        item_count: How many there are.
+    """
+
+    cause: Likeness
+    document: str
+    items: tuple[AlikeItem, ...]
+    item_count: int = attrs.Factory(lambda self: len(self.items), takes_self=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The items as a JSON object."""
+        return {
+            "cause": self.cause,
+            "document": self.document,
+            "items": [item.to_json() for item in self.items],
+            "item_count": self.item_count,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Lookalikes:
+        """Read what :meth:`to_json` wrote."""
+        items = tuple(AlikeItem.from_json(item) for item in value["items"])
+        return cls(value["cause"], value["document"], items, value["item_count"])
+
+
+@attrs.frozen
 class Removal:
     """A stored record that the import removes."""
 
@@ -180,8 +281,8 @@ class Receipt:
     idempotency key is remembered either way. ``safety_backup_id`` names the backup that was
     made of the state before, if the import changed or removed something stored.
 
-    The lists of conflicts, matches and removals hold the first 1,000 of each in a receipt
-    that comes from JSON; the counts are of all.
+    The lists of conflicts, matches and removals hold the first 1,000 of each, that of
+    lookalikes the first 200, in a receipt that comes from JSON; the counts are of all.
     """
 
     dry_run: bool
@@ -196,9 +297,11 @@ class Receipt:
     by_kind: Mapping[str, Counts]
     conflicts: tuple[Conflict, ...] = ()
     matched: tuple[Match, ...] = ()
+    alike: tuple[Lookalikes, ...] = ()
     removals: tuple[Removal, ...] = ()
     conflict_count: int = attrs.Factory(lambda self: len(self.conflicts), takes_self=True)
     matched_count: int = attrs.Factory(lambda self: len(self.matched), takes_self=True)
+    alike_count: int = attrs.Factory(lambda self: len(self.alike), takes_self=True)
     removal_count: int = attrs.Factory(lambda self: len(self.removals), takes_self=True)
     safety_backup_id: str | None = None
     replayed: bool = False
@@ -229,6 +332,8 @@ class Receipt:
             "conflicts": [conflict.to_json() for conflict in self.conflicts[:MAX_LISTED]],
             "matched_count": self.matched_count,
             "matched": [match.to_json() for match in self.matched[:MAX_LISTED]],
+            "alike_count": self.alike_count,
+            "alike": [alike.to_json() for alike in self.alike[:MAX_ALIKE]],
             "removal_count": self.removal_count,
             "removals": [removal.to_json() for removal in self.removals[:MAX_LISTED]],
             "safety_backup_id": self.safety_backup_id,
@@ -250,9 +355,11 @@ class Receipt:
             by_kind={kind: Counts(**counts) for kind, counts in value["by_kind"].items()},
             conflicts=tuple(Conflict.from_json(one) for one in value["conflicts"]),
             matched=tuple(Match.from_json(one) for one in value.get("matched", ())),
+            alike=tuple(Lookalikes.from_json(one) for one in value.get("alike", ())),
             removals=tuple(Removal.from_json(one) for one in value["removals"]),
             conflict_count=value["conflict_count"],
             matched_count=value.get("matched_count", 0),
+            alike_count=value.get("alike_count", 0),
             removal_count=value["removal_count"],
             safety_backup_id=value.get("safety_backup_id"),
         )

@@ -20,12 +20,14 @@ from expresso_persist.documents.merge import Side, is_empty, merge
 from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.importing.alignment import Names
 from expresso_persist.importing.dump import Dump, read_dump
+from expresso_persist.importing.lookalikes import lookalikes
 from expresso_persist.importing.reading import Document, read_item
 from expresso_persist.importing.receipt import (
     Cause,
     Conflict,
     KeyOutcome,
     KeyReceipt,
+    Lookalikes,
     Match,
     Receipt,
     Removal,
@@ -66,6 +68,7 @@ class Outcome:
         keys: What becomes of each key of the dump.
         conflicts: Where the dump and the database differ.
         matched: Items of the dump that are stored under another name.
+        alike: Items that look like one thing, for a person to decide.
         removals: Stored records that go, with the reason.
         replaces: It changes or removes something that is stored.
     """
@@ -74,6 +77,7 @@ class Outcome:
     keys: tuple[KeyReceipt, ...]
     conflicts: tuple[Conflict, ...]
     matched: tuple[Match, ...]
+    alike: tuple[Lookalikes, ...]
     removals: tuple[Removal, ...]
     replaces: bool
 
@@ -161,6 +165,7 @@ class Request:
             self._keys(decision, plan),
             tuple(conflicts),
             tuple(decision.matched),
+            tuple(lookalikes(decision.unions, state.all, decision.after)),
             tuple(
                 Removal(
                     r.kind, r.parts, decision.dropped.get(r.key, "not in the dump (mode=replace)")
@@ -229,6 +234,7 @@ class Request:
             by_kind=outcome.plan.counts_by_kind(),
             conflicts=outcome.conflicts,
             matched=outcome.matched,
+            alike=outcome.alike,
             removals=outcome.removals,
             safety_backup_id=safety_backup_id,
         )
@@ -248,6 +254,7 @@ class _Decision:
         self.exact: dict[str, bool] = {}
         self.conflicts: list[Conflict] = []
         self.matched: list[Match] = []
+        self.unions: list[tuple[str, United]] = []
 
     def take(self, document: Document) -> None:
         if document.codec is not None:
@@ -258,6 +265,13 @@ class _Decision:
         self.owned[document.key] = {record.key for record in (*records, *current)}
         self.exact[document.key] = exact
         self.wanted.update((record.key, record) for record in records)
+
+    def after(self, kind: str) -> list[Record]:
+        """The records of a kind that the import leaves."""
+        stored = () if self.replace else self.state.all(kind)
+        left = {record.key: record for record in stored if record.key not in self.dropped}
+        wanted = {key: record for key, record in self.wanted.items() if key.kind == kind}
+        return [*{**left, **wanted}.values()]
 
     def _note(
         self,
@@ -297,6 +311,7 @@ class _Decision:
         )  # fmt: skip
         self.conflicts += united.conflicts
         self.matched += united.matched
+        self.unions.append((document.key, united))
         text = codec.encode(united.records, united.root)
         exact = text == document.text
         if (
@@ -332,7 +347,7 @@ class _Decision:
                 if self.prefer == "existing":
                     record = attrs.evolve(record, text=existing.text)  # noqa: PLW2901
             records.append(record)
-        return United(tuple(records), document.decoded.root)
+        return United(tuple(records), document.decoded.root, theirs=tuple(records))
 
     # -- documents that are one row ---------------------------------------------------------
 

@@ -37,12 +37,16 @@ class United:
         root: Its skeleton.
         conflicts: Where the two differed.
         matched: Items of the dump that are stored under another name.
+        ours: What was stored, under the addresses that it has in the union.
+        theirs: What the dump has, likewise.
     """
 
     records: tuple[Record, ...]
     root: Node
     conflicts: tuple[Conflict, ...] = ()
     matched: tuple[Match, ...] = ()
+    ours: tuple[Record, ...] = ()
+    theirs: tuple[Record, ...] = ()
 
 
 def unite(
@@ -69,12 +73,14 @@ def unite(
         With nothing stored, exactly the incoming document.
     """
     if not stored and (stored_root is None or _is_bare(stored_root)):
-        return United(incoming.records, incoming.root)
+        return United(incoming.records, incoming.root, theirs=incoming.records)
     union = _Union(codec, prefer, by_stored=stored_root is not None)
     base = stored_root if stored_root is not None else codec.new_root()
-    if not incoming.records and _is_bare(incoming.root):
-        union.note((), "empty", "existing", union.value(stored, base), {})
-        return United(tuple(stored), base, tuple(union.conflicts))
+    if all(is_empty(record.data) for record in incoming.records):
+        ours, theirs = union.value(stored, base), union.value(incoming.records, incoming.root)
+        if is_empty(theirs) and not (is_empty(ours) and theirs):
+            union.note((), "empty", "existing", ours, theirs)
+            return United(tuple(stored), base, tuple(union.conflicts))
     try:
         return union.of(stored, base, incoming, names)
     except Clash:
@@ -112,7 +118,9 @@ class _Union:
             sides, root, "existing" if self.reshaped else self.prefer, self.values(old, new, root)
         )
         matched = (Match(self.codec.document_key, theirs, mine) for theirs, mine in pairs)
-        return United(tuple(records), root, tuple(self.conflicts), tuple(matched))
+        return United(
+            tuple(records), root, tuple(self.conflicts), tuple(matched), tuple(old), tuple(new)
+        )
 
     # -- conflicts ----------------------------------------------------------------------------
 

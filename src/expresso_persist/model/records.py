@@ -340,10 +340,16 @@ class Put:
     ``expected_revision`` (on every operation): refuse with
     :class:`~expresso_persist.errors.RevisionConflict` unless the stored record has this
     revision; ``0`` means that it must not exist.
+
+    Attributes:
+        record: What to store.
+        expected_revision: See above.
+        sets: The members that are meant, where the others are kept as they were read.
     """
 
     record: Record
     expected_revision: int | None = None
+    sets: frozenset[str] | None = attrs.field(default=None, eq=False)
 
     @property
     def key(self) -> RecordKey:
@@ -452,6 +458,7 @@ class Commit:
         stored: False when nothing changed, so that no commit was made; ``revision`` is
             then the revision that already was.
         epoch: The epoch of the database that answered.
+        previous: Hash of the commit before it, where it is known.
     """
 
     revision: int
@@ -466,8 +473,16 @@ class Commit:
     replayed: bool = False
     stored: bool = True
     epoch: str = ""
+    previous: str | None = None
 
     @property
     def cursor(self) -> str:
         """The commit's place on the timeline, as a client keeps it."""
         return Head(self.epoch, self.revision, self.hash).cursor
+
+    @property
+    def before(self) -> str | None:
+        """The place of the commit before it, where it is known."""
+        if self.previous is None:
+            return None
+        return Head(self.epoch, self.revision - 1, self.previous).cursor

@@ -17,11 +17,11 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from expresso_persist.backups.mirrors import copies_ahead
+from expresso_persist.backups.lookout import copies_ahead
 from expresso_persist.backups.status import no_backup
 from expresso_persist.commits import audit
 from expresso_persist.db import migrations, row_security
-from expresso_persist.db.tables import metadata
+from expresso_persist.db.tables import commits, metadata
 from expresso_persist.errors import (
     DatabaseAccessDenied,
     DatabaseUnavailable,
@@ -95,6 +95,19 @@ class Patient:
     def backups(self) -> dict[str, Any]:
         """The status of the backups."""
         return self.store.backups.status()
+
+    @cached_property
+    def is_fresh(self) -> bool:
+        """Whether a backup could hardly be there yet: the data is younger than two intervals."""
+        with self.store.inventory.database.read() as connection:
+            now = self.store.database.now(connection)
+            first = connection.scalar(
+                sa.select(commits.c.created_at)
+                .where(commits.c.tenant_id == self.store.tenant)
+                .order_by(commits.c.revision)
+                .limit(1)
+            )
+        return first is None or now - first < dt.timedelta(seconds=2 * self.store.backups.interval)
 
     @cached_property
     def file(self) -> Path | None:
@@ -182,7 +195,7 @@ def backup(patient: Patient) -> Finding:
     if latest is None:
         return Finding(
             "backup",
-            "problem",
+            "warning" if patient.is_fresh else "problem",
             f"{no_backup(told)} Make one: `expresso-persist backup create`.",
         )
     if told["last_error"]:
@@ -216,6 +229,12 @@ def backup_storage(patient: Patient) -> Finding:
             f"These backups cannot be restored: {', '.join(status['damaged_backups'])}. See "
             "whether the disk fails, make a backup (`expresso-persist backup create`), and use "
             "the copies at a mirror: `expresso-persist backup list --from`.",
+        )
+    if not status["total_backups"]:
+        return Finding(
+            "backup_storage",
+            "ok" if patient.is_fresh else "warning",
+            "There is no backup whose storage could be checked.",
         )
     check = status["storage_check"]
     if check is not None and any("damage was found" in warning for warning in status["warnings"]):
@@ -252,10 +271,6 @@ def mirror(patient: Patient) -> Finding:
                 f"The mirror {found['mirror']} has lacked a backup for "
                 f"{found['lag_seconds'] / 3600:.1f} hours; run `expresso-persist backup sync`.",
             )
-    head = patient.store.inventory.head()
-    if not head.revision:  # a new database, or one in the place of another
-        for sentence in copies_ahead(patient.store.backups.mirrors, patient.store.tenant):
-            return Finding("mirror", "problem", sentence)
     return Finding("mirror", "ok", "Every mirror has the backups it should have.")
 
 

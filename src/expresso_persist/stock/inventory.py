@@ -364,7 +364,7 @@ class Inventory(InventoryRepository):
             receipt=lambda _: plans[0].receipt(),
             scanned=True,
         )
-        return Undone(read_undo(revision, commit), commit)
+        return Undone(read_undo(revision, commit) if commit.replayed else plans[0], commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -100,6 +100,11 @@ class View:
                 found[key] = record
         return list(found.values())
 
+    def all(self, kind: str) -> list[Record]:
+        found = {record.key: record for record in self.state.all(kind)}
+        pending = {key: record for key, record in self._pending.items() if key.kind == kind}
+        return [record for record in {**found, **pending}.values() if record is not None]
+
     def _by_own_id(self, kind: str, wanted: str) -> list[Record]:
         """Stored items whose value says another id than their address: objects by name."""
         if self._own_ids is None:
@@ -138,11 +143,7 @@ class View:
         if len(records) == 1:
             records += self._twin(records[0])
         if found.ambiguous or len(records) > 1:
-            raise ConflictRefused(
-                f"{item_id if item_id is not None else name!r} means several items; say which "
-                "by item_id and category.",
-                context={"keys": [list(record.parts) for record in records[:20]]},
-            )
+            raise _several(item_id or name, found.known if len(found.known) > 1 else records)
         return records[0] if records else None
 
     def _twin(self, record: Record) -> list[Record]:
@@ -156,13 +157,65 @@ class View:
         return [twin] if str(own) == item_id else []
 
 
+def _several(wanted: str | None, records: Sequence[Record]) -> ConflictRefused:
+    """The refusal of a name that means several items, which it names."""
+    keys = [list(record.parts) for record in records[:20]]
+    among = ", ".join("/".join(key) for key in keys[:5])
+    return ConflictRefused(
+        f"{wanted!r} means several items ({among}{', …' if len(records) > 5 else ''}); say which "
+        "by item_id and category.",
+        context={"keys": keys},
+    )
+
+
+def _place(
+    view: View,
+    update: EventStockUpdate | StationQuantityUpdate,
+    by_id: Callable[[str], bool],
+    *,
+    nested: bool,
+) -> tuple[str, str]:
+    """Category and address of an item of which the document has nothing yet.
+
+    Args:
+        view: The state; its inventory says in which category an item is.
+        update: The update that is the first for its item.
+        by_id: Whether the items of a category lie under it, and so go by their ids.
+        nested: All items do, so that one without a category has no place.
+
+    Raises:
+        ConflictRefused: The name means several items.
+        InvalidInput: The document needs a category, and nothing says which.
+    """
+    given = update.item_id or update.item_name
+    assert given is not None
+    category = update.category or None
+    if category is not None and (update.item_id is not None or not by_id(category)):
+        return category, given
+    known = known_items(view.find, given, category)
+    if len(known) > 1:
+        raise _several(given, known)
+    if not known:
+        if category is None and nested:
+            raise InvalidInput(
+                f"category: items lie under categories here, and the event has no {given!r} that "
+                "would say which; name the category.",
+                problems=[Problem("category", "required: the event does not know the item")],
+            )
+        return category or "", given
+    category = known[0].parts[0]
+    return category, stock_id(known[0]) if by_id(category) else given
+
+
 def _has(record: Record, columns: Mapping[str, str]) -> bool:
     values = {**dict(zip(record.key_columns, record.parts, strict=True)), **record.columns()}
     return all(values.get(name) == value for name, value in columns.items())
 
 
-def _put(record: Record, data: Json) -> Put:
-    return Put(attrs.evolve(record, text=json_text.dumps(data), raw=None))
+def _put(record: Record, data: Json, sets: Iterable[str] | None = None) -> Put:
+    """Store a record with another value, of which a request named these members, or all."""
+    changed = attrs.evolve(record, text=json_text.dumps(data), raw=None)
+    return Put(changed, sets=None if sets is None else frozenset(sets))
 
 
 def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
@@ -170,13 +223,11 @@ def _create(view: View, key: RecordKey, data: Json, **siblings: str) -> Put:
     return Put(record_from(key, json_text.dumps(data), position))
 
 
-def _set(data: dict[str, Json], names: Sequence[str], value: Json, default: str) -> None:
-    """Set a number under the spelling that the record has."""
-    for name in names:
-        if name in data:
-            data[name] = value
-            return
-    data[default] = value
+def _set(data: dict[str, Json], names: Sequence[str], value: Json, default: str) -> str:
+    """Set a number under the spelling that the record has, which is given back."""
+    name = next((name for name in names if name in data), default)
+    data[name] = value
+    return name
 
 
 def _one_of(update: Any, names: Sequence[str]) -> Any:
@@ -208,7 +259,7 @@ def _event_inventory(view: View, update: EventInventoryUpdate) -> list[Operation
             return [_put(record, update.enabled if update.enabled is not UNSET else data)]
         if update.item_id is not None and update.item_name is not None:
             members["name"] = update.item_name
-        return [_put(record, {**_object(data, record), **members})]
+        return [_put(record, {**_object(data, record), **members}, members)]
     codec = codec_for("event_inventory")
     assert codec is not None
     item_id = update.item_id or update.item_name
@@ -261,6 +312,7 @@ def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
         data = {"category": record.parts[0], "total": data}
     seed = "total" in data or "total_quantity" in data
     data = {**data, **update.extra}
+    sets = {*update.extra}
     for names, value, default in (
         (TOTAL, total, "total" if seed else "quantity"),
         (ALLOCATED, allocated, "allocated"),
@@ -268,26 +320,24 @@ def _event_stock(view: View, update: EventStockUpdate) -> list[Operation]:
         (THRESHOLD, _one_of(update, ("low_stock_threshold",)), "low_stock_threshold"),
     ):
         if value is not UNSET:
-            _set(data, names, value, default)
+            sets.add(_set(data, names, value, default))
     if update.unit is not UNSET:
         data["unit"] = str(update.unit)
-    return [*operations, _put(record, data)]
+        sets.add("unit")
+    return [*operations, _put(record, data, None if operations else sets)]
 
 
 def _new_stock(
     view: View, update: EventStockUpdate, root: Node | None, total: Any, allocated: Any,
     available: Any,
 ) -> Put:  # fmt: skip
-    item_id = update.item_id or update.item_name
-    assert item_id is not None
-    category = update.category
-    nested = root is not None and (not root.flat or category in root.children)
-    if update.item_id is None and (category is None or (nested and category)):
-        known = known_items(view.find, item_id, category)
-        if len(known) == 1:
-            category, item_id = known[0].parts[0], stock_id(known[0])
-    category = category or ""
-    flat = root is None or (root.flat and category not in root.children)
+
+    def by_id(category: str) -> bool:
+        return root is not None and (not root.flat or category in root.children)
+
+    nested = root is not None and not root.flat and "" not in root.children
+    category, item_id = _place(view, update, by_id, nested=nested)
+    flat = not by_id(category)
     total = 0 if total is UNSET else total
     allocated = 0 if allocated is UNSET else allocated
     rest = json_text.canonical_number(max(0.0, float(total) - float(allocated)))
@@ -330,19 +380,16 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
     if record is not None:
         data = record.data
         if not isinstance(data, dict):
-            data = {"quantity": quantity, **update.extra} if update.extra else quantity
-        else:
-            data = {**data, "quantity": quantity, **update.extra}
-        return [_put(record, data)]
-    item_id = update.item_id or update.item_name
-    assert item_id is not None
-    category = update.category
-    nested = root is not None and any(child.children for _, child in root.children.values())
-    if nested and update.item_id is None and category != "":
-        known = known_items(view.find, item_id, category)
-        if len(known) == 1:
-            category, item_id = known[0].parts[0], stock_id(known[0])
-    category = category or ""
+            return [
+                _put(record, {"quantity": quantity, **update.extra} if update.extra else quantity)
+            ]
+        sets = {"quantity": quantity, **update.extra}
+        return [_put(record, {**data, **sets}, sets)]
+    shapes = _station_shapes(view, root, station)
+    if shapes == {False} and root is not None:
+        category, item_id = "", update.item_id or update.item_name or ""
+    else:
+        category, item_id = _place(view, update, lambda _: True in shapes, nested=shapes == {True})
     value: Json = {"quantity": quantity, **update.extra}
     key = RecordKey("station_quantity", (station, category, item_id))
     return [
@@ -354,6 +401,20 @@ def _station_quantity(view: View, update: StationQuantityUpdate) -> list[Operati
             category=category,
         )
     ]
+
+
+def _station_shapes(view: View, root: Node | None, station: str) -> set[bool]:
+    """Whether what a station has lies under categories; one without anything is as the others."""
+    children = root.children if root is not None else {}
+    records = view.find("station_quantity", station_id=station)
+    own = {bool(record.parts[1]) for record in records}
+    if station in children and children[station][1].children:
+        own.add(True)
+    if own:
+        return own
+    if any(child.children for _, child in children.values()):
+        return {True}
+    return {bool(record.parts[1]) for record in view.all("station_quantity")}
 
 
 def _setting(view: View, update: SettingUpdate) -> list[Operation]:

@@ -26,7 +26,7 @@ from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Pro
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
 from expresso_persist.model.operations import MAX_QUANTITY, add, adjusted, number
-from expresso_persist.model.records import Operation, Put, Record, RecordKey
+from expresso_persist.model.records import Adjust, Operation, Put, Record, RecordKey
 from expresso_persist.stock.item_resolver import View, resolve
 from expresso_persist.stock.requests import (
     UPDATE_TYPES,
@@ -222,7 +222,7 @@ class Decision:
         difference: For a count: counted minus stored.
     """
 
-    operations: tuple[Operation, ...]
+    operations: tuple[Put, ...]
     stock: tuple[Stock, ...]
     difference: float | None = None
 
@@ -248,16 +248,34 @@ def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Opera
         view = View(state)
         decided: list[Operation] = []
         for update in updates:
-            made: Sequence[Operation]
             if isinstance(update, AdjustMovement):
-                made = _decide(view, update).operations
+                puts = _decide(view, update).operations
+                decided += [each for put in puts for each in _as_deltas(view, put)]
+                view.note(puts)
             else:
                 made = resolve(view, update)
-            view.note(made)
-            decided.extend(made)
+                decided += made
+                view.note(made)
         return decided
 
     return operations
+
+
+def _as_deltas(view: View, put: Put) -> list[Operation]:
+    """What a record's new value adds to the old one: the rest of a batch may set, this adds."""
+    before, after = view.get(put.key.kind, *put.key.parts), put.record.data
+    old = None if before is None else before.data
+    if not isinstance(old, dict) or not isinstance(after, dict):
+        return [Adjust(put.key, "quantity", adjusted(_as_number(after), -_as_number(old)))]
+    names = [name for name in after if after[name] != old.get(name)] or [*_names(put.record)[:1]]
+    return [
+        Adjust(put.key, name, adjusted(_as_number(after.get(name)), -_as_number(old.get(name))))
+        for name in names
+    ]
+
+
+def _as_number(value: Json) -> float:
+    return value if isinstance(value, (int, float)) else 0
 
 
 def _decide(view: View, movement: Movement) -> Decision:
@@ -293,7 +311,7 @@ class _Book:
         self.stock: list[Stock] = []
         self._written: dict[RecordKey, Put] = {}
 
-    def operations(self) -> Iterable[Operation]:
+    def operations(self) -> Iterable[Put]:
         return self._written.values()
 
     # -- the movements --------------------------------------------------------------------

@@ -155,7 +155,13 @@ class Tenants:
         return self._get(new)
 
     def delete(
-        self, name: str, archive: str | Path, *, actor: str, passphrase: str | None = None
+        self,
+        name: str,
+        archive: str | Path,
+        *,
+        actor: str,
+        passphrase: str | None = None,
+        replace: bool = False,
     ) -> Deleted:
         """Write a tenant's state to a file, prove that it restores, remove every row of it.
 
@@ -164,9 +170,10 @@ class Tenants:
 
         Args:
             name: The tenant.
-            archive: Where to; there must not be a file yet.
+            archive: Where to.
             actor: Who does it.
             passphrase: Encrypt the archive with this.
+            replace: Write over the file if there is one, instead of refusing.
 
         Raises:
             NotFound: There is no such tenant.
@@ -176,7 +183,7 @@ class Tenants:
         """
         self._get(name)
         path = Path(archive)
-        if path.exists():
+        if path.exists() and not replace:
             raise InvalidInput(f"There is a file {path} already; name another one.")
         database = self._database.of(name)
         with database.read() as connection:

@@ -742,7 +742,9 @@ function parsed(text) {
  * @property {string | null} [cursor] Where it was acknowledged. With `queued`: the server lost
  *   that commit, or may have, and the write is offered again.
  * @property {string | null} [since] The position that was known when it was sent.
+ * @property {string | null} [before] The position of the commit just before it.
  * @property {string | null} [base] Of an offer: a position before it that the server still has.
+ * @property {string | null} [lost] Of an offer: the oldest one before it that the server has not.
  * @property {number} [ackedAt] Milliseconds since 1970.
  */
 
@@ -1194,6 +1196,11 @@ class Acknowledged {
     return this.#position;
   }
 
+  /** @returns {number} the newest revision that the server took and the feed has not come to, or -1 */
+  get ahead() {
+    return Math.max(-1, ...this.#ahead.keys());
+  }
+
   /** What an earlier page, or another tab, left. */
   async load() {
     /** @type {string[]} */
@@ -1307,19 +1314,23 @@ class Acknowledged {
     const outbox = await this.#shelf.entries(this.#scope);
     const filed = (await this.#shelf.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
     const acked = outbox.filter((entry) => entry.state === 'acked');
-    const known = await this.#shared(ask, epoch, [...filed, ...acked]);
+    const { known, gone } = await this.#shared(ask, epoch, [...filed, ...acked]);
     const end = revisionOf(known.at(-1) ?? '');
     /** @param {number} most @returns {string} */
     const before = (most) => known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? '';
-    /** @param {Entry} entry */
-    const isLost = (entry) => (entry.revision ?? 0) > end;
-    const lost = [
-      // What the feed had come past stood on the trail; what it had not, on what was known then.
-      ...filed.filter(isLost).map((entry) => ({ ...entry, base: before((entry.revision ?? 0) - 1) })),
-      ...acked
-        .filter((entry) => isOf(entry, epoch) && isLost(entry))
-        .map((entry) => ({ ...entry, base: before(entry.since ? revisionOf(entry.since) : 0) })),
-    ].sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
+    /** @param {Entry} entry of a version that kept no position, it cannot be known: it is not sent twice */
+    const isLost = (entry) => entry.cursor != null && (entry.revision ?? 0) > end;
+    const found = [...filed, ...acked.filter((entry) => isOf(entry, epoch))]
+      .filter(isLost)
+      .sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
+    // The timelines part before the first of them. What was known when that was sent, or stood
+    // just before it, was on its timeline; what the feed told since may be of the other one.
+    const [first] = found;
+    const isFiled = filed.some((entry) => entry.id === first?.id);
+    const most = isFiled ? (first?.revision ?? 0) - 1 : first?.since ? revisionOf(first.since) : 0;
+    const base = first?.before != null && known.includes(first.before) ? first.before : before(most);
+    const oldest = gone.find((cursor) => revisionOf(cursor) > revisionOf(base)) ?? null;
+    const lost = found.map((entry) => ({ ...entry, base, lost: oldest }));
     const places = lost.map((entry) => entry.seq).sort((a, b) => a - b);
     /** @type {Entry[]} */
     const offers = lost.map((entry, index) => ({
@@ -1330,7 +1341,11 @@ class Acknowledged {
     for (const entry of outbox) {
       // Another loss while offers were on their way.
       if (entry.state !== 'queued' || entry.cursor == null || !isOf(entry, epoch)) continue;
-      offers.push({ ...entry, base: before(Math.min(end, revisionOf(entry.base ?? ''))) });
+      const base = entry.base ?? known[0] ?? '';
+      const isThere = known.includes(base) || (revisionOf(base) <= end && !(await ask(base)).reset);
+      // Below an older state all that is known is common; beside a newer one, only the beginning.
+      const common = (revisionOf(base) > end ? known.at(-1) : known[0]) ?? '';
+      offers.push(isThere ? entry : { ...entry, base: common, lost: base });
     }
     const aside = outbox.filter((entry) => entry.state !== 'parked' && !isOf(entry, epoch));
     const survived = acked.filter((entry) => isOf(entry, epoch) && !isLost(entry));
@@ -1351,11 +1366,13 @@ class Acknowledged {
    * @param {(since: string) => Promise<{reset: boolean}>} ask
    * @param {string} epoch
    * @param {Entry[]} entries
-   * @returns {Promise<string[]>} the known positions that the server still has, oldest first
+   * @returns {Promise<{known: string[], gone: string[]}>} the positions that the server still has,
+   *   and those that it has not; oldest first
    */
   async #shared(ask, epoch, entries) {
     const cursors = new Map([[0, `${epoch}.0.0`]]); // what every state of the store has
-    for (const cursor of [...this.#trail.values(), ...entries.map((entry) => entry.cursor ?? '')]) {
+    const theirs = entries.flatMap((entry) => [entry.before ?? '', entry.cursor ?? '']);
+    for (const cursor of [...this.#trail.values(), ...theirs]) {
       if (partsOf(cursor).epoch === epoch) cursors.set(revisionOf(cursor), cursor);
     }
     const sorted = [...cursors.values()].sort((a, b) => revisionOf(a) - revisionOf(b));
@@ -1365,7 +1382,7 @@ class Acknowledged {
       if ((await ask(sorted[next] ?? '')).reset) high = next;
       else low = next;
     }
-    return sorted.slice(0, low + 1);
+    return { known: sorted.slice(0, low + 1), gone: sorted.slice(low + 1) };
   }
 }
 
@@ -1790,7 +1807,7 @@ class Live {
     const parked = this.#parkedEntry(id);
     const edits = body === undefined ? {} : { body, key: randomKey(), ifMatch: null };
     /** @type {Entry} People decided: it is offered no more, but sent. */
-    const entry = { ...parked, ...edits, state: 'queued', error: null, cursor: null, base: null };
+    const entry = { ...parked, ...edits, state: 'queued', error: null, cursor: null, base: null, lost: null };
     this.#entries.set(id, entry);
     const outcome = this.#outcome(id);
     this.#tell('write', null);
@@ -2231,10 +2248,11 @@ class Live {
     const since = entry.base ?? this.#acknowledged.position;
     let kept = true;
     try {
-      const { revision, message, data, cursor = null } = await this.#door.send(entry, since);
+      const envelope = await this.#door.send(entry, since);
+      const { revision, message, data, cursor = null, before = null } = envelope;
       const answer = { revision, message: message ?? '', data: data ?? null };
       /** @type {Partial<Entry>} */
-      const taken = { state: 'acked', revision, cursor, since, base: null, ackedAt: Date.now() };
+      const taken = { state: 'acked', revision, cursor, before, since, ackedAt: Date.now(), base: null, lost: null };
       this.#reached();
       this.#linked({ lastServerAck: Date.now() });
       await this.#shelve(entry.id, (stored) => ({ ...stored, ...taken }));
@@ -2454,10 +2472,12 @@ class Live {
       const since = encodeURIComponent(cursor);
       const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ''}`;
       const timeout = wait > 0 ? (wait + 15) * 1000 : undefined;
+      const { ahead } = this.#acknowledged; // what is taken while this is read may not be in it
       const { data } = await this.#door.read(path, null, lost, timeout);
       if (lost.aborted) return cursor;
       this.#reached();
-      if (data.reset === true) {
+      // It ends before what the server took: that is lost, and nothing has taken its place yet.
+      if (data.reset === true || (data.has_more !== true && ahead > revisionOf(data.cursor))) {
         cursor = await this.#reset();
         continue;
       }
@@ -2877,13 +2897,14 @@ export class DatabaseInventoryService {
     return {
       read: (path, etag, signal, timeout) =>
         this.#request('GET', path, { etag, signal, timeout, retries: 0 }),
-      send: ({ path, body, key, ifMatch, cursor }, since) =>
+      send: ({ path, body, key, ifMatch, cursor, lost }, since) =>
         this.#request('POST', path, {
           body: path === ADJUST ? JSON.stringify(adjustment(JSON.parse(body))) : body,
           idempotencyKey: key,
           ifMatch: ifMatch ?? undefined,
           since,
           acknowledged: cursor ?? null,
+          lost: lost ?? null,
           retries: 0,
         }),
       stream: (path, signal) => this.#stream(path, signal),
@@ -3457,7 +3478,7 @@ export class DatabaseInventoryService {
    * Send, and send again with the same key when the way to the server failed.
    * @param {'GET' | 'POST'} method
    * @param {string} path
-   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, since?: string | null, acknowledged?: string | null, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
+   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, since?: string | null, acknowledged?: string | null, lost?: string | null, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
    * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
    */
   async #request(method, path, parts) {
@@ -3471,6 +3492,7 @@ export class DatabaseInventoryService {
     if (parts.ifMatch !== undefined) headers['If-Match'] = `"${parts.ifMatch}"`;
     if (parts.since) headers['Expresso-Since'] = parts.since;
     if (parts.acknowledged) headers['Expresso-Acknowledged'] = parts.acknowledged;
+    if (parts.acknowledged && parts.lost) headers['Expresso-Lost'] = parts.lost;
     // no-store: this module keeps the answers itself, and must see the 304.
     /** @type {RequestInit} */
     const init = { method, headers, cache: 'no-store', credentials: 'same-origin' };

@@ -8,6 +8,13 @@ import { counted, definitions, element, size, table } from './dom.js';
 /** @typedef {{key: string, class: KeyClass, reason: string | null, layout: string | null, records: number, removed_secrets: string[], kept?: number}} KeyEntry */
 
 /**
+ * @typedef {object} Alike items that look like one thing
+ * @property {string} cause
+ * @property {string} document
+ * @property {{key: string[], name: string, side: string, holdings: {kind: string, key: string[], quantity: number | null}[]}[]} items
+ */
+
+/**
  * @typedef {object} Receipt
  * @property {boolean} dry_run
  * @property {boolean} committed
@@ -18,6 +25,8 @@ import { counted, definitions, element, size, table } from './dom.js';
  * @property {{kind: string, key: unknown, reason: string}[]} removals
  * @property {{kind: string, key: unknown, document: string, resolution: string, existing: unknown, incoming: unknown}[]} conflicts
  * @property {number} conflict_count
+ * @property {Alike[]} [alike]
+ * @property {number} [alike_count]
  * @property {number} [removal_count]
  */
 
@@ -36,6 +45,20 @@ const MEANING = {
 const CLASS_OF = { equal: 'good', kept: 'good', merged: 'warn', different: 'bad', missing: 'bad' };
 /** @type {{[resolution: string]: string}} */
 const WHOSE = { incoming: "this browser's", existing: "the database's", both: 'both' };
+/** @type {{[cause: string]: string}} */
+const LIKENESS = {
+  same_name: 'one name, several ids: all stay',
+  other_category: 'one name in several categories: all stay',
+  same_id: 'one id, two names: united',
+};
+/** @type {{[side: string]: string}} */
+const SIDES = { stored: 'the database', dump: 'this browser', both: 'both' };
+/** @type {{[kind: string]: string}} */
+const NUMBERS = {
+  event_stock: 'stock of the event',
+  station_quantity: 'allotted to station',
+  station_stock: 'left at station',
+};
 const PREVIEW_LENGTH = 140;
 
 /**
@@ -88,6 +111,7 @@ export function plan(receipt, filtered, found) {
   return [
     totals(receipt, keys),
     ...CLASSES.map((name) => classDetails(name, keys, filtered, found)),
+    ...lookalikes(receipt),
     ...conflicts(receipt),
     ...removals(receipt),
   ];
@@ -108,6 +132,7 @@ export function receipt(receipt, filtered) {
     element('h3', {}, 'Receipt'),
     element('p', { class: 'good' }, kept > 0 ? `${done} ${stays}` : done),
     totals(receipt, allKeys(receipt, filtered)),
+    ...lookalikes(receipt),
   ];
 }
 
@@ -187,6 +212,35 @@ function remarks(key, stripped) {
   ]
     .filter((remark) => remark !== null)
     .join('; ');
+}
+
+/** @param {Receipt} receipt @returns {Node[]} */
+function lookalikes(receipt) {
+  const { alike = [] } = receipt;
+  if (alike.length === 0) return [];
+  const rows = alike.flatMap(({ cause, items }) =>
+    items.map(({ key, name, side, holdings }) => [
+      name,
+      keyText(key),
+      SIDES[side] ?? side,
+      holdings.map(holding).join('; '),
+      LIKENESS[cause] ?? cause,
+    ]),
+  );
+  return [
+    element('h3', {}, `Looks like the same thing: ${receipt.alike_count ?? alike.length}`),
+    table(
+      'Items that may be one thing. Nothing was guessed: decide which is right, and correct it there',
+      ['Name', 'Item', 'Known to', 'Numbers', 'What becomes of it'],
+      rows,
+    ),
+  ];
+}
+
+/** @param {{kind: string, key: string[], quantity: number | null}} number */
+function holding({ kind, key, quantity }) {
+  const station = key.length > 2 ? ` ${key[0]}` : '';
+  return `${NUMBERS[kind] ?? kind}${station}: ${quantity ?? 'no number'}`;
 }
 
 /** @param {Receipt} receipt @returns {Node[]} */

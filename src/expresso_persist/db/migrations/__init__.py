@@ -22,7 +22,12 @@ from sqlalchemy.engine import Connection
 from expresso_persist.db import row_security
 from expresso_persist.db.database import Database
 from expresso_persist.db.tables import metadata
-from expresso_persist.errors import DatabaseAccessDenied, SchemaMismatch, TablesDropped
+from expresso_persist.errors import (
+    DatabaseAccessDenied,
+    SchemaMismatch,
+    TablesDropped,
+    TablesMissing,
+)
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -141,11 +146,13 @@ def check(database: Database) -> None:
         SchemaMismatch: They are missing, older or newer.
     """
     with database.read() as connection:
-        pending = _pending(current(connection))
-    if pending:
+        revision = current(connection)
+    how = "run `expresso-persist init` or open it with migrate=True."
+    if revision is None:
+        raise TablesMissing(f"The database has no expresso-persist tables yet; {how}")
+    if _pending(revision):
         raise SchemaMismatch(
-            "The database has no expresso-persist tables yet, or older ones; run "
-            "`expresso-persist init` or open it with migrate=True."
+            f"The tables of the database are of an older version of expresso-persist; {how}"
         )
 
 

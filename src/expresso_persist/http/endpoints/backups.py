@@ -116,7 +116,11 @@ def import_archive(call: Call) -> Response:
         request=call.fingerprint.decode(),
         from_tenant=call.request.query.get("from_tenant"),
     )
-    message = "Stored as a backup; restore it to use it."
+    message = (
+        "It was here already, as this backup, so nothing was stored; restore it to use it."
+        if made.already
+        else "Stored as a backup; restore it to use it."
+    )
     return success(message, made.backup.to_json(), replayed=made.replayed)
 
 

@@ -137,6 +137,10 @@ STANDING = {
         "the cursor of this write's first answer, when it is offered again after a loss",
         _POSITION,
     ),
+    "Expresso-Lost": Query(
+        "with an offer, the oldest cursor that the client knows and this database does not have",
+        _POSITION,
+    ),
 }
 OF_WRITE: Mapping[str, Schema] = {
     "undo": {"operationId": "undo", "requestBody": {"revision": "$response.body#/revision"}},

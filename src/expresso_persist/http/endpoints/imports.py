@@ -59,6 +59,21 @@ _CONFLICT: Schema = {
     },
     "required": ["document", "key", "path", "cause", "resolution"],
 }
+_ALIKE: Schema = {
+    "type": "object",
+    "properties": {
+        "cause": {"enum": ["same_name", "other_category", "same_id"]},
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"side": {"enum": ["stored", "dump", "both"]}},
+                "required": ["key", "name", "side", "holdings"],
+            },
+        },
+    },
+    "required": ["document", "cause", "items"],
+}
 _MEMBERS: Schema = {
     "committed": {"type": "boolean"},
     "revision": {"type": "integer"},
@@ -73,6 +88,7 @@ _MEMBERS: Schema = {
         "type": "array",
         "items": {"type": "object", "required": ["document", "incoming", "stored"]},
     },
+    "alike": {"type": "array", "items": _ALIKE},
     "safety_backup_id": {"type": ["string", "null"]},
 }
 

@@ -108,7 +108,8 @@ def _commit(call: Call, updates: Sequence[Update]) -> Response:
         standing=call.standing(adds=all(isinstance(update, AdjustMovement) for update in updates)),
     )
     message = f"{len(updates)} update{'s' if len(updates) != 1 else ''} stored."
-    return success(message, None, commit.revision, commit.cursor, replayed=commit.replayed)
+    place = commit.revision, commit.cursor, commit.before
+    return success(message, None, *place, replayed=commit.replayed)
 
 
 def _batch_schema(limits: Limits) -> Schema:

@@ -24,8 +24,9 @@ def mover(kind: str) -> Callable[[Call], Response]:
             request=call.fingerprint,
             standing=call.standing(adds=kind != "count"),
         )
-        revision, cursor = moved.commit.revision, moved.commit.cursor
-        return success("Stored.", moved.to_json(), revision, cursor, replayed=moved.replayed)
+        commit = moved.commit
+        place = commit.revision, commit.cursor, commit.before
+        return success("Stored.", moved.to_json(), *place, replayed=moved.replayed)
 
     return handle
 
