@@ -194,7 +194,7 @@ def update_ratio(url: str, times: int) -> list[str]:
                     )
                 connection.execute(sa.text("UPDATE benchmark_head SET data = :n"), {"n": "1"})
 
-        from expresso_persist.stock.item_resolver import update_operations
+        from expresso_persist.stock.movements import update_operations
         from expresso_persist.stock.requests import EventInventoryUpdate
 
         def update(number: int) -> None:

@@ -28,7 +28,7 @@ from expresso_persist import Store
 from expresso_persist.model.records import Put, StationQuantity
 
 TOKEN = "benchmark-token-of-the-queue"
-BODY = b'{"station_id": "1", "category": "milk", "item_id": "oat", "delta": 1}'
+BODY = b'{"station_id": "1", "category": "milk", "item": "oat", "delta": 1}'
 SERVER = """
 import os
 import fastapi

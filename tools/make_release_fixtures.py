@@ -216,7 +216,7 @@ def use_browser(url: str) -> dict[str, Any]:
         tab.run("await service.getDocuments(); return service.getRaw('barista_name')")
         tab.run("await service.updateSetting('opened', true)")
         tab.until("status.pending === 0 && status.caughtUp")
-        tab.run("return service.adjust({itemName: 'no such milk', delta: -1})")
+        tab.run("return service.adjust({item: 'no such milk', category: 'milk', delta: -1})")
         tab.run("return service.updateSetting('event_inventory', {})")
         tab.until("status.parked === 2")
         tab.until_kept('"opened":true')
@@ -230,7 +230,7 @@ def use_browser(url: str) -> dict[str, Any]:
         context.route("**/api/inventory/**", lambda route: route.abort())
         (oat, category, delta), (soy, _, taken) = releases.PENDING
         tab.run(
-            f"await service.adjust({{itemName: {oat!r}, category: {category!r}, delta: {delta}}});"
+            f"await service.adjust({{item: {oat!r}, category: {category!r}, delta: {delta}}});"
             f"await service.adjust({{item: {soy!r}, category: {category!r}, delta: {taken}}});"
             "await service.updateSetting('pending', {when: 'later'});"
         )

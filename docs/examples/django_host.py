@@ -2,8 +2,8 @@
 
     DATABASE_URL=postgresql://… EXPRESSO_PERSIST_TOKEN=… gunicorn --threads 40 django_host:app
 
-What an adapter has to do is told in docs/other-frameworks.md; `urls` and the functions below it
-are all of it. The rest is what any Django project has.
+docs/other-frameworks.md says what an adapter does; `urls` and the functions below it are all of
+it. The rest is what any Django project has.
 """
 
 import re
@@ -16,10 +16,16 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLPattern, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from expresso_persist import Store
-from expresso_persist.http import Api, Request, Response
-from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.pages import ASSETS, serve_asset
+from expresso_persist.http.adapter import (
+    ASSETS,
+    ENDPOINTS,
+    Api,
+    Endpoint,
+    Request,
+    Response,
+    Store,
+    serve_asset,
+)
 
 
 def urls(api: Api) -> list[URLPattern]:
@@ -38,23 +44,23 @@ def _pattern(path: str) -> str:
 def _view(api: Api, endpoint: Endpoint):
     allowed = {endpoint.method, "HEAD"} if endpoint.method == "GET" else {endpoint.method}
 
-    @csrf_exempt  # the library judges by the origin itself
+    @csrf_exempt  # the library checks the origin itself
     def view(native: WSGIRequest, **path_params: str) -> HttpResponseBase:
         if native.method not in allowed:
             return HttpResponse(status=405, headers={"Allow": ", ".join(sorted(allowed))})
-        request = _neutral(native, path_params)
+        request = _to_request(native, path_params)
         if endpoint.streams:
             request = attrs.evolve(request, stream=native)
-        return _give(api.handle(endpoint, request, native.read))
+        return _to_response(api.handle(endpoint, request, native.read))
 
     return view
 
 
 def _asset(path: str):
-    return lambda native: _give(serve_asset(path, _neutral(native, {})))
+    return lambda native: _to_response(serve_asset(path, _to_request(native, {})))
 
 
-def _neutral(native: WSGIRequest, path_params: dict[str, str]) -> Request:
+def _to_request(native: WSGIRequest, path_params: dict[str, str]) -> Request:
     return Request(
         native.method,
         native.path,
@@ -69,7 +75,7 @@ def _neutral(native: WSGIRequest, path_params: dict[str, str]) -> Request:
     )
 
 
-def _give(response: Response) -> HttpResponseBase:
+def _to_response(response: Response) -> HttpResponseBase:
     kind = HttpResponse if response.stream is None else StreamingHttpResponse
     body = response.body if response.stream is None else response.stream
     return kind(body, status=response.status, headers=dict(response.headers))

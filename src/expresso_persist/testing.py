@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http.access.auth import Actor, Permission
-from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
+from expresso_persist.http import Actor, Permission
+from expresso_persist.http.adapter import ENDPOINTS, Endpoint
 
 
 class Answer(Protocol):
@@ -127,7 +127,7 @@ def test_a_batch_is_all_or_nothing(client: Client, store: Store) -> None:
 def test_fifty_stations_adjusting_lose_nothing(client: Client, store: Store) -> None:
     """An adjustment is a delta, whatever the number is by then."""
     assert client("POST", UPDATE, OAT).status == 200
-    body = {"station_id": "1", "item_name": "Oat milk", "delta": -0.1}
+    body = {"station_id": "1", "category": "milk", "item": "Oat milk", "delta": -0.1}
     with ThreadPoolExecutor(8) as pool:
         answers = list(
             pool.map(lambda _: client("POST", "/api/inventory/adjust", body).status, range(50))
@@ -141,11 +141,12 @@ def test_fifty_stations_adjusting_lose_nothing(client: Client, store: Store) -> 
 def test_the_same_request_twice_is_one(client: Client, store: Store) -> None:
     """An Idempotency-Key gives the first answer again; with another body it is refused."""
     client("POST", UPDATE, OAT)
-    body = {"station_id": 1, "item_name": "Oat milk", "delta": -1}
+    body = {"station_id": 1, "category": "milk", "item": "Oat milk", "delta": -1}
     key = {"Idempotency-Key": "k1"}
     first = client("POST", "/api/inventory/adjust", body, headers=key)
     again = client("POST", "/api/inventory/adjust", body, headers=key)
-    assert first.json == again.json
+    assert again.json["revision"] == first.json["revision"] == 2
+    assert again.json["data"] == {**first.json["data"], "replayed": True}
     assert again.headers["idempotency-replayed"] == "true"
     other = client("POST", "/api/inventory/adjust", {**body, "delta": -2}, headers=key)
     assert (other.status, other.json["code"]) == (422, "idempotency_mismatch")

@@ -127,7 +127,7 @@ def open_tab(context: BrowserContext, venue: Venue) -> Iterator[Callable[..., Ta
 
 
 def take(delta: float = -1) -> str:
-    return f"await service.adjust({{itemName: 'Oat', category: 'milk', delta: {delta}}});"
+    return f"await service.adjust({{item: 'Oat', category: 'milk', delta: {delta}}});"
 
 
 def stored(tab: Tab, store: str) -> list[dict[str, Any]]:
@@ -340,7 +340,7 @@ def test_an_item_that_another_station_has_to_bring_back_is_waited_for(
     laptop.until("status.caughtUp")
     laptop.run("await service.updateEventStock('Soy', 5, 'milk')")
     healed(laptop)
-    tab.run("await service.adjust({itemName: 'Soy', category: 'milk', delta: -1})")
+    tab.run("await service.adjust({item: 'Soy', category: 'milk', delta: -1})")
     healed(tab)
     maker.set_offline(True)
     venue.lose()
@@ -378,7 +378,7 @@ def test_a_sale_of_others_that_survived_is_not_taken_off_a_later_value(
     tab.page.route("**/api/inventory/stream*", lambda route: route.abort())
     tab.page.route("**/api/inventory/changes*", lambda route: route.abort())
     tab.page.evaluate("dispatchEvent(new Event('offline'))")  # ends the stream
-    venue.post("/api/inventory/adjust", {"item_name": "Oat", "category": "milk", "delta": -3})
+    venue.post("/api/inventory/adjust", {"item": "Oat", "category": "milk", "delta": -3})
     venue.keep()
     tab.run("await service.updateEventStock('Oat', 50, 'milk')")
     tab.until("status.pending === 0")

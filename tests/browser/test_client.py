@@ -154,8 +154,8 @@ def test_a_write_is_repeated_with_the_same_key(client: Any) -> None:
 def test_each_write_has_a_key_of_its_own(client: Any) -> None:
     """Two equal writes are two writes."""
     ran = client(
-        "await service.adjust({itemName: 'Oat', delta: 1});"
-        "await service.adjust({itemName: 'Oat', delta: 1});",
+        "await service.adjust({item: 'Oat', category: 'milk', delta: 1});"
+        "await service.adjust({item: 'Oat', category: 'milk', delta: 1});",
         ok(None),
     )
     first, second = (call["headers"]["Idempotency-Key"] for call in ran["calls"])
@@ -240,7 +240,7 @@ def test_updates_send_what_the_endpoints_expect(client: Any) -> None:
         await service.updateEventStock('Oat', 5);
         await service.updateStationConfig('1', {milk: {m1: true}});
         await service.updateSetting('a', {b: 1}, {ifMatch: 3});
-        await service.adjust({stationId: 2, itemId: 'm1', field: 'amount', delta: -1, floor: 0});
+        await service.adjust({stationId: 2, item: 'm1', category: 'milk', delta: -1, floor: 0});
         await service.batchUpdate([{type: 'setting', data: {key: 'a', value: 1}}]);
         """,
         ok(None),
@@ -267,7 +267,7 @@ def test_updates_send_what_the_endpoints_expect(client: Any) -> None:
         ("/inventory/settings/update", '{"key":"a","value":{"b":1}}'),
         (
             "/inventory/adjust",
-            '{"field":"amount","delta":-1,"floor":0,"station_id":2,"item_id":"m1"}',
+            '{"category":"milk","delta":-1,"floor":0,"item":"m1","station_id":"2"}',
         ),
         (
             "/inventory/batch-update",

@@ -64,12 +64,10 @@ UPDATES = """
     service.updateStationQuantity(1, argument.item, 6, 'milk')
     service.updateSetting('branding_settings', {name: 'Tea'})
     service.updateSetting('new_setting', [1, 2])
-    service.adjust({stationId: 1, itemName: argument.item, delta: -0.1})
-    service.adjust({stationId: 1, itemName: argument.item, field: 'quantity', delta: 1})
-    service.adjust({itemName: argument.item, category: 'milk', delta: -0.2})
-    service.adjust({itemName: argument.item, field: 'allocated', delta: 2})
+    service.adjust({stationId: 1, category: 'milk', item: argument.item, delta: -0.1})
+    service.adjust({category: 'milk', item: argument.item, delta: -0.2})
     service.batchUpdate([{type: 'setting', data: {key: 'a', value: 1}},
-                         {type: 'adjust', data: {item_name: argument.item, delta: 5}}])
+                         {type: 'adjust', data: {category: 'milk', item: argument.item, delta: 5}}])
 """
 MOVEMENTS = """
     service.adjust({category: 'milk', item: argument.item, delta: -0.1})
@@ -162,7 +160,7 @@ def test_commits_of_others_are_followed_without_reading_everything(
          {"category": "milk", "item_id": "m2", "enabled": False}),
         ("/api/inventory/event-stock/update", {"item_id": "m1", "category": "milk", "total": 3}),
         ("/api/inventory/station-config/update", {"station_id": 1, "config_data": {"a": {}}}),
-        ("/api/inventory/adjust", {"station_id": 1, "item_id": "m1", "delta": -1}),
+        ("/api/inventory/adjust", {"station_id": 1, "category": "milk", "item": "m1", "delta": -1}),
         ("/api/inventory/station-quantity/update",
          {"station_id": 1, "item_id": "m1", "category": "milk", "quantity": 9}),
     ):  # fmt: skip
@@ -397,7 +395,7 @@ def test_a_commit_that_comes_before_the_answer_to_its_write_counts_once(modules:
           await new Promise((resolve) => setTimeout(resolve, 100));
           return 2;
         };
-        await service.adjust({itemName: 'Oat', category: 'milk', delta: -1});
+        await service.adjust({item: 'Oat', category: 'milk', delta: -1});
         await until(() => service.status().pending === 0 && service.status().caughtUp);
         totals.push(await look());
         return [...new Set(totals)];

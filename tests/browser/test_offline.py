@@ -62,7 +62,7 @@ def quantity(server: Any, item: str) -> float:
 
 
 def take(item: str, delta: float = -1) -> str:
-    return f"service.adjust({{itemName: {item!r}, category: 'milk', delta: {delta}}})"
+    return f"service.adjust({{item: {item!r}, category: 'milk', delta: {delta}}})"
 
 
 def failing(
@@ -329,13 +329,13 @@ def test_a_refused_write_is_parked_and_holds_up_no_other(open_tab: Any, server: 
     item = stock(server, "parked milk")
     tab = open_tab()
     tab.until("status.caughtUp")
-    refused = tab.run("return service.adjust({itemName: 'no such milk', delta: -1})")
+    refused = tab.run("return service.adjust({item: 'no such milk', category: 'milk', delta: -1})")
     assert refused["error"] == "not_found"
     assert tab.run(f"return {take(item)}")["revision"] > 0
     (parked,) = tab.run("return service.parked()")
     assert parked["id"] == refused["parked"]
     assert parked["path"] == "/api/inventory/adjust"
-    assert parked["body"] == {"delta": -1, "item_name": "no such milk"}
+    assert parked["body"] == {"category": "milk", "delta": -1, "item": "no such milk"}
     assert parked["error"]["status"] == 404
     assert (tab.status()["parked"], tab.status()["pending"]) == (1, 0)
     tab.open()
@@ -343,7 +343,7 @@ def test_a_refused_write_is_parked_and_holds_up_no_other(open_tab: Any, server: 
     assert len(tab.run("return service.parked()")) == 1, "it survives a reload"
     again = tab.run("return service.retryParked(argument)", parked["id"])
     assert again["error"] == "not_found"
-    edited = {**parked["body"], "item_name": item}
+    edited = {**parked["body"], "item": item}
     assert tab.run("return service.editParked(argument[0], argument[1])", [parked["id"], edited])[
         "revision"
     ]
@@ -383,7 +383,7 @@ def test_a_parked_write_is_parked_on_the_disk(open_tab: Any, context: Any, serve
     """The next page shows it and its reason without a network, and does not send it."""
     tab = open_tab()
     tab.until("status.caughtUp")
-    refused = tab.run("return service.adjust({itemName: 'no such milk', delta: -1})")
+    refused = tab.run("return service.adjust({item: 'no such milk', category: 'milk', delta: -1})")
     (before,) = tab.run("return service.parked()")
     context.route(EVERYTHING, lambda route: route.abort())
     tab.open()
@@ -514,7 +514,7 @@ def test_the_same_tap_twice_is_one_write(open_tab: Any, server: Any) -> None:
     tab.until("status.caughtUp")
     tab.page.context.set_offline(True)
     options = "{idempotencyKey: 'tap-1'}"
-    call = f"service.adjust({{itemName: {item!r}, category: 'milk', delta: argument}}, {options})"
+    call = f"service.adjust({{item: {item!r}, category: 'milk', delta: argument}}, {options})"
     tab.run(f"return {call}", -1)
     tab.run(f"return {call}", -1)
     assert tab.run(f"return {call}", -2)["error"] == "idempotency_mismatch"

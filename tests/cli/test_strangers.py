@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from expresso_persist.http.pace import HEADERS
+from expresso_persist.http.access.body_rate import HEADERS
 from server import TOKEN, Server
 
 BARE = bool(os.environ.get("EXPRESSO_TEST_BARE"))

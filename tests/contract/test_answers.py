@@ -44,7 +44,7 @@ def test_if_match_holds_for_every_record_of_a_batch(client: Any, store: Store) -
     refused = client("POST", "/api/inventory/batch-update", body, headers={"If-Match": '"1"'})
     assert (refused.status, refused.json["data"]["kind"]) == (412, "setting")
     assert store.inventory.head().revision == 1
-    lost = {"station_id": 9, "item_name": "none", "delta": 1}
+    lost = {"station_id": 9, "category": "milk", "item": "none", "delta": 1}
     adjust = client("POST", "/api/inventory/adjust", lost, headers={"If-Match": '"1"'})
     assert adjust.status == 404
 

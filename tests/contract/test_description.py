@@ -54,7 +54,6 @@ ONLY_IN_WORDS = (
     r"are one number and have different values",
     r"^A record is named by kind and by key",  # both or neither, and JSON within a text
     r"is malformed at offset|is not valid JSON|is no JSON",  # of key: JSON within a text
-    r"^field is one of",  # which, depends on whether there is a station
     r"mode=replace would remove everything",
     r"^The dump |^(origin|device_id) is a text",  # a member of the dump, or a key of it
     r"^A device's name has at most",

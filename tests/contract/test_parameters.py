@@ -55,7 +55,7 @@ PLACES = [
 
 
 def asked(send: Any, endpoint: Endpoint, path: str, query: str) -> Any:
-    headers = {"Authorization": "Bearer admin-token", "Content-Type": endpoint.takes[0]}
+    headers = {"Authorization": "Bearer admin-token", "Content-Type": endpoint.consumes[0]}
     body = b"{}" if endpoint.method == "POST" and not endpoint.streams else b""
     return send(endpoint.method, f"{path}?{query}" if query else path, headers, body)
 

@@ -79,8 +79,8 @@ def test_one_of_two_items_of_a_name_having_numbers_does_not_say_which(
     for path, body in updates({"item_name": "Vanilla"})[:2]:
         assert client("POST", path, body).status == 409
     for place in ({}, {"station_id": 1}):
-        body = {"item_name": "Vanilla", "delta": -1, **place}
-        assert client("POST", "/api/inventory/adjust", body).status == 409
+        body = {"category": "", "item": "Vanilla", "delta": -1, **place}
+        assert client("POST", "/api/inventory/adjust", body).status == 404
     assert held(store)["event_stock_levels"]["syrups"]["van_2"]["quantity"] == 5
 
 

@@ -59,7 +59,7 @@ class Server:
 
     def ask(self, endpoint: Endpoint, body: bytes, key: str | None, query: str = "") -> Any:
         path = endpoint.path.replace("{backup_id}", self.backup_id)
-        headers = {"Authorization": "Bearer admin-token", "Content-Type": endpoint.takes[0]}
+        headers = {"Authorization": "Bearer admin-token", "Content-Type": endpoint.consumes[0]}
         if key is not None:
             headers["Idempotency-Key"] = key
         return self.send("POST", path + query, headers, body)

@@ -67,3 +67,44 @@ def test_movements(client: Any, stocked: Store) -> None:
     nowhere = client("POST", "/api/inventory/adjust", {**place, "station_id": "9", "delta": 1})
     assert nowhere.status == 404
     assert stocked.inventory.head().revision == 5
+
+
+@pytest.mark.parametrize("name", ["item_id", "item_name"])
+def test_adjust_has_one_form(client: Any, stocked: Store, name: str) -> None:
+    """A category and an item; which number of which record it is, is not guessed."""
+    old = {"station_id": 1, name: "oat", "delta": -1}
+    for body in (old, {**old, "category": "milk"}, {**old, "field": "amount"}):
+        refused = client("POST", "/api/inventory/adjust", body)
+        assert (refused.status, refused.json["code"]) == (422, "invalid_input")
+        batch = {"updates": [{"type": "adjust", "data": body}]}
+        assert client("POST", "/api/inventory/batch-update", batch).status == 422
+    assert stocked.inventory.head().revision == 1
+
+
+def test_an_adjust_in_a_batch_sees_what_comes_before_it(client: Any, stocked: Store) -> None:
+    place = {"category": "milk", "item": "oat"}
+    answer = client(
+        "POST",
+        "/api/inventory/batch-update",
+        {
+            "updates": [
+                {"type": "adjust", "data": {**place, "delta": -0.1}},
+                {"type": "adjust", "data": {**place, "delta": -0.2}},
+                {
+                    "type": "station_quantity",
+                    "data": {"station_id": 2, "category": "milk", "item_id": "oat", "quantity": 3},
+                },
+                {"type": "adjust", "data": {**place, "station_id": 2, "delta": 1}},
+                {"type": "adjust", "data": {**place, "station_id": 1, "delta": 1, "floor": 6}},
+            ]
+        },
+    )
+    assert (answer.status, answer.json["revision"]) == (200, 2)
+    data = client("GET", "/api/inventory/get-all").json["data"]
+    stock = {"quantity": 19.7, "allocated": 5, "available": 14.7}
+    assert data["event_stock_levels"] == {"milk": {"oat": stock}}
+    assert data["station_inventory_quantities"]["2"] == {"milk": {"oat": {"quantity": 4}}}
+    assert data["station_stock"]["1"]["milk"][0]["amount"] == 6
+    below = {"type": "adjust", "data": {**place, "station_id": 1, "delta": -1, "floor": 6}}
+    refused = client("POST", "/api/inventory/batch-update", {"updates": [below]})
+    assert (refused.status, refused.json["data"]["value"]) == (422, 6)

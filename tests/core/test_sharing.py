@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from expresso_persist.db.singleflight import SharedCalls
+from expresso_persist.db.singleflight import Singleflight
 
 
 def test_threads_that_wait_share_the_next_call_and_not_the_running_one() -> None:
-    calls = SharedCalls()
+    calls = Singleflight()
     begun, go_on = threading.Event(), threading.Event()
     runs: list[int] = []
 
@@ -46,7 +46,7 @@ def test_threads_that_wait_share_the_next_call_and_not_the_running_one() -> None
 
 
 def test_another_key_does_not_wait() -> None:
-    calls = SharedCalls()
+    calls = Singleflight()
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -62,7 +62,7 @@ def test_another_key_does_not_wait() -> None:
 
 
 def test_an_error_reaches_the_caller_and_leaves_nothing_locked() -> None:
-    calls = SharedCalls()
+    calls = Singleflight()
 
     def fail() -> None:
         raise OSError("no")
@@ -74,7 +74,7 @@ def test_an_error_reaches_the_caller_and_leaves_nothing_locked() -> None:
 
 
 def test_every_answer_is_of_after_the_question() -> None:
-    calls = SharedCalls()
+    calls = Singleflight()
     clock = iter(range(10**9)).__next__  # a call of a C function: atomic among threads
 
     def ask(_: int) -> None:

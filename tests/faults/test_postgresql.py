@@ -20,7 +20,7 @@ from server import Server
 
 pytestmark = pytest.mark.postgresql
 COUNTER = RecordKey("station_quantity", ("1", "milk", "counter"))
-ADJUST = {"station_id": "1", "category": "milk", "item_id": "counter", "delta": 1}
+ADJUST = {"station_id": "1", "category": "milk", "item": "counter", "delta": 1}
 
 
 def put_counter(url: str) -> None:

@@ -31,8 +31,8 @@ from expresso_persist.http import (
     LiveSettings,
     Permission,
     Request,
-    asynchronous,
 )
+from expresso_persist.http.live import event_loop
 from expresso_persist.model.records import Put, Setting
 from expresso_persist.testing import TOKENS
 from live import WAIT, Frame, Stream, ask, eventually, running_waitress, served
@@ -342,7 +342,7 @@ def test_hundreds_wait_without_a_thread(store: Store) -> None:
 
 
 def test_who_reads_nothing_is_let_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asynchronous, "PATIENCE", 0.3)
+    monkeypatch.setattr(event_loop, "PATIENCE", 0.3)
     with served("fastapi", store, authorize=BearerTokens(TOKENS)) as port:
         line = socket.socket()
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

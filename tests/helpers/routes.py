@@ -6,9 +6,7 @@ import io
 import json
 from typing import Any
 
-from expresso_persist.http.api import Api
-from expresso_persist.http.endpoints import Endpoint
-from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.adapter import Api, Endpoint, Request, Response
 
 OAT: dict[str, Any] = {"category": "milk", "item": "oat"}
 BODIES: dict[str, Any] = {
@@ -71,7 +69,7 @@ def ask(
 def _whole(endpoint: Endpoint, response: Response) -> bytes:
     if response.stream is None:
         return response.body
-    if endpoint.stays:
+    if endpoint.long_lived:
         pieces = [next(response.stream), next(response.stream)]
         response.stream.close()  # type: ignore[attr-defined]
         return b"".join(pieces)

@@ -23,8 +23,7 @@ if patched == "patched":
 import flask  # noqa: E402
 from flask_socketio import SocketIO  # noqa: E402
 
-from expresso_persist.http import NO_RATES  # noqa: E402
-from expresso_persist.http.live import LiveSettings  # noqa: E402
+from expresso_persist.http import NO_RATES, LiveSettings  # noqa: E402
 from expresso_persist_flask import register_routes  # noqa: E402
 
 if patched == "late":

@@ -8,7 +8,7 @@ import pytest
 
 from expresso_persist import Store
 from expresso_persist.errors import IdempotencyMismatch
-from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.movements import update_operations
 from expresso_persist.stock.requests import read_update
 from shapes import FRONT_END, held
 

@@ -9,7 +9,7 @@ import pytest
 from expresso_persist import Store
 from expresso_persist.errors import ConflictRefused
 from expresso_persist.model import json_text
-from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.movements import update_operations
 from expresso_persist.stock.requests import read_update
 from memory_state import MemoryState
 from shapes import FRONT_END, SEED, held

@@ -236,7 +236,7 @@ def test_backup_status_has_no_contents(client: Client, store: Store) -> None:
 def test_two_writers_add_up(client: Client) -> None:
     client("POST", QUANTITY, {"station_id": 1, "item_name": "Oat", "quantity": 10})
     for delta in (-1, -2):
-        body = {"station_id": 1, "item_name": "Oat", "delta": delta}
+        body = {"station_id": 1, "category": "milk", "item": "Oat", "delta": delta}
         assert client("POST", "/api/inventory/adjust", body).status == 200
     data = client("GET", "/api/inventory/get-all").json["data"]
     assert data["station_inventory_quantities"] == {"1": {"Oat": 7}}

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http import NO_RATES, BearerTokens, Limits, pace
+from expresso_persist.http import NO_RATES, BearerTokens, Limits
+from expresso_persist.http.access import body_rate
 from expresso_persist.testing import TOKENS
 from live import WAIT, served
 
@@ -112,7 +113,7 @@ def test_a_body_that_never_comes_is_not_waited_for(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then keeps no thread, and in the end no connection."""
-    monkeypatch.setattr(pace, "GRACE", 0.5)
+    monkeypatch.setattr(body_rate, "GRACE", 0.5)
     archive = "/api/migration/import-archive"
     with served("fastapi", store, authorize=BearerTokens(TOKENS)) as port:
         for path, kind in ((UPDATE, JSON), (archive, "Content-Type: application/zstd")):

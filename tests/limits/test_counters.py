@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from expresso_persist import Store
 from expresso_persist.db.tables import rate_counters
 from expresso_persist.errors import TooManyRequests
-from expresso_persist.http import limits
+from expresso_persist.http.access import limits
 from expresso_persist.http.access.rates import DatabaseCounters, next_free, rolled
 from redis_server import PASSWORD, RedisServer
 

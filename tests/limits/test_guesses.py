@@ -24,7 +24,7 @@ from expresso_persist.http import (
 )
 from expresso_persist.http.access.guesses import Guesses
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.live import Listening, Refusal, greet
+from expresso_persist.http.live.websocket import Refusal
 from expresso_persist.testing import TOKENS
 
 Send = Callable[[str, str, dict[str, str], bytes], Any]
@@ -48,10 +48,10 @@ def greeted(api: Api, token: str, client: str = "192.0.2.1") -> str:
     request = Request("GET", WS.path, client=client)
     hello = json.dumps({"type": "hello", "token": token})
     try:
-        listening: Listening = greet(api, WS, request, hello)
+        subscription = api.greet(request, hello)
     except Refusal as refusal:
         return refusal.code
-    listening.close()
+    subscription.close()
     return "welcome"
 
 

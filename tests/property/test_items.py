@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from expresso_persist.errors import ConflictRefused, InvalidInput
 from expresso_persist.importing.lookalikes import folded
 from expresso_persist.model.operations import apply
-from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.movements import update_operations
 from expresso_persist.stock.requests import read_update
 from memory_state import MemoryState
 

@@ -22,9 +22,13 @@ from expresso_persist import Store
 from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import NotFound, OfferConflict
 from expresso_persist.model.records import Commit, Put, StationQuantity, StockLevel
-from expresso_persist.stock.item_resolver import update_operations
-from expresso_persist.stock.movements import read_movement
-from expresso_persist.stock.requests import AdjustRequest, read_update
+from expresso_persist.stock.movements import (
+    BATCH_TYPES,
+    AdjustMovement,
+    read_movement,
+    update_operations,
+)
+from expresso_persist.stock.requests import read_update
 
 FIRST = int(os.environ.get("EXPRESSO_LOST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("EXPRESSO_LOST_DAYS", "10")))
@@ -50,10 +54,13 @@ class Write:
             movement = read_movement(self.kind, self.body)
             return inventory.move(movement, standing=standing, **who).commit
         if self.kind == "batch":
-            updates = [read_update(one["type"], one["data"]) for one in self.body["updates"]]
+            updates = [
+                read_update(one["type"], one["data"], types=BATCH_TYPES)
+                for one in self.body["updates"]
+            ]
         else:
             updates = [read_update(self.kind, self.body)]
-        if standing is not None and all(isinstance(one, AdjustRequest) for one in updates):
+        if standing is not None and all(isinstance(one, AdjustMovement) for one in updates):
             standing = attrs.evolve(standing, adds=True)
         return inventory.commit(update_operations(updates), standing=standing, **who)
 
@@ -137,7 +144,7 @@ class Day:
         place = {"station_id": "1"} if choose([True, False]) else {}
         named = {"category": "milk", "item": item}
         if kind == "batch":
-            stock = {"category": "milk", "item_id": item, **place}
+            stock = {**named, **place}
             updates: list[dict[str, Any]] = [
                 {"type": "adjust", "data": {**stock, "delta": choose([-1, 2])}},
                 {"type": "setting", "data": {"key": "open", "value": quantity}},

@@ -1,7 +1,9 @@
-"""Documentation is code: its examples run, its commands exist, its links lead somewhere."""
+"""Documentation is code: its examples run, its imports are published, its links lead somewhere."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import shlex
@@ -25,6 +27,8 @@ PAGES = [
     for pattern in ("*.md", "docs/**/*.md", "adapters/*/*.md", "benchmarks/*.md", "tests/*/*.md")
     for path in sorted(ROOT.glob(pattern))
 ] + sorted((ROOT / "src").glob("**/*.md"))
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+ADAPTERS = sorted((ROOT / "adapters").glob("*/src/*/*.py"))
 FENCE = re.compile(r"^(<!-- not run: [^\n]+ -->\n+)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -136,6 +140,56 @@ def test_the_links_lead_somewhere(page: Path) -> None:
             titles = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
             assert heading in slugs, target
+
+
+def imported(code: str) -> Iterator[tuple[str, str | None]]:
+    """Module and name of each import of the library; None for a name that is a module."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from ((node.module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+
+
+def ours(code: str) -> Iterator[tuple[str, str | None]]:
+    return (pair for pair in imported(code) if pair[0].split(".")[0] == "expresso_persist")
+
+
+def taught() -> Iterator[tuple[str, str, str | None]]:
+    for page in PAGES:
+        for code in blocks(page, "python"):
+            yield from ((page.name, *pair) for pair in ours(code))
+    for file in EXAMPLES:
+        yield from ((file.name, *pair) for pair in ours(file.read_text("utf-8")))
+
+
+def test_what_the_docs_import_is_published() -> None:
+    """Each name is in the `__all__` of the module that it is imported from."""
+    lessons = [*taught()]
+    assert len(lessons) > 30
+    hidden = [
+        f"{page}: from {module} import {name}"
+        for page, module, name in lessons
+        if name is not None and name not in importlib.import_module(module).__all__
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("file", ADAPTERS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_an_adapter_imports_one_module(file: Path) -> None:
+    """`expresso_persist.http.adapter`, and of that what it publishes."""
+    published = importlib.import_module("expresso_persist.http.adapter").__all__
+    assert all(
+        module == "expresso_persist.http.adapter" and name in published
+        for module, name in ours(file.read_text("utf-8"))
+    )
+
+
+@pytest.mark.parametrize("module", ["expresso_persist", "expresso_persist.http.adapter"])
+def test_what_is_published_is_there(module: str) -> None:
+    loaded = importlib.import_module(module)
+    assert len({*loaded.__all__}) == len(loaded.__all__)
+    assert all(hasattr(loaded, name) for name in loaded.__all__)
 
 
 def test_every_dependency_says_why() -> None:

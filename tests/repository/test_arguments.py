@@ -23,7 +23,7 @@ from expresso_persist.model.records import (
     Setting,
     StationQuantity,
 )
-from expresso_persist.stock.item_resolver import update_operations
+from expresso_persist.stock.movements import BATCH_TYPES, update_operations
 from expresso_persist.stock.requests import read_update
 
 NOT_JSON: dict[str, Any] = {
@@ -245,13 +245,13 @@ def test_an_id_that_is_there_twice_means_neither(store: Store) -> None:
     store.importer.import_(dump, actor="test")
 
     def update(kind: str, **data: Any) -> None:
-        wanted = update_operations([read_update(kind, data)])
+        wanted = update_operations([read_update(kind, data, types=BATCH_TYPES)])
         store.inventory.commit(wanted, actor="test")
 
     for change in (
         lambda: update("event_inventory", category="milk", item_id="a", enabled=False),
         lambda: update("event_inventory", category="milk", item_name="a", enabled=False),
-        lambda: update("adjust", station_id=1, item_id="a", delta=-1),
+        lambda: update("adjust", station_id=1, category="milk", item="a", delta=-1),
         lambda: store.inventory.adjust("milk", "a", -1, station_id="1", actor="test"),
         lambda: store.inventory.transfer("milk", "a", 1, from_station="1", actor="test"),
     ):

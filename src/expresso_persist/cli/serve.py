@@ -22,7 +22,7 @@ from expresso_persist.feed.hub import close_hub
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
-    from expresso_persist.http.access.auth import OneTimeTokens
+    from expresso_persist.http import OneTimeTokens
 
 __all__ = ["serve"]
 
@@ -77,7 +77,7 @@ def serve(
     works once. EXPRESSO_PERSIST_TOKEN sets a bearer token with every permission.
     """
     # The other verbs do not wait for the whole HTTP contract to load.
-    from expresso_persist.http.access.auth import OneTimeTokens
+    from expresso_persist.http import OneTimeTokens
 
     framework, module = _adapter(adapter)
     _require_server(framework)
@@ -144,8 +144,7 @@ def _require_server(framework: str) -> None:
 def _application(
     framework: str, module: ModuleType, store: Store, tokens: OneTimeTokens, *, rate_limits: bool
 ) -> Any:
-    from expresso_persist.http.access.limits import NO_RATES
-    from expresso_persist.http.live import LiveSettings
+    from expresso_persist.http import NO_RATES, LiveSettings
 
     package = importlib.import_module(framework)
     app = package.FastAPI() if framework == "fastapi" else package.Flask("expresso_persist")

@@ -30,7 +30,7 @@ from expresso_persist.db import engine as engines
 from expresso_persist.db.driver_errors import TransactionRetry, driver_errors, translated
 from expresso_persist.db.engine import create_engine, watch_file
 from expresso_persist.db.fair_lock import FairLock
-from expresso_persist.db.singleflight import SharedCalls
+from expresso_persist.db.singleflight import Singleflight
 from expresso_persist.db.sqlite_file import SqliteFile
 from expresso_persist.errors import DatabaseUnavailable, InvalidConfiguration
 
@@ -56,7 +56,7 @@ class _Shared:
     """What a database and its views of single tenants have in common."""
 
     def __init__(self, queue: FairLock) -> None:
-        self.calls = SharedCalls()
+        self.calls = Singleflight()
         self.queue = queue
         self.row_security: bool | None = None  # None: not known yet
 
@@ -169,7 +169,7 @@ class Database:
 
     def forget_connections(self) -> None:
         """After a fork: do not talk over the parent's sockets (gunicorn's preload)."""
-        self._shared.calls = SharedCalls()
+        self._shared.calls = Singleflight()
         self._shared.queue = _queue_of(self.engine)
         if self._owned:
             self.engine.dispose(close=False)

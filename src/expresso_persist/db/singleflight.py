@@ -1,4 +1,4 @@
-"""One call for everyone who was waiting for it to begin."""
+"""Singleflight: one call for all threads that asked before it began."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
-__all__ = ["SharedCalls"]
+__all__ = ["Singleflight"]
 
 T = TypeVar("T")
 
 
-class SharedCalls:
-    """Runs equal calls of several threads once.
+class Singleflight:
+    """Runs concurrent calls with the same key once.
 
-    A thread that asks while a call runs does not join that one, which may have looked
-    already, but the next, together with all that ask until it begins.
+    A thread that calls while another call runs does not join that one, which may have read
+    already, but the next, together with all that call until it begins.
     """
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
+        """Start with no calls."""
         self._lock = threading.Lock()
         self._running: dict[Hashable, threading.Lock] = {}
         self._next: dict[Hashable, _Flight] = {}
 
     def call(self, key: Hashable, action: Callable[[], T]) -> T:
-        """The result of ``action``, or of that of another thread with the same key.
+        """Run ``action``, or share the result of another thread with the same key.
 
         Raises:
-            Exception: What the action raised; everyone who waited for it gets it.
+            Exception: What the action raised; each thread that shares the call gets it.
         """
         with self._lock:
             running = self._running.setdefault(key, threading.Lock())

@@ -1,7 +1,7 @@
-"""The framework-neutral HTTP contract: one table of endpoints, handlers, authorisation.
+"""The HTTP API, independent of any framework: what hosts use to set it up.
 
-Handlers take a plain Request and give a plain Response; adapters only translate. Nothing
-in this folder imports a web framework.
+An adapter for a framework imports :mod:`expresso_persist.http.adapter`. Nothing in this package
+imports a web framework.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from expresso_persist.http.access.auth import (
     StoredTokens,
     first_of,
 )
+from expresso_persist.http.access.connections import LiveSettings
 from expresso_persist.http.access.jwt import JwtTokens
 from expresso_persist.http.access.limits import NO_RATES, Limits
 from expresso_persist.http.access.tenants import (
@@ -22,8 +23,8 @@ from expresso_persist.http.access.tenants import (
     tenant_from_subdomain,
 )
 from expresso_persist.http.api import Api
-from expresso_persist.http.live import LiveSettings
 from expresso_persist.http.messages import Request, Response
+from expresso_persist.http.settings import Settings
 
 __all__ = [
     "Actor",
@@ -37,6 +38,7 @@ __all__ = [
     "Permission",
     "Request",
     "Response",
+    "Settings",
     "StoredTokens",
     "first_of",
     "tenant_from_header",

@@ -1,8 +1,9 @@
-"""One call of an endpoint: the request, who makes it, and what it may use."""
+"""Call: a request that was admitted, with its actor and store; and what handlers share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import attrs
@@ -10,38 +11,70 @@ import attrs
 from expresso_persist.commits.idempotency import KeyedRequest
 from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import InvalidInput, MalformedJson, Problem
-from expresso_persist.http.access.auth import Actor
-from expresso_persist.http.greenlets import may_wait
+from expresso_persist.http.access.admission import Admission, Needs
+from expresso_persist.http.access.auth import Actor, OneTimeTokens
+from expresso_persist.http.access.connections import Slots
+from expresso_persist.http.access.limits import Limits
+from expresso_persist.http.cache import ResponseCache
 from expresso_persist.http.messages import Request
 from expresso_persist.model import json_text
 from expresso_persist.store import Store
 
-if TYPE_CHECKING:
-    from expresso_persist.http.api import Api
-    from expresso_persist.http.endpoints import Endpoint
+__all__ = ["Call", "Services"]
 
-__all__ = ["Call"]
+
+@attrs.frozen
+class Services:
+    """What handlers share; one for all calls of an API.
+
+    Attributes:
+        admission: Admits the request again: at heartbeats, and for more than it needed at first.
+        limits: How large a request may be.
+        slots: The connections that are open.
+        heartbeat: Seconds between two heartbeats of an open connection.
+        cache: Encoded answers.
+        one_time_tokens: Links that can be exchanged for a session.
+        no_socket: Why a request to the WebSocket's address gets none.
+        describe: Makes the OpenAPI document.
+    """
+
+    admission: Admission
+    limits: Limits
+    slots: Slots
+    heartbeat: float
+    cache: ResponseCache
+    one_time_tokens: OneTimeTokens | None
+    no_socket: str | None
+    describe: Callable[[], dict[str, Any]]
 
 
 @attrs.frozen
 class Call:
-    """What a handler works with."""
+    """What a handler works with.
 
-    api: Api
+    Attributes:
+        request: The request.
+        actor: Who sends it.
+        store: The store of the tenant that it is about.
+        needs: What the endpoint requires of it.
+        services: What some handlers need besides the call.
+    """
+
     request: Request
     actor: Actor
     store: Store
-    endpoint: Endpoint
+    needs: Needs
+    services: Services
 
     @property
-    def who(self) -> str:
-        """Names the actor among those of all tenants."""
+    def slot_owner(self) -> str:
+        """The actor's name among those of all tenants."""
         return f"{self.store.tenant}/{self.actor.name}"
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether this request can be kept open without stopping the others."""
-        return may_wait(self.request)
+    def still_allowed(self) -> bool:
+        """Whether the same request would be admitted now."""
+        admission = self.services.admission
+        return admission.still_allowed(self.needs, self.request, self.store.tenant)
 
     def with_body(self, body: bytes) -> Call:
         """The same call, its body read."""
@@ -73,7 +106,7 @@ class Call:
 
     @property
     def idempotency_key(self) -> str | None:
-        """The client's name for the request."""
+        """The request's Idempotency-Key."""
         key = self.request.headers.get("idempotency-key")
         if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
             raise InvalidInput(
@@ -112,7 +145,7 @@ class Call:
 
     @property
     def fingerprint(self) -> bytes:
-        """What tells this request from another one with the same Idempotency-Key."""
+        """Distinguishes this request from another one with the same Idempotency-Key."""
         query = "?" + urlencode(sorted(self.request.query.items())) if self.request.query else ""
         return b"%s %s%s\n%s" % (
             self.request.method.encode(),
@@ -123,7 +156,7 @@ class Call:
 
     @property
     def keyed(self) -> KeyedRequest | None:
-        """The request under the client's name for it, for what is no commit."""
+        """The request under its Idempotency-Key, for handlers that make no commit."""
         return KeyedRequest.of(
             self.store.tenant, self.actor.name, self.idempotency_key, self.fingerprint
         )

@@ -1,7 +1,7 @@
 """Routes of a host that would answer instead of ours, or that ours would hide.
 
-An application of the replaced system serves the same paths without asking who comes. Mounted
-beside them, this library would protect nothing: they are found before it serves.
+An application of the replaced system serves the same paths to everybody. Mounted beside them,
+this library would protect nothing, so they are found before it serves.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ __all__ = [
     "HostRoute",
     "Lookup",
     "conflicts",
-    "decoy",
+    "sibling_path",
     "module_variable",
-    "normal_prefix",
-    "refuse",
-    "requests",
-    "told",
+    "refuse_conflicts",
+    "probes",
+    "explain",
 ]
 
 _SOMETHING = "1" * 32
-"""What stands for a placeholder: an id of a backup, and a number to a host's converter."""
+"""The value for a placeholder: an id of a backup, and a number to a host's converter."""
 
 
 @attrs.frozen
@@ -50,13 +49,7 @@ class HostRoute:
 
 
 Lookup: TypeAlias = Callable[[str, str], HostRoute | None]
-"""Gives the host's route that answers a method and a path; None where ours does."""
-
-
-def normal_prefix(prefix: str) -> str:
-    """The path in front of ours, as ``/coffee``, or nothing."""
-    inner = prefix.strip("/")
-    return f"/{inner}" if inner else ""
+"""Returns the host's route that answers a method and a path; None where ours does."""
 
 
 def conflicts(prefix: str, look_up: Lookup) -> list[HostRoute]:
@@ -64,13 +57,13 @@ def conflicts(prefix: str, look_up: Lookup) -> list[HostRoute]:
 
     Args:
         prefix: Where ours are mounted.
-        look_up: Asks the application's own router.
+        look_up: Looks a method and a path up in the application's own router.
     """
-    found = (look_up(method, path) for method, path in requests(prefix))
+    found = (look_up(method, path) for method, path in probes(prefix))
     return [route for route in found if route is not None]
 
 
-def refuse(found: list[HostRoute]) -> None:
+def refuse_conflicts(found: list[HostRoute]) -> None:
     """Refuse to be mounted beside such routes.
 
     Raises:
@@ -78,12 +71,12 @@ def refuse(found: list[HostRoute]) -> None:
     """
     if found:
         raise InvalidConfiguration(
-            f"{told(found)}Or mount with register_routes(..., replace=True), which takes these "
+            f"{explain(found)}Or mount with register_routes(..., replace=True), which takes these "
             "paths over and leaves the application's other routes as they are."
         )
 
 
-def told(found: list[HostRoute]) -> str:
+def explain(found: list[HostRoute]) -> str:
     """Which routes there are, and what to remove."""
     answers = "; ".join(f"{route.answers} ({route.view})" for route in found)
     lines = "\n".join(f"    {line}" for line in dict.fromkeys(route.line for route in found))
@@ -94,7 +87,7 @@ def told(found: list[HostRoute]) -> str:
     )
 
 
-def decoy(path: str) -> str:
+def sibling_path(path: str) -> str:
     """A path that differs from one of ours in its last fixed part.
 
     A route that answers both is no rival: it takes whatever nothing else answers, such as a
@@ -112,7 +105,7 @@ def module_variable(module: str, value: object) -> str | None:
     return next((name for name, each in list(names.items()) if each is value), None)
 
 
-def requests(prefix: str) -> Iterator[tuple[str, str]]:
+def probes(prefix: str) -> Iterator[tuple[str, str]]:
     """A method and a path for each of our routes."""
     for endpoint in ENDPOINTS:
         yield endpoint.method, _filled(prefix + endpoint.path)

@@ -9,26 +9,25 @@ import msgspec
 
 from expresso_persist import errors
 from expresso_persist.http.access.auth import Permission
+from expresso_persist.http.access.limits import Limits
 from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.parameters import DATA, LINKS
+from expresso_persist.http.endpoints.endpoint import JSON
 
 __all__ = ["add_to_host", "name_in_host", "openapi_document"]
 
 _SCHEMAS = "#/components/schemas/"
 
 
-def _schema(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(endpoint.body, dict):
-        return endpoint.body
-    forms = endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
-    return _described(forms, components)
+def _schema(endpoint: Endpoint, limits: Limits, components: dict[str, Any]) -> dict[str, Any]:
+    body = endpoint.body
+    if isinstance(body, type):
+        return _described(body, components)
+    return {**(body(limits) if callable(body) else body)}
 
 
-def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, Any]:
-    """JSON Schema of a body that is one of these classes, with what each checks beyond types."""
-    schemas, found = msgspec.json.schema_components(
-        forms, ref_template="#/components/schemas/{name}"
-    )
+def _described(cls: type, components: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a class, with what is checked beyond its types."""
+    (schema,), found = msgspec.json.schema_components([cls], ref_template=_SCHEMAS + "{name}")
     for definition in found.values():
         properties = definition.get("properties", {})
         properties.pop("extra", None)
@@ -38,15 +37,11 @@ def _described(forms: tuple[Any, ...], components: dict[str, Any]) -> dict[str, 
                 for name in ("item_name", "item_id")
             ]
     components.update(found)
-    if len(schemas) == 1:
-        return schemas[0]
-    # Which one it is, is told by `item`: of a stock, or of any other number.
-    named: dict[str, Any] = {"required": ["item"]}
-    return {"oneOf": [schemas[0], {"allOf": [schemas[1], {"not": named}]}]}
+    return schema
 
 
-def openapi_document(prefix: str, version: str) -> dict[str, Any]:
-    """Describe the endpoints under ``prefix``."""
+def openapi_document(prefix: str, version: str, limits: Limits) -> dict[str, Any]:
+    """Describe the endpoints under ``prefix``, with what ``limits`` allow."""
     components: dict[str, Any] = {
         "Success": {
             "type": "object",
@@ -71,12 +66,13 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
             "required": ["success", "error", "code"],
         },
     }
-    components.update(DATA)
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(prefix + endpoint.path, {})[endpoint.method.lower()] = _operation(
-            endpoint, components, prefix
+            endpoint, limits, components, prefix
         )
+        if endpoint.data is not None:
+            components[endpoint.data.name] = endpoint.data.schema
     return {
         "openapi": "3.1.0",
         "info": {"title": "expresso-persist", "version": version},
@@ -89,12 +85,12 @@ def openapi_document(prefix: str, version: str) -> dict[str, Any]:
 
 
 def name_in_host(prefix: str, endpoint: str) -> str:
-    """What an endpoint is called in a host, which has other names and perhaps other stores."""
+    """The name of an endpoint in a host, which has names of its own and perhaps several stores."""
     return re.sub(r"\W+", "_", f"expresso{prefix}_{endpoint}")
 
 
 def add_to_host(host: dict[str, Any], ours: dict[str, Any], prefix: str) -> None:
-    """Put our document into the host's, where nothing of the host's is called as ours is.
+    """Merge our document into the host's, under names that hide none of the host's.
 
     Args:
         host: The host's OpenAPI document; changed in place, and the same when done twice.
@@ -128,7 +124,9 @@ def _renamed(node: Any, prefix: str, key: str = "") -> Any:
     return node
 
 
-def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _operation(
+    endpoint: Endpoint, limits: Limits, components: dict[str, Any], prefix: str
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
@@ -150,16 +148,17 @@ def _operation(endpoint: Endpoint, components: dict[str, Any], prefix: str) -> d
     if endpoint.permission is not Permission.NONE:
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
+        schema = _schema(endpoint, limits, components)
         operation["requestBody"] = {
             "required": endpoint.body_required,
-            "content": {kind: {"schema": _schema(endpoint, components)} for kind in endpoint.takes},
+            "content": {kind: {"schema": schema} for kind in endpoint.consumes},
         }
     return operation
 
 
 def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
-    """The statuses that an endpoint can answer with instead of what was asked for."""
-    found = {429, 500, 503, *endpoint.fails}
+    """The statuses that an endpoint can answer with besides success."""
+    found = {429, 500, 503, *endpoint.error_statuses}
     if endpoint.permission is not Permission.NONE:
         found |= {401, 403, 404}  # 404: no such tenant
     if endpoint.query or endpoint.body is not None:
@@ -173,14 +172,14 @@ def _failures(endpoint: Endpoint, prefix: str) -> set[int]:
     return found
 
 
-# 304 and 426 have no error of their own that says it shortly.
+# Statuses for which no error's docstring is short and general enough.
 _WORDS = {
     304: "The client has it already: If-None-Match names the current revision.",
     404: "There is no such thing here.",
     409: "It conflicts with what is stored, or with something that runs at the moment.",
     422: "The input does not have the expected form; details says where.",
     500: "Something went wrong on the server; its log says more under the reference.",
-    503: "The database does not answer, or nobody else can be served; try again later.",
+    503: "The database does not answer, or too many connections are open; try again later.",
     400: "The body is not valid JSON, or no object.",
 }
 
@@ -202,18 +201,18 @@ def _failed(status: int) -> dict[str, Any]:
 
 
 def _success(endpoint: Endpoint) -> dict[str, Any]:
-    if endpoint.gives != "application/json":
-        kinds = (endpoint.gives, *endpoint.or_gives)
-        return {"description": "What was asked for.", "content": {kind: {} for kind in kinds}}
-    answer = _answer("What was asked for.", "Success")
-    if endpoint.data:
+    if endpoint.produces != (JSON,):
+        content: dict[str, Any] = {kind: {} for kind in endpoint.produces}
+        return {"description": "Success.", "content": content}
+    answer = _answer("Success.", "Success")
+    if endpoint.data is not None:
         schema = answer["content"]["application/json"]["schema"]
-        data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data}"}}}
+        data = {"properties": {"data": {"$ref": f"#/components/schemas/{endpoint.data.name}"}}}
         answer["content"]["application/json"]["schema"] = {
             "allOf": [schema, {**data, "required": ["data"]}]
         }
     if endpoint.links:
-        answer["links"] = {name: {**LINKS[name]} for name in endpoint.links}
+        answer["links"] = {name: {**link} for name, link in endpoint.links.items()}
     return answer
 
 

@@ -23,7 +23,7 @@ from expresso_persist.model.records import (
     record_from,
 )
 
-__all__ = ["adjusted", "apply", "check", "refuse_new_secrets"]
+__all__ = ["add", "adjusted", "apply", "check", "number", "refuse_new_secrets"]
 
 MAX_QUANTITY = 1e15
 """Quantities stay within this, so that a double holds them exactly to the unit."""
@@ -169,26 +169,53 @@ def _adjusted(operation: Adjust, key: RecordKey, record: Record | None) -> Recor
     if record is None:
         raise NotFound(f"{key} is not stored, so there is nothing to adjust.")
     data = record.data
-    value = data.get(operation.field) if isinstance(data, dict) else data
+    name = operation.field
+    value = data.get(name) if isinstance(data, dict) else data
     if value is None and isinstance(data, dict):
         value = 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    result = add(value, operation.delta, f"{name} of {key}", field=name, floor=operation.floor)
+    return _with_data(key, record, {**data, name: result} if isinstance(data, dict) else result)
+
+
+def add(
+    value: Json, delta: float, what: str, *, field: str = "delta", floor: float | None = None
+) -> int | float:
+    """Add to a stored number: the one way to do it.
+
+    Args:
+        value: What is stored.
+        delta: What is added.
+        what: What the number is, for messages.
+        field: The member that holds it.
+        floor: Refuse a result below this.
+
+    Raises:
+        InvalidInput: It is not a number, falls below ``floor`` or leaves the range.
+    """
+    before = number(value, what, field)
+    result = adjusted(before, delta)
+    if floor is not None and result < floor:
         raise InvalidInput(
-            f"{operation.field} of {key} is not a number.",
-            problems=[Problem(operation.field, "not a number")],
-        )
-    result = adjusted(value, operation.delta)
-    if operation.floor is not None and result < operation.floor:
-        raise InvalidInput(
-            f"{operation.field} of {key} would fall to {result}, below {operation.floor}.",
-            problems=[Problem("delta", f"at least {adjusted(operation.floor, -value)}")],
-            context={"value": value, "floor": operation.floor},
+            f"{what} would fall to {result}, below {floor}.",
+            problems=[Problem("delta", f"at least {adjusted(floor, -before)}")],
+            context={"value": before, "floor": floor},
         )
     if abs(result) > MAX_QUANTITY:
-        raise InvalidInput(f"{operation.field} of {key} would leave the range of ±1e15.")
-    return _with_data(
-        key, record, {**data, operation.field: result} if isinstance(data, dict) else result
-    )
+        raise InvalidInput(f"{what} would leave the range of ±1e15.")
+    return result
+
+
+def number(value: Json, what: str, field: str = "delta") -> int | float:
+    """A stored value as a number.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidInput(
+            f"{what} is not a number; update it first.", problems=[Problem(field, "not a number")]
+        )
+    return value
 
 
 def adjusted(value: float, delta: float) -> int | float:

@@ -22,11 +22,10 @@ from expresso_persist.documents.items import (
     stock_id,
 )
 from expresso_persist.documents.render import root_of
-from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
 from expresso_persist.model.records import (
-    Adjust,
     Delete,
     Operation,
     Put,
@@ -37,7 +36,6 @@ from expresso_persist.model.records import (
     record_from,
 )
 from expresso_persist.stock.requests import (
-    AdjustRequest,
     EventInventoryUpdate,
     EventStockUpdate,
     SettingUpdate,
@@ -46,32 +44,16 @@ from expresso_persist.stock.requests import (
     Update,
 )
 
-__all__ = ["View", "resolve", "update_operations"]
+__all__ = ["View", "resolve"]
 
 
-def resolve(state: State, updates: Iterable[Update]) -> list[Operation]:
-    """The operations of ``updates``; a later one sees what an earlier one creates.
+def resolve(view: View, update: Update) -> list[Operation]:
+    """The operations of an update.
 
     Raises:
-        NotFound: A number is to be adjusted that is not there.
         ConflictRefused: A name means more than one record.
         InvalidInput: The update does not fit what is stored.
     """
-    view = View(state)
-    operations: list[Operation] = []
-    for update in updates:
-        made = _resolve(view, update)
-        view.note(made)
-        operations.extend(made)
-    return operations
-
-
-def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Operation]]:
-    """What a list of updates does, decided from the state when the commit happens."""
-    return lambda state: resolve(state, updates)
-
-
-def _resolve(view: View, update: Update) -> list[Operation]:
     match update:
         case EventInventoryUpdate():
             return _event_inventory(view, update)
@@ -83,8 +65,6 @@ def _resolve(view: View, update: Update) -> list[Operation]:
             return _station_quantity(view, update)
         case SettingUpdate():
             return _setting(view, update)
-        case AdjustRequest():
-            return _adjust(view, update)
     raise InvalidInput(f"{type(update).__name__} is not an update that can be carried out.")
 
 
@@ -449,53 +429,3 @@ def _setting(view: View, update: SettingUpdate) -> list[Operation]:
     if record is not None:
         return [_put(record, update.value)]
     return [Put(Setting((key,), json_text.dumps(update.value)))]
-
-
-_STATION_FIELDS = {
-    "amount": "station_stock",
-    "capacity": "station_stock",
-    "quantity": "station_quantity",
-    "allocated_from_stock": "station_quantity",
-}
-_EVENT_FIELDS = {name: names for names in (TOTAL, ALLOCATED, AVAILABLE) for name in names}
-
-
-def _adjust(view: View, update: AdjustRequest) -> list[Operation]:
-    category = {"category": update.category} if update.category is not None else {}
-    item = update.item_id or update.item_name
-    if update.station_id is None:
-        names = _EVENT_FIELDS.get(update.field or "total_quantity")
-        if names is None:
-            raise _unknown_field(update.field, _EVENT_FIELDS)
-        record = view.item("event_stock", category, update.item_id, update.item_name)
-        if record is None:
-            raise NotFound(f"The event has no stock of {item!r}; set it before adjusting it.")
-        data = record.data
-        field = next((n for n in names if isinstance(data, dict) and n in data), names[0])
-        return [_adjustment(record, field, update)]
-    station = str(update.station_id)
-    scope = {"station_id": station, **category}
-    if update.field is not None and update.field not in _STATION_FIELDS:
-        raise _unknown_field(update.field, _STATION_FIELDS)
-    kinds = (
-        [_STATION_FIELDS[update.field]]
-        if update.field is not None
-        else ["station_stock", "station_quantity"]
-    )
-    for kind in kinds:
-        record = view.item(kind, scope, update.item_id, update.item_name)
-        if record is not None:
-            field = update.field or ("amount" if kind == "station_stock" else "quantity")
-            return [_adjustment(record, field, update)]
-    raise NotFound(f"Station {station} has no {item!r}; set its quantity before adjusting it.")
-
-
-def _adjustment(record: Record, field: str, update: AdjustRequest) -> Adjust:
-    return Adjust(record.key, field, update.delta, update.floor)
-
-
-def _unknown_field(field: str | None, known: Iterable[str]) -> InvalidInput:
-    return InvalidInput(
-        f"field is one of {', '.join(known)}, not {str(field)[:50]!r}.",
-        problems=[Problem("field", "not a number that can be adjusted")],
-    )

@@ -14,7 +14,7 @@ late count must not vanish; the answer says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import attrs
@@ -25,10 +25,11 @@ from expresso_persist.documents.items import ALLOCATED, AVAILABLE, TOTAL
 from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
-from expresso_persist.model.operations import MAX_QUANTITY, adjusted
-from expresso_persist.model.records import Operation, Put, Record, RecordKey
+from expresso_persist.model.operations import MAX_QUANTITY, add, adjusted, number
+from expresso_persist.model.records import Adjust, Operation, Put, Record, RecordKey
 from expresso_persist.stock.item_resolver import View, resolve
 from expresso_persist.stock.requests import (
+    UPDATE_TYPES,
     EventStockUpdate,
     Name,
     Quantity,
@@ -39,6 +40,7 @@ from expresso_persist.stock.requests import (
 )
 
 __all__ = [
+    "BATCH_TYPES",
     "MOVEMENT_TYPES",
     "AdjustMovement",
     "CountMovement",
@@ -49,6 +51,7 @@ __all__ = [
     "WasteMovement",
     "decide",
     "read_movement",
+    "update_operations",
 ]
 
 # Blank in Python or in ECMA-262, whose regular expressions are those of JSON Schema: the two
@@ -61,7 +64,6 @@ Amount: TypeAlias = (
 Counted: TypeAlias = (
     Annotated[int, Meta(ge=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
 )
-_UNLIMITED = -float("inf")
 # The front end shows the inventory's extras under another name in a station's live stock.
 _ALIASES: Mapping[str, str] = {"extras": "other", "other": "extras"}
 
@@ -147,6 +149,9 @@ MOVEMENT_TYPES: Mapping[str, type[Movement]] = {
 }
 """Type of a movement -> its class."""
 
+BATCH_TYPES: Mapping[str, type[Update]] = {**UPDATE_TYPES, "adjust": AdjustMovement}
+"""Type of an element of a batch -> its class."""
+
 
 def read_movement(kind: str, data: Any) -> Movement:
     """Validate a movement.
@@ -217,7 +222,7 @@ class Decision:
         difference: For a count: counted minus stored.
     """
 
-    operations: tuple[Operation, ...]
+    operations: tuple[Put, ...]
     stock: tuple[Stock, ...]
     difference: float | None = None
 
@@ -230,15 +235,55 @@ def decide(state: State, movement: Movement) -> Decision:
         ConflictRefused: The item's name means more than one record.
         InvalidInput: What is stored is no number, or the result leaves the range.
     """
-    book = _Book(state, movement.category, movement.item)
+    return _decide(View(state), movement)
+
+
+def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Operation]]:
+    """Decide the elements of a batch when the commit happens; each sees what those before it do.
+
+    The function that is returned raises what :func:`decide` does.
+    """
+
+    def operations(state: State) -> list[Operation]:
+        view = View(state)
+        decided: list[Operation] = []
+        for update in updates:
+            if isinstance(update, AdjustMovement):
+                puts = _decide(view, update).operations
+                decided += [each for put in puts for each in _as_deltas(view, put)]
+                view.note(puts)
+            else:
+                made = resolve(view, update)
+                decided += made
+                view.note(made)
+        return decided
+
+    return operations
+
+
+def _as_deltas(view: View, put: Put) -> list[Operation]:
+    """What a record's new value adds to the old one: the rest of a batch may set, this adds."""
+    before, after = view.get(put.key.kind, *put.key.parts), put.record.data
+    old = None if before is None else before.data
+    if not isinstance(old, dict) or not isinstance(after, dict):
+        return [Adjust(put.key, "quantity", adjusted(_as_number(after), -_as_number(old)))]
+    names = [name for name in after if after[name] != old.get(name)] or [*_names(put.record)[:1]]
+    return [
+        Adjust(put.key, name, adjusted(_as_number(after.get(name)), -_as_number(old.get(name))))
+        for name in names
+    ]
+
+
+def _as_number(value: Json) -> float:
+    return value if isinstance(value, (int, float)) else 0
+
+
+def _decide(view: View, movement: Movement) -> Decision:
+    book = _Book(view, movement.category, movement.item)
     difference: float | None = None
     match movement:
         case AdjustMovement():
-            book.change(
-                _station(movement.station_id),
-                movement.delta,
-                _UNLIMITED if movement.floor is None else movement.floor,
-            )
+            book.change(_station(movement.station_id), movement.delta, movement.floor)
         case WasteMovement():
             book.change(_station(movement.station_id), -movement.quantity)
         case CountMovement():
@@ -259,30 +304,20 @@ def _station(value: str | int | None) -> str | None:
 class _Book:
     """The records of one item, and what a movement makes of them."""
 
-    def __init__(self, state: State, category: str, item: str) -> None:
-        self.state = state
-        self.view = View(state)
+    def __init__(self, view: View, category: str, item: str) -> None:
+        self.view = view
         self.category = category
         self.item = item
         self.stock: list[Stock] = []
         self._written: dict[RecordKey, Put] = {}
 
-    def operations(self) -> Iterable[Operation]:
+    def operations(self) -> Iterable[Put]:
         return self._written.values()
 
     # -- the movements --------------------------------------------------------------------
 
-    def change(self, station: str | None, delta: float, floor: float = _UNLIMITED) -> None:
-        holding = self._required(station)
-        before = _number(holding, _names(holding))
-        after = adjusted(before, delta)
-        if after < floor:
-            raise InvalidInput(
-                f"{holding.key} would fall to {after}, below {floor}.",
-                problems=[Problem("delta", f"at least {adjusted(floor, -before)}")],
-                context={"value": before, "floor": floor},
-            )
-        self._tell(station, self._add(holding, delta))
+    def change(self, station: str | None, delta: float, floor: float | None = None) -> None:
+        self._tell(station, self._add(self._required(station), delta, floor))
 
     def count(self, station: str | None, quantity: float) -> float:
         holding = self._holding(station)
@@ -368,7 +403,7 @@ class _Book:
                 item_id=item_id,
                 quantity=quantity,
             )
-        operation, *others = resolve(self.state, [update])
+        operation, *others = resolve(self.view, update)
         if others or not isinstance(operation, Put):
             # In the seed's flat shape an item has one name in all.
             raise ConflictRefused(
@@ -377,14 +412,12 @@ class _Book:
         self._written[operation.key] = operation
         return operation.record
 
-    def _add(self, record: Record, delta: float) -> Record:
+    def _add(self, record: Record, delta: float, floor: float | None = None) -> Record:
+        data, names = record.data, _names(record)
+        result = add(_value(record, names), delta, str(record.key), floor=floor)
         if record.kind == "event_stock":
             return self._put(record, _event_data(record, delta, 0))
-        data, names = record.data, _names(record)
-        result = _checked(adjusted(_number(record, names), delta))
-        if isinstance(data, dict):
-            return self._put(record, _with(data, names, result))
-        return self._put(record, result)
+        return self._put(record, _with(data, names, result) if isinstance(data, dict) else result)
 
     def _put(self, record: Record, data: Json) -> Record:
         changed = record
@@ -424,14 +457,16 @@ def _has(data: Mapping[str, Json], names: Sequence[str]) -> bool:
     return any(name in data for name in names)
 
 
-def _number(record: Record, names: Sequence[str]) -> int | float:
+def _value(record: Record, names: Sequence[str]) -> Json:
     data = record.data
-    value = _member(data, names) if isinstance(data, dict) else data
-    if value is None and isinstance(data, dict):
-        return 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidInput(f"What is stored at {record.key} is not a number; update it first.")
-    return value
+    if not isinstance(data, dict):
+        return data
+    value = _member(data, names)
+    return 0 if value is None else value
+
+
+def _number(record: Record, names: Sequence[str]) -> int | float:
+    return number(_value(record, names), str(record.key))
 
 
 def _with(data: Mapping[str, Json], names: Sequence[str], value: Json) -> dict[str, Json]:
@@ -439,26 +474,20 @@ def _with(data: Mapping[str, Json], names: Sequence[str], value: Json) -> dict[s
     return {**data, name: value}
 
 
-def _checked(value: float) -> int | float:
-    if abs(value) > MAX_QUANTITY:
-        raise InvalidInput("The stock would leave the range of ±1e15.")
-    return value
-
-
 def _event_data(record: Record, owned: float, handed: float) -> Json:
     """The event's stock of an item with more owned and more handed out to stations."""
-    data = record.data
-    total = _checked(adjusted(_number(record, TOTAL), owned))
+    data, what = record.data, str(record.key)
+    total = add(_value(record, TOTAL), owned, what)
     if not isinstance(data, dict):
         if not handed:
             return total
         data = {"category": record.parts[0], "total": total}
     data = _with(data, TOTAL, total)
     if handed or _has(data, ALLOCATED):
-        before = _number(record, ALLOCATED) if _has(data, ALLOCATED) else 0
-        allocated = _checked(adjusted(before, handed))
+        before = _value(record, ALLOCATED) if _has(data, ALLOCATED) else 0
+        allocated = add(before, handed, what)
         data = _with(data, ALLOCATED, allocated)
         return _with(data, AVAILABLE, adjusted(total, -allocated))
     if owned and _has(data, AVAILABLE):
-        return _with(data, AVAILABLE, _checked(adjusted(_number(record, AVAILABLE), owned)))
+        return _with(data, AVAILABLE, add(_value(record, AVAILABLE), owned, what))
     return data

@@ -22,7 +22,6 @@ from expresso_persist.model.operations import MAX_QUANTITY
 
 __all__ = [
     "UPDATE_TYPES",
-    "AdjustRequest",
     "EventInventoryUpdate",
     "EventStockUpdate",
     "SettingUpdate",
@@ -109,52 +108,35 @@ class SettingUpdate(Update):
     value: Any
 
 
-@attrs.frozen(kw_only=True)
-class AdjustRequest(Update):
-    """Add ``delta`` to a number, whatever it is by then.
-
-    With a ``station_id``: the station's live stock (``amount``, the default where the
-    station has live stock of the item) or its allotment (``quantity``). Without: the
-    event's stock (``total_quantity``, the default, or ``allocated_quantity`` or
-    ``available_quantity``).
-    """
-
-    station_id: StationId | None = None
-    item_name: Name | None = None
-    item_id: Name | None = None
-    category: Annotated[str, Meta(max_length=256)] | None = None
-    field: Name | None = None
-    delta: Quantity
-    floor: Quantity | None = None
-
-
 UPDATE_TYPES: Mapping[str, type[Update]] = {
     "event_inventory": EventInventoryUpdate,
     "event_stock": EventStockUpdate,
     "station_config": StationConfigUpdate,
     "station_quantity": StationQuantityUpdate,
     "setting": SettingUpdate,
-    "adjust": AdjustRequest,
 }
-"""Type of an element of a batch -> its class."""
+"""Type of an update -> its class."""
 
 
-def read_update(kind: str, data: Any, path: str = "") -> Update:
+def read_update(
+    kind: str, data: Any, path: str = "", types: Mapping[str, type[Update]] = UPDATE_TYPES
+) -> Update:
     """Validate one update.
 
     Args:
-        kind: One of :data:`UPDATE_TYPES`.
+        kind: One of ``types``.
         data: The JSON value.
         path: Where it stands in the request, such as ``updates[3].data``.
+        types: The types that there are.
 
     Raises:
         InvalidInput: It does not have the expected form; the problem names the place.
     """
-    cls = UPDATE_TYPES.get(kind)
+    cls = types.get(kind)
     if cls is None:
         raise InvalidInput(
-            f"There is no update of type {kind[:50]!r}; use one of {', '.join(UPDATE_TYPES)}.",
-            problems=[Problem(_join(path, "type"), f"one of {', '.join(UPDATE_TYPES)}")],
+            f"There is no update of type {kind[:50]!r}; use one of {', '.join(types)}.",
+            problems=[Problem(_join(path, "type"), f"one of {', '.join(types)}")],
         )
     update = read_as(cls, data, path)
     if getattr(update, "item_name", "") is None and getattr(update, "item_id", "") is None:

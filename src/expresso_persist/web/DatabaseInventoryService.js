@@ -322,6 +322,9 @@ const AVAILABLE = ['available', 'available_quantity'];
 const AMOUNT = ['amount'];
 /** @type {{[category: string]: string}} the front end's extras, in a station's live stock */
 const ALIASES = { extras: 'other', other: 'extras' };
+
+const ADJUST = '/api/inventory/adjust';
+
 /** @type {{[type: string]: string}} element of a batch -> endpoint */
 const UPDATE_PATHS = {
   event_inventory: '/api/inventory/event-inventory/update',
@@ -329,7 +332,7 @@ const UPDATE_PATHS = {
   station_config: '/api/inventory/station-config/update',
   station_quantity: '/api/inventory/station-quantity/update',
   setting: '/api/inventory/settings/update',
-  adjust: '/api/inventory/adjust',
+  adjust: ADJUST,
 };
 
 /** @typedef {{holder: any, member: string}} Place where a value stands */
@@ -468,7 +471,9 @@ function stockChange(data, station, body, delta) {
     const place = eventPlace(data, body.category, names);
     if (place === null) return;
     bump(place, TOTAL, delta);
-    if (hasNumber(place, AVAILABLE)) bump(place, AVAILABLE, delta);
+    if (hasNumber(place, ALLOCATED)) {
+      setNumber(place, AVAILABLE, plus(numberAt(place, TOTAL), -numberAt(place, ALLOCATED)));
+    } else if (hasNumber(place, AVAILABLE)) bump(place, AVAILABLE, delta);
     return;
   }
   const live = livePlace(data, station, body.category, names);
@@ -511,25 +516,15 @@ function stockHandover(data, station, body, delta) {
   else if (delta > 0) newStock(data, station, body, delta);
 }
 
-/** @param {any} data @param {any} body the older form, which names a field */
-function numberChange(data, body) {
-  const station = stationOf(body, 'station_id');
-  const category = body.category ?? null;
-  const names = body.item_id != null ? [body.item_id] : namesOf(data, category, body.item_name);
-  if (station === null) {
-    const place = eventPlace(data, category, names);
-    const spellings =
-      [ALLOCATED, AVAILABLE].find((list) => list.includes(body.field)) ?? TOTAL;
-    if (place !== null) bump(place, spellings, body.delta);
-    return;
-  }
-  const field = body.field;
-  const live =
-    field === 'quantity' || field === 'allocated_from_stock'
-      ? null
-      : livePlace(data, station, category, names);
-  const place = live ?? (field === 'amount' ? null : allotmentPlace(data, station, category, names));
-  if (place !== null) bump(place, field ? [field] : live === null ? TOTAL : AMOUNT, body.delta);
+/**
+ * An adjustment as the server takes it. One that an earlier release left in the outbox names the
+ * item by `item_id` or `item_name`; with a `field` it is refused, and kept for people to decide.
+ * @param {any} body
+ */
+function adjustment(body) {
+  const { item_id, item_name, ...rest } = body;
+  if (body.item !== undefined || body.field !== undefined) return body;
+  return { category: '', ...rest, item: item_id ?? item_name };
 }
 
 /** @param {any} data @param {any} body */
@@ -594,10 +589,8 @@ function applyWrite(data, path, body) {
       return allotmentChange(data, body);
     case '/api/inventory/settings/update':
       return setOwn(child(data, 'settings'), body.key, body.value);
-    case '/api/inventory/adjust':
-      return body.item === undefined
-        ? numberChange(data, body)
-        : stockChange(data, stationOf(body, 'station_id'), body, body.delta);
+    case ADJUST:
+      return stockChange(data, stationOf(body, 'station_id'), adjustment(body), body.delta);
     case '/api/inventory/waste':
       return stockChange(data, stationOf(body, 'station_id'), body, -body.quantity);
     case '/api/inventory/count':
@@ -2906,7 +2899,7 @@ export class DatabaseInventoryService {
         this.#request('GET', path, { etag, signal, timeout, retries: 0 }),
       send: ({ path, body, key, ifMatch, cursor, lost }, since) =>
         this.#request('POST', path, {
-          body,
+          body: path === ADJUST ? JSON.stringify(adjustment(JSON.parse(body))) : body,
           idempotencyKey: key,
           ifMatch: ifMatch ?? undefined,
           since,
@@ -3084,23 +3077,14 @@ export class DatabaseInventoryService {
   }
 
   /**
-   * Add `delta` to a quantity in the database, so that many stations can count at once.
-   *
-   * With `item`: the stock of a station, or without `stationId` of the event. With `itemName`
-   * or `itemId`: one number of a record, which `field` names.
-   * @param {{stationId?: string | number | null, item?: Item, itemName?: string, itemId?: string, category?: string, field?: string, delta: number, floor?: number, note?: string}} adjustment
+   * Add `delta` to a stock in the database, so that many stations can count at once: that of a
+   * station, or without `stationId` the event's.
+   * @param {{stationId?: string | number | null, category: string, item: Item, delta: number, floor?: number, note?: string}} adjusted
    * @param {WriteOptions} [options]
    */
-  async adjust(adjustment, options) {
-    const { stationId, item, itemName, itemId, ...rest } = adjustment;
-    const body = {
-      ...rest,
-      ...(stationId == null ? {} : { station_id: item === undefined ? stationId : String(stationId) }),
-      ...(item === undefined ? {} : { item: itemText(item) }),
-      ...(itemName === undefined ? {} : { item_name: itemName }),
-      ...(itemId === undefined ? {} : { item_id: itemId }),
-    };
-    return this.#write('/api/inventory/adjust', body, options);
+  async adjust({ stationId, item, ...rest }, options) {
+    const station = stationId == null ? {} : { station_id: String(stationId) };
+    return this.#write(ADJUST, { ...rest, item: itemText(item), ...station }, options);
   }
 
   /**

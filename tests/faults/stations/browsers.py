@@ -35,7 +35,7 @@ _TAP = """async ([kind, target, value, key]) => {
   const options = { idempotencyKey: key };
   try {
     if (kind === 'adjust') {
-      const what = { stationId: '1', category: 'milk', itemId: target, delta: value };
+      const what = { stationId: '1', category: 'milk', item: target, delta: value };
       await window.service.adjust(what, options);
     } else {
       await window.service.updateSetting(target, value, options);

@@ -54,7 +54,7 @@ class Tapper:
         if tap.kind == "adjust":
             path = "/api/inventory/adjust"
             body: dict[str, Any] = {
-                "station_id": "1", "category": "milk", "item_id": tap.target, "delta": tap.value
+                "station_id": "1", "category": "milk", "item": tap.target, "delta": tap.value
             }  # fmt: skip
         else:
             path, body = "/api/inventory/settings/update", {"key": tap.target, "value": tap.value}

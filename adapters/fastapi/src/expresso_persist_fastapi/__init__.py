@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, Unpack
 
 import anyio.from_thread
 import attrs
@@ -19,77 +20,63 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from expresso_persist import Store
-from expresso_persist.errors import RequestTimeout
-from expresso_persist.http import asynchronous
-from expresso_persist.http.access.auth import Authorize, OneTimeTokens
-from expresso_persist.http.access.limits import Limits
-from expresso_persist.http.access.origins import same_origin
-from expresso_persist.http.access.tenants import TenantOf
-from expresso_persist.http.api import Api
-from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.live import Listening, LiveSettings
-from expresso_persist.http.messages import Request, Response
-from expresso_persist.http.mounting import normal_prefix
-from expresso_persist.http.openapi import add_to_host, name_in_host
-from expresso_persist.http.pace import Pace
-from expresso_persist.http.pages import ASSETS, serve_asset
-from expresso_persist.http.streams import EventStream
-from expresso_persist_fastapi._routes import lookup_in, make_way
+from expresso_persist.http.adapter import (
+    ASSETS,
+    ENDPOINTS,
+    Api,
+    Endpoint,
+    EventStream,
+    Keywords,
+    MinimumBodyRate,
+    Request,
+    RequestTimeout,
+    Response,
+    Settings,
+    Store,
+    add_to_host,
+    endpoint_named,
+    event_loop,
+    failure,
+    name_in_host,
+    open_store,
+    same_origin,
+    serve_asset,
+)
+from expresso_persist_fastapi._routes import clear_paths, lookup_in
 
 __all__ = ["register_routes"]
+
+_NO_SOCKET = (
+    "This address is for WebSockets. If that was one, the server lacks a package: "
+    'pip install "expresso-persist-fastapi[ws]"; or use the stream.'
+)
 
 
 def register_routes(
     app: fastapi.FastAPI,
     store: Store | str | None = None,
-    *,
-    prefix: str = "",
-    authorize: Authorize | None = None,
-    tenant: TenantOf | None = None,
-    one_time_tokens: OneTimeTokens | None = None,
-    backups: bool = False,
-    live: LiveSettings | None = None,
-    limits: Limits | None = None,
-    origins: Collection[str] = (),
-    replace: bool = False,
+    settings: Settings | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
+
+    A connection that stays open keeps no thread, so that ``live`` allows a thousand at a time
+    when it does not say how many.
 
     Args:
         app: The application.
         store: A store, a database URL, or None for ``DATABASE_URL`` of the environment.
-        prefix: Path in front of everything, such as ``/coffee``.
-        authorize: Tells who is asking; bearer tokens of the environment when left out.
-        tenant: Tells whose data a request is about.
-        one_time_tokens: Links that can be exchanged for a session.
-        backups: Make automatic backups while the application runs.
-        live: What may stay connected; a thousand at a time when left out, none of which
-            keeps a thread.
-        limits: How large requests may be, and how many there may be.
-        origins: Other origins whose pages may write with this one's cookies.
-        replace: Take over the paths that the application has routes for already.
+        settings: See :class:`expresso_persist.http.Settings`.
+        keywords: Settings by name, such as ``prefix="/coffee"``.
 
     Raises:
-        InvalidConfiguration: The application has routes of its own for these paths.
+        InvalidConfiguration: The application has routes of its own for these paths, or a setting
+            cannot be understood.
     """
-    prefix = normal_prefix(prefix)
-    make_way(app, prefix, replace=replace)
-    opened = store if isinstance(store, Store) else Store(store, migrate=True)
-    api = Api(
-        opened,
-        prefix=prefix,
-        authorize=authorize,
-        tenant=tenant,
-        one_time_tokens=one_time_tokens,
-        live=live,
-        limits=limits,
-        origins=origins,
-    )
-    api.no_socket = (
-        "This address is for WebSockets. If that was one, the server lacks a package: "
-        'pip install "expresso-persist-fastapi[ws]"; or use the stream.'
-    )
+    settings = Settings.of(settings, keywords)
+    clear_paths(app, settings.prefix, replace=settings.replace)
+    opened = open_store(store)
+    api = Api(opened, settings, no_socket=_NO_SOCKET)
     routes = [
         Route(
             api.prefix + e.path,
@@ -99,50 +86,49 @@ def register_routes(
         )
         for e in ENDPOINTS
     ]
+    socket = endpoint_named("ws").path
     sockets = [
         WebSocketRoute(
-            api.prefix + e.path, _socket(api, e), name=name_in_host(api.prefix, e.name + "_socket")
+            api.prefix + socket, _socket(api), name=name_in_host(api.prefix, "ws_socket")
         )
-        for e in ENDPOINTS
-        if e.name == "ws"
     ]
     routes += [Route(api.prefix + path, _asset(path), methods=["GET"]) for path in ASSETS]
     # In front of the host's: a mount at /static would hide the page.
     app.router.routes[:0] = [*sockets, *routes]
-    # What the host puts in front later is looked at when somebody asks, and by the doctor.
+    # Routes that the host puts in front later are found by the first request, and by the doctor.
     api.watch_routes(lookup_in(app, routes))
     _describe(app, api)
-    _wrap_lifespan(app, opened, backups=backups, close=opened is not store)
+    _wrap_lifespan(app, opened, backups=settings.backups, close=opened is not store)
     return api
 
 
 def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def view(native: NativeRequest) -> NativeResponse:
-        request = _request(native)
-        if endpoint.stays:
-            return await _stay(api, endpoint, request, native)
+        request = to_request(native)
+        if endpoint.long_lived:
+            return await _long_lived(api, endpoint, request, native)
         # The database is not asynchronous; the event loop must never wait for it.
         if not endpoint.reads_body:
             if endpoint.streams:
                 stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
                 request = attrs.evolve(request, stream=stream)
-            return _respond(await run_in_threadpool(api.handle, endpoint, request))
+            return to_response(await run_in_threadpool(api.handle, endpoint, request))
         call = await run_in_threadpool(api.receive, endpoint, request)
         if isinstance(call, Response):
-            return _respond(call)
+            return to_response(call)
         try:
             body = await _body(native, api.body_limit(endpoint))
         except RequestTimeout as error:
-            return _respond(api.refuse(error))
-        return _respond(await run_in_threadpool(api.answer, call.with_body(body)))
+            return to_response(failure(error))
+        return to_response(await run_in_threadpool(api.answer, endpoint, call.with_body(body)))
 
     return view
 
 
 async def _body(native: NativeRequest, limit: int) -> bytes:
-    """The body, or one byte more than allowed of it, which is enough to know."""
-    body, pieces, pace = bytearray(), native.stream(), Pace()
-    while len(body) <= limit and (piece := await _in_time(pieces, pace.left(len(body)))):
+    """The body; of one that is too large, one byte more than allowed."""
+    body, pieces, rate = bytearray(), native.stream(), MinimumBodyRate()
+    while len(body) <= limit and (piece := await _in_time(pieces, rate.time_left(len(body)))):
         body += piece
     return bytes(body[: limit + 1])
 
@@ -159,17 +145,17 @@ async def _in_time(pieces: AsyncGenerator[bytes, None], seconds: float) -> bytes
     return b""
 
 
-async def _stay(
+async def _long_lived(
     api: Api, endpoint: Endpoint, request: Request, native: NativeRequest
 ) -> NativeResponse:
-    """Answer a request that may take as long as the client is willing to wait."""
+    """Answer a request that may take as long as the client waits."""
     gone = asyncio.ensure_future(_gone(native.receive))
     response = None
     try:
-        response = await asynchronous.handle(api, endpoint, request, run_in_threadpool, gone)
+        response = await api.handle_async(endpoint, request, run_in_threadpool, gone)
         if isinstance(response.stream, EventStream):
             return _Streaming(response, response.stream, gone)
-        return _respond(response)
+        return to_response(response)
     finally:
         if response is None or response.stream is None:
             gone.cancel()
@@ -192,26 +178,25 @@ class _Streaming(NativeResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def put(body: bytes, more: bool = True) -> bool:
             message = {"type": "http.response.body", "body": body, "more_body": more}
-            return await asynchronous.send_in_time(send(message))
+            return await event_loop.send_in_time(send(message))
 
-        listening: Listening = self._events.listening
         start = {"status": self.status_code, "headers": self.raw_headers}
         try:
             await send({"type": "http.response.start", **start})
-            coming = asynchronous.pieces(listening, run_in_threadpool, self._gone)
-            async with contextlib.aclosing(coming):
+            pieces = event_loop.deliver(self._events.subscription, run_in_threadpool, self._gone)
+            async with contextlib.aclosing(pieces):
                 if not await put(self._events.first):
                     return
-                async for piece in coming:
+                async for piece in pieces:
                     if not await put(piece):
-                        return  # too slow; it comes again and goes on where it was
+                        return  # too slow; the client comes back and goes on where it was
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._events.close()
             self._gone.cancel()
 
 
-def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[None]]:
+def _socket(api: Api) -> Callable[[WebSocket], Awaitable[None]]:
     async def serve(socket: WebSocket) -> None:
         request = Request(
             "GET",
@@ -223,7 +208,7 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
             scheme="https" if socket.url.scheme == "wss" else "http",
             native=socket,
         )
-        if not same_origin(request, api.origins):
+        if not same_origin(request, api.settings.origins):
             await socket.close()  # before it is accepted: 403
             return
 
@@ -236,8 +221,9 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
 
         await socket.accept()
         with contextlib.suppress(WebSocketDisconnect):
-            number = await asynchronous.run_socket(
-                api, endpoint, request, run_in_threadpool, receive=receive, send=socket.send_text
+            greet = functools.partial(api.greet, request)
+            number = await event_loop.run_socket(
+                greet, run_in_threadpool, receive=receive, send=socket.send_text
             )
             if number is not None:
                 await socket.close(number)
@@ -247,12 +233,12 @@ def _socket(api: Api, endpoint: Endpoint) -> Callable[[WebSocket], Awaitable[Non
 
 def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def view(native: NativeRequest) -> NativeResponse:
-        return _respond(serve_asset(path, _request(native)))
+        return to_response(serve_asset(path, to_request(native)))
 
     return view
 
 
-def _request(native: NativeRequest) -> Request:
+def to_request(native: NativeRequest) -> Request:
     return Request(
         native.method,
         native.url.path,
@@ -272,14 +258,14 @@ class _Stream(io.RawIOBase):
         self._pieces = pieces
         self._rest = b""
         self._received = 0
-        self._pace = Pace()
+        self._rate = MinimumBodyRate()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._rest:
-            left = self._pace.left(self._received)
+            left = self._rate.time_left(self._received)
             self._rest = anyio.from_thread.run(_in_time, self._pieces, left)
             self._received += len(self._rest)
         size = min(len(buffer), len(self._rest))
@@ -287,7 +273,7 @@ class _Stream(io.RawIOBase):
         return size
 
 
-def _respond(response: Response) -> NativeResponse:
+def to_response(response: Response) -> NativeResponse:
     if response.stream is not None:
         return StreamingResponse(response.stream, response.status, dict(response.headers))
     return NativeResponse(response.body, response.status, dict(response.headers))

@@ -9,22 +9,22 @@ from typing import Any
 import fastapi
 from starlette.routing import BaseRoute, Match, Route
 
-from expresso_persist.http.mounting import (
+from expresso_persist.http.adapter import (
     HostRoute,
     Lookup,
     conflicts,
-    decoy,
     module_variable,
-    refuse,
-    requests,
+    probes,
+    refuse_conflicts,
+    sibling_path,
 )
 
-__all__ = ["lookup_in", "make_way"]
+__all__ = ["lookup_in", "clear_paths"]
 
 logger: logging.Logger = logging.getLogger("expresso_persist.http")
 
 
-def make_way(app: fastapi.FastAPI, prefix: str, *, replace: bool) -> None:
+def clear_paths(app: fastapi.FastAPI, prefix: str, *, replace: bool) -> None:
     """See that no route of the host is made for one of our paths, before ours are in front.
 
     Args:
@@ -44,15 +44,15 @@ def make_way(app: fastapi.FastAPI, prefix: str, *, replace: bool) -> None:
     if not found:
         return
     if not replace:
-        refuse(found)
+        refuse_conflicts(found)
     logger.warning("register_routes took over: %s", ", ".join(each.answers for each in found))
-    for method, path in requests(prefix):
+    for method, path in probes(prefix):
         while isinstance(route := _made_for(app, method, path), Route):
             app.router.routes.remove(route)
 
 
 def lookup_in(app: fastapi.FastAPI, ours: Sequence[BaseRoute]) -> Lookup:
-    """Asks the application which route of the host comes before ours."""
+    """Looks up which route of the host comes before ours."""
 
     def look_up(method: str, path: str) -> HostRoute | None:
         route = _first(app, method, path)
@@ -66,7 +66,7 @@ def lookup_in(app: fastapi.FastAPI, ours: Sequence[BaseRoute]) -> Lookup:
 def _made_for(app: fastapi.FastAPI, method: str, path: str) -> BaseRoute | None:
     """The route that answers this path and not, as a folder of files does, all like it."""
     route = _first(app, method, path)
-    if route is None or _matches(app, route, method, decoy(path)):
+    if route is None or _matches(app, route, method, sibling_path(path)):
         return None
     return route
 

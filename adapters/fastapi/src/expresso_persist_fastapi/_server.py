@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from expresso_persist.http.pace import HEADERS
+from expresso_persist.http.adapter import HEADERS
 
 __all__ = ["PunctualProtocol"]
 
@@ -17,8 +17,8 @@ _Base: Any = AutoHTTPProtocol
 class PunctualProtocol(_Base):  # type: ignore[misc]
     """HTTP, where the headers of a request come within :data:`HEADERS` seconds.
 
-    uvicorn waits for ever for a connection's first request, and for the rest of headers. Bodies
-    have their pace from the adapter.
+    uvicorn waits for ever for a connection's first request, and for the rest of headers. The
+    minimum rate of bodies is the adapter's.
     """
 
     _deadline: asyncio.TimerHandle | None = None

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import attrs
 import flask
 from werkzeug.wsgi import get_input_stream
 
-from expresso_persist import Store
-from expresso_persist.http.access.auth import Authorize, OneTimeTokens
-from expresso_persist.http.access.limits import Limits
-from expresso_persist.http.access.tenants import TenantOf
-from expresso_persist.http.api import Api
-from expresso_persist.http.endpoints import ENDPOINTS, Endpoint
-from expresso_persist.http.live import LiveSettings
-from expresso_persist.http.mounting import normal_prefix
-from expresso_persist.http.pages import ASSETS, serve_asset
-from expresso_persist_flask._requests import give, neutral, staying
-from expresso_persist_flask._routes import endpoint_name, lookup_in, make_way, rule_of
-from expresso_persist_flask._socket import add_socket
+from expresso_persist.http.adapter import (
+    ASSETS,
+    ENDPOINTS,
+    Api,
+    Endpoint,
+    Keywords,
+    Settings,
+    Store,
+    command_group,
+    open_store,
+    serve_asset,
+)
+from expresso_persist_flask._requests import long_lived, to_request, to_response
+from expresso_persist_flask._routes import clear_paths, endpoint_name, lookup_in, rule_of
+from expresso_persist_flask._socket import add_socket, no_socket
 
 __all__ = ["CONNECTIONS", "ExpressoPersist", "register_routes"]
 
@@ -31,53 +34,31 @@ CONNECTIONS = 2
 def register_routes(
     app: flask.Flask,
     store: Store | str | None = None,
-    *,
-    prefix: str = "",
-    authorize: Authorize | None = None,
-    tenant: TenantOf | None = None,
-    one_time_tokens: OneTimeTokens | None = None,
-    backups: bool = False,
-    live: LiveSettings | None = None,
-    limits: Limits | None = None,
-    origins: Collection[str] = (),
-    replace: bool = False,
+    settings: Settings | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Api:
     """Add the endpoints and the migration page to ``app``.
+
+    A connection that stays open keeps a thread of the server, so that ``live`` allows
+    :data:`CONNECTIONS` at a time when it does not say how many.
 
     Args:
         app: The application.
         store: A store, a database URL, or None for ``DATABASE_URL`` of the environment.
-        prefix: Path in front of everything, such as ``/coffee``.
-        authorize: Tells who is asking; bearer tokens of the environment when left out.
-        tenant: Tells whose data a request is about.
-        one_time_tokens: Links that can be exchanged for a session.
-        backups: Make automatic backups in this process.
-        live: What may stay connected. Each keeps a thread of the server, so that it is
-            :data:`CONNECTIONS` at a time when left out.
-        limits: How large requests may be, and how many there may be.
-        origins: Other origins whose pages may write with this one's cookies.
-        replace: Take over the paths that the application has routes for already.
+        settings: See :class:`expresso_persist.http.Settings`.
+        keywords: Settings by name, such as ``prefix="/coffee"``.
 
     Raises:
-        InvalidConfiguration: The application has routes that would answer instead of these.
+        InvalidConfiguration: The application has routes that would answer instead of these, or a
+            setting cannot be understood.
     """
-    settings = live or LiveSettings()
-    if settings.connections is None:
-        settings = attrs.evolve(settings, connections=CONNECTIONS)
-    prefix = normal_prefix(prefix)
-    make_way(app, prefix, replace=replace)
-    opened = store if isinstance(store, Store) else Store(store, migrate=True)
-    api = Api(
-        opened,
-        prefix=prefix,
-        authorize=authorize,
-        tenant=tenant,
-        one_time_tokens=one_time_tokens,
-        live=settings,
-        limits=limits,
-        origins=origins,
-    )
-    api.no_socket = add_socket(app, api)
+    settings = Settings.of(settings, keywords)
+    if settings.live.connections is None:
+        live = attrs.evolve(settings.live, connections=CONNECTIONS)
+        settings = attrs.evolve(settings, live=live)
+    clear_paths(app, settings.prefix, replace=settings.replace)
+    api = Api(open_store(store), settings, no_socket=no_socket())
+    add_socket(app, api)
     for endpoint in ENDPOINTS:
         app.add_url_rule(
             rule_of(api.prefix + endpoint.path),
@@ -92,28 +73,26 @@ def register_routes(
             _asset(path),
             methods=["GET"],
         )
-    # What the host adds later is looked at when somebody asks, and by the doctor.
-    api.watch_routes(lookup_in(app, prefix))
+    # Routes that the host adds later are found by the first request, and by the doctor.
+    api.watch_routes(lookup_in(app, api.prefix))
     app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
     _add_command(app, api)
-    if backups:
-        opened.backups.start()
+    if settings.backups:
+        api.store.backups.start()
     return api
 
 
 def _add_command(app: flask.Flask, api: Api) -> None:
     """``flask expresso`` for the first store, ``flask expresso-south`` for one at ``/south``."""
-    from expresso_persist.cli import host_group
-
     name = "expresso"
     if name in app.cli.commands:
         name += api.prefix.replace("/", "-")
     if name not in app.cli.commands:
-        app.cli.add_command(host_group(lambda: api.store, name))
+        app.cli.add_command(command_group(lambda: api.store, name))
 
 
 class ExpressoPersist:
-    """The same for application factories: made once, mounted by each ``init_app``."""
+    """For application factories: made once, mounted by each ``init_app``."""
 
     def __init__(self, app: flask.Flask | None = None, **options: Any) -> None:
         """Keep the options of :func:`register_routes`, and mount into ``app`` if there is one."""
@@ -122,7 +101,7 @@ class ExpressoPersist:
             self.init_app(app)
 
     def init_app(self, app: flask.Flask, **options: Any) -> Api:
-        """Mount into ``app``; options here go before those given at first."""
+        """Mount into ``app``; options here replace those of the constructor."""
         return register_routes(app, **{**self._options, **options})
 
     @property
@@ -141,17 +120,17 @@ class ExpressoPersist:
 
 def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
     def view(**path_params: str) -> flask.Response:
-        request = neutral(path_params)
-        if endpoint.stays:
-            request = staying(request)
+        request = to_request(path_params)
+        if endpoint.long_lived:
+            request = long_lived(request)
         # The endpoint's own limit, whatever the host allows for its other uploads.
         stream = get_input_stream(flask.request.environ)
         if endpoint.streams:
             request = attrs.evolve(request, stream=stream)
-        return give(api.handle(endpoint, request, stream.read))
+        return to_response(api.handle(endpoint, request, stream.read))
 
     def would_read() -> bool:
-        return api.would_read(endpoint, neutral(flask.request.view_args or {}))
+        return api.would_read(endpoint, to_request(flask.request.view_args or {}))
 
     # For a server that can ask before it receives the body.
     view.would_read = would_read  # type: ignore[attr-defined]
@@ -159,4 +138,4 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[..., flask.Response]:
 
 
 def _asset(path: str) -> Callable[..., flask.Response]:
-    return lambda **path_params: give(serve_asset(path, neutral(path_params)))
+    return lambda **path_params: to_response(serve_asset(path, to_request(path_params)))

@@ -11,19 +11,17 @@ import attrs
 import flask
 from werkzeug.exceptions import HTTPException
 
-from expresso_persist.http.live import PATIENCE
-from expresso_persist.http.messages import Request, Response
-from expresso_persist.http.streams import EventStream
+from expresso_persist.http.adapter import PATIENCE, EventStream, Request, Response
 
-__all__ = ["give", "neutral", "staying"]
+__all__ = ["long_lived", "to_request", "to_response"]
 
 _SCHEMES = {"ws": "http", "wss": "https"}
 _EVENTLET_CHUNK = 8096
-"""Bytes that eventlet's server collects before it sends any, unless it is told otherwise."""
+"""Bytes that eventlet's server collects before it sends any, by default."""
 
 
-def neutral(path_params: dict[str, str]) -> Request:
-    """Flask's current request."""
+def to_request(path_params: dict[str, str]) -> Request:
+    """Flask's current request as the library's."""
     request = flask.request
     return Request(
         request.method,
@@ -37,7 +35,7 @@ def neutral(path_params: dict[str, str]) -> Request:
     )
 
 
-def give(response: Response) -> flask.Response:
+def to_response(response: Response) -> flask.Response:
     """The response as Flask's."""
     body = response.body if response.stream is None else response.stream
     if isinstance(body, EventStream) and "eventlet.input" in flask.request.environ:
@@ -56,27 +54,29 @@ def _filled(events: EventStream) -> Iterator[bytes]:
             yield piece + b":%s\n\n" % (b" " * (_EVENTLET_CHUNK - len(piece)))
 
 
-def staying(request: Request) -> Request:
-    """The current request as one that may be answered for as long as the client likes."""
+def long_lived(request: Request) -> Request:
+    """The current request, prepared for an answer that takes as long as the client waits."""
     environ = flask.request.environ
-    _hurry(environ.get("gunicorn.socket"))
+    _limit_sending(environ.get("gunicorn.socket"))
     return attrs.evolve(
         request,
-        # One thread for everything must not wait for anything.
+        # A server with one thread must not wait.
         can_wait=bool(environ.get("wsgi.multithread")),
-        again=_again(flask.current_app._get_current_object(), environ),  # type: ignore[attr-defined]  # noqa: SLF001
+        in_new_context=_in_new_context(flask.current_app._get_current_object(), environ),  # type: ignore[attr-defined]  # noqa: SLF001
     )
 
 
-def _again(app: flask.Flask, environ: dict[str, Any]) -> Callable[[Callable[[], Any]], Any]:
-    """Runs a function as if the request came once more, with the host's hooks around it.
+def _in_new_context(
+    app: flask.Flask, environ: dict[str, Any]
+) -> Callable[[Callable[[], Any]], Any]:
+    """Runs a function in a fresh context of the request, with the host's hooks around it.
 
-    Not within the request that goes on: what the host's hooks open for a request (a session
-    of its database) they close at its end, and a stream may take the whole day.
+    Not in the context of the running request: what the host's hooks open for a request (a
+    session of its database) they close at its end, and a stream may take the whole day.
     """
 
     def run(action: Callable[[], Any]) -> Any:
-        with app.request_context({**environ, "wsgi.input": _Nothing()}):
+        with app.request_context({**environ, "wsgi.input": _EmptyBody()}):
             try:
                 stopped = app.preprocess_request() is not None
             except HTTPException:
@@ -86,8 +86,8 @@ def _again(app: flask.Flask, environ: dict[str, Any]) -> Callable[[Callable[[], 
     return run
 
 
-class _Nothing:
-    """The body of a request that came once more: it was read the first time."""
+class _EmptyBody:
+    """The body in a fresh context: it was read in the first one."""
 
     def read(self, _size: int = -1) -> bytes:
         return b""
@@ -96,8 +96,8 @@ class _Nothing:
         return b""
 
 
-def _hurry(connection: object) -> None:
-    """A client that takes nothing for too long keeps no thread."""
+def _limit_sending(connection: object) -> None:
+    """See that a client that accepts nothing for too long keeps no thread."""
     if isinstance(connection, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
         with contextlib.suppress(OSError):  # a Unix socket
             connection.setsockopt(

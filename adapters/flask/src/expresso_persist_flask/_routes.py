@@ -10,18 +10,18 @@ import flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect, Rule
 
-from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.mounting import (
+from expresso_persist.http.adapter import (
+    ASSETS,
+    ENDPOINTS,
     HostRoute,
     Lookup,
     conflicts,
     module_variable,
-    refuse,
-    requests,
+    probes,
+    refuse_conflicts,
 )
-from expresso_persist.http.pages import ASSETS
 
-__all__ = ["endpoint_name", "lookup_in", "make_way", "rule_of"]
+__all__ = ["endpoint_name", "lookup_in", "clear_paths", "rule_of"]
 
 logger: logging.Logger = logging.getLogger("expresso_persist.http")
 _Key: TypeAlias = tuple[str, Any, frozenset[str]]
@@ -33,12 +33,12 @@ def rule_of(path: str) -> str:
 
 
 def endpoint_name(prefix: str, name: str) -> str:
-    """What Flask calls an endpoint of ours."""
+    """The name of one of our endpoints in Flask."""
     return f"expresso_persist{prefix}{name}".replace(".", "_")
 
 
-def make_way(app: flask.Flask, prefix: str, *, replace: bool) -> None:
-    """See that nothing of the host will answer our paths, before ours are added.
+def clear_paths(app: flask.Flask, prefix: str, *, replace: bool) -> None:
+    """See that no rule of the host will answer our paths, before ours are added.
 
     Args:
         app: The application.
@@ -57,7 +57,7 @@ def make_way(app: flask.Flask, prefix: str, *, replace: bool) -> None:
         if not found:
             break
         if not replace:
-            refuse(found)
+            refuse_conflicts(found)
         logger.warning("register_routes took over: %s", ", ".join(each.answers for each in found))
         silenced |= {_key(rule) for rule in _rivals(coming, prefix)}
     if silenced:
@@ -65,12 +65,12 @@ def make_way(app: flask.Flask, prefix: str, *, replace: bool) -> None:
 
 
 def lookup_in(app: flask.Flask, prefix: str, coming: Map | None = None) -> Lookup:
-    """Asks a map which rule of the host answers; werkzeug weighs rules, so that only it knows.
+    """Looks rules of the host up in a map: werkzeug weighs rules, so only the map can say.
 
     Args:
         app: The application.
         prefix: Where ours are.
-        coming: The map; None for the one that the application has by then.
+        coming: The map; None for the application's current one.
     """
 
     def look_up(method: str, path: str) -> HostRoute | None:
@@ -81,7 +81,7 @@ def lookup_in(app: flask.Flask, prefix: str, coming: Map | None = None) -> Looku
 
 
 def _rivals(url_map: Map, prefix: str) -> list[Rule]:
-    found = (_rival(url_map, prefix, method, path) for method, path in requests(prefix))
+    found = (_rival(url_map, prefix, method, path) for method, path in probes(prefix))
     return [rule for rule in found if rule is not None]
 
 

@@ -1,4 +1,4 @@
-"""waitress for `expresso-persist serve`: slow clients end, and strangers send no bodies.
+"""waitress for `expresso-persist serve`: no slow clients, and no bodies without credentials.
 
 waitress reads whole requests, on the disk if they are large, before it calls the application, and
 ends only connections on which nothing at all happens. Here the application is asked about a body
@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from expresso_persist.http.pace import HEADERS, Pace
+from expresso_persist.http.adapter import HEADERS, MinimumBodyRate
 
 __all__ = ["create_server"]
 
@@ -63,7 +63,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
-        # Nobody is told to go on before it is decided.
+        # No 100 Continue before it is decided.
         self.wants_continue, self.expect_continue = self.expect_continue, False
 
 
@@ -74,12 +74,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     app: flask.Flask
     _activity = 0.0
     _deciding = False
-    _pace: Pace | None = None
+    _rate: MinimumBodyRate | None = None
     _size = 0
 
     @property
     def last_activity(self) -> float:
-        """When something happened; what comes too slowly counts as nothing."""
+        """When something happened; a request that comes too slowly counts as nothing."""
         return 0.0 if self._overdue() else self._activity
 
     @last_activity.setter
@@ -87,19 +87,19 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self._activity = moment
 
     def _overdue(self) -> bool:
-        request, pace = self.request, self._pace
-        if request is None or pace is None or self._deciding:
+        request, rate = self.request, self._rate
+        if request is None or rate is None or self._deciding:
             return False
         if not request.headers_finished:
-            return pace.age() > HEADERS
-        return pace.left(self._size) == 0
+            return rate.age() > HEADERS
+        return rate.time_left(self._size) == 0
 
     def readable(self) -> bool:
         return not self._deciding and bool(super().readable())
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
-            self._pace, self._size = Pace(), 0
+            self._rate, self._size = MinimumBodyRate(), 0
         self._size += len(data)
         taken: bool = super().received(data)
         request = self.request
@@ -115,7 +115,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
                 if request.wants_continue:
                     self.send_continue()
             else:
-                request.close()  # what came of the body
+                request.close()  # the part of the body that came
                 request.body_rcv, request.completed = None, True
                 request.headers["CONNECTION"] = "close"
                 self.request = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import socket
 import struct
 from collections.abc import Callable
@@ -11,15 +12,21 @@ from typing import Any
 import attrs
 import flask
 
-from expresso_persist.http.access.origins import same_origin
-from expresso_persist.http.api import Api
-from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.http.greenlets import may_wait
-from expresso_persist.http.live import HELLO_BYTES, PATIENCE, SLOW, Slots, greet
-from expresso_persist.http.streams import run_socket
-from expresso_persist_flask._requests import give, neutral, staying
+from expresso_persist.http.adapter import (
+    HELLO_BYTES,
+    PATIENCE,
+    TOO_SLOW,
+    Api,
+    Slots,
+    Subscription,
+    endpoint_named,
+    may_wait,
+    run_socket,
+    same_origin,
+)
+from expresso_persist_flask._requests import long_lived, to_request, to_response
 
-__all__ = ["add_socket"]
+__all__ = ["add_socket", "no_socket"]
 
 # Where Flask-Sock finds the connection that the server lets it take over.
 _SERVERS = ("werkzeug.socket", "gunicorn.socket", "eventlet.input")
@@ -33,25 +40,29 @@ _UNABLE = (
 )
 
 
-def add_socket(app: flask.Flask, api: Api) -> str:
-    """Add the WebSocket's route; why a request to it may get none."""
-    endpoint = next(e for e in ENDPOINTS if e.name == "ws")
+def no_socket() -> str:
+    """Why a request to the WebSocket's address gets none."""
+    return _MISSING if importlib.util.find_spec("flask_sock") is None else _UNABLE
+
+
+def add_socket(app: flask.Flask, api: Api) -> None:
+    """Add the WebSocket's route."""
+    endpoint = endpoint_named("ws")
     opened = _opened_by_flask_sock(api)
     name = f"expresso_persist{api.prefix}.{endpoint.name}_socket".replace(".", "_")
 
     def view(**path_params: str) -> Any:
-        request = staying(neutral(path_params))
+        request = long_lived(to_request(path_params))
         environ = flask.request.environ
-        if not same_origin(request, api.origins):
+        if not same_origin(request, api.settings.origins):
             return flask.Response("", 403)
         able = any(key in environ for key in _SERVERS) and may_wait(request)
         if opened is None or not able:
-            return give(api.handle(endpoint, request))
+            return to_response(api.handle(endpoint, request))
         return opened(path_params)
 
     rule = (api.prefix + endpoint.path).replace("{", "<").replace("}", ">")
     app.add_url_rule(rule, name, view, websocket=True)
-    return _MISSING if opened is None else _UNABLE
 
 
 def _opened_by_flask_sock(api: Api) -> Callable[[dict[str, str]], Any] | None:
@@ -60,13 +71,12 @@ def _opened_by_flask_sock(api: Api) -> Callable[[dict[str, str]], Any] | None:
         from flask_sock import ConnectionClosed, Sock
     except ModuleNotFoundError:
         return None
-    endpoint = next(e for e in ENDPOINTS if e.name == "ws")
-    # Who said nothing yet keeps a thread as well.
-    strangers = Slots(api.slots.limit)
+    # A socket without its first message keeps a thread as well.
+    ungreeted = Slots(api.slots.limit)
     views: list[Callable[..., Any]] = []
 
     class Catch:
-        """Gets the view that Flask-Sock makes, to be called after our own questions."""
+        """Takes the view that Flask-Sock makes, to be called after our own checks."""
 
         def route(self, _path: str, **_options: Any) -> Callable[[Callable[..., Any]], None]:
             return views.append
@@ -74,39 +84,31 @@ def _opened_by_flask_sock(api: Api) -> Callable[[dict[str, str]], Any] | None:
     def serve(connection: Any, path_params: dict[str, str]) -> None:
         connection.max_message_size = HELLO_BYTES
         connection.sock = _Whole(connection.sock)
-        request = staying(neutral(path_params))
-
-        def begin(hello: str | bytes | None) -> Any:
-            return greet(api, endpoint, request, hello)
+        request = long_lived(to_request(path_params))
 
         def receive(seconds: float) -> str | bytes | None:
             message: str | bytes | None = connection.receive(timeout=seconds)
             return message
 
-        if not strangers.take():
-            connection.close(SLOW)
+        if not ungreeted.take():
+            connection.close(TOO_SLOW)
             return
-        stranger = True
+        release = contextlib.ExitStack()
+        release.callback(ungreeted.release)
 
-        def known(hello: str | bytes | None) -> Any:
-            nonlocal stranger
-            stranger = False
-            strangers.release()
-            return begin(hello)
+        def greet(hello: str | bytes | None) -> Subscription:
+            release.close()
+            return api.greet(request, hello)
 
-        number = SLOW
-        try:
-            with contextlib.suppress(ConnectionClosed, OSError):
-                number = run_socket(
-                    known, receive=receive, send=connection.send, alive=lambda: connection.connected
-                )
-        finally:
-            if stranger:
-                strangers.release()
+        number = TOO_SLOW
+        with release, contextlib.suppress(ConnectionClosed, OSError):
+            number = run_socket(
+                greet, receive=receive, send=connection.send, alive=lambda: connection.connected
+            )
         with contextlib.suppress(ConnectionClosed, OSError):
             connection.close(number)
 
-    Sock().route(endpoint.path, bp=Catch())(serve)
+    Sock().route(endpoint_named("ws").path, bp=Catch())(serve)
     return views[0]
 
 

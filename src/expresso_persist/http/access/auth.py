@@ -1,4 +1,4 @@
-"""Who may do what: permissions, actors, and ready-made ways to tell who is asking."""
+"""Permissions, actors, and ready-made ``authorize`` hooks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Permission(enum.IntEnum):
 
 @attrs.frozen
 class Actor:
-    """Who is asking; the name goes into the audit trail."""
+    """Who sends a request; the name goes into the audit trail."""
 
     name: str
     permission: Permission
@@ -64,7 +64,7 @@ Authorize = Callable[[Request], Actor | None]
 
 
 def first_of(authorizers: Iterable[Authorize]) -> Authorize:
-    """The first answer of several ways to tell who is asking."""
+    """Try several ``authorize`` hooks in turn; the first actor found is taken."""
     return _FirstOf(tuple(authorizers))
 
 
@@ -85,7 +85,7 @@ class _FirstOf:
 
 
 def names_any_tenant(authorize: Authorize) -> bool:
-    """Whether those whom it knows could ask for any tenant, and were not meant to."""
+    """Whether its actors could name any tenant, without the host saying so."""
     return bool(getattr(authorize, "names_any_tenant", False))
 
 
@@ -138,7 +138,7 @@ class BearerTokens:
         if token is None:
             return None
         digest, found = _digest(token), None
-        for known, actor in self._tokens:  # every one, so that the time tells nothing
+        for known, actor in self._tokens:  # every one, so that the time reveals nothing
             if hmac.compare_digest(known, digest):
                 found = actor
         return found
@@ -147,8 +147,8 @@ class BearerTokens:
 class StoredTokens:
     """The tokens of ``expresso-persist token create``, each for the tenant it was made for.
 
-    What was found is remembered for :data:`REMEMBERED` seconds, so that the database is not
-    asked for each request; a token that was revoked opens things for that long at most.
+    A token that was found is remembered for :data:`REMEMBERED` seconds, which saves a query per
+    request; a revoked token works for that long at most.
     """
 
     def __init__(self, store: Store) -> None:

@@ -17,16 +17,16 @@ from expresso_persist.errors import TooManyRequests, Unauthorized
 from expresso_persist.http.access.rates import next_free, rolled
 from expresso_persist.http.messages import Request
 
-__all__ = ["TELLS_NOBODY", "Guesses"]
+__all__ = ["ORDINARY_HEADERS", "Guesses"]
 
-TELLS_NOBODY: re.Pattern[str] = re.compile(
+ORDINARY_HEADERS: re.Pattern[str] = re.compile(
     "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
     "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
     "x-request-id|traceparent|idempotency-key|last-event-id|keep-alive|upgrade|priority|expect|"
     "transfer-encoding|tracestate|x-correlation-id|x-amzn-trace-id|x-cloud-trace-context|"
     "cf-(ray|connecting-ip|ipcountry|visitor)"
 )
-"""Headers that every client sends, by which nobody is known."""
+"""Headers that carry no credentials."""
 
 _MANY = 10_000  # addresses that are remembered
 _GOOD = 1_000  # credentials that were right lately
@@ -42,7 +42,7 @@ class _Address:
         previous: Wrong credentials in the period before.
         wrong: Digests of those in it; to send the same again is no new guess.
         older: Of those in the period before.
-        closed_until: Before that time of the monotonic clock nobody is let in from there.
+        closed_until: Until then, by the monotonic clock, every request from there is refused.
     """
 
     window: int
@@ -57,7 +57,7 @@ class Guesses:
     """Lets an address try so many different credentials in a period.
 
     An address that tried too many gets the same answer for whatever it sends, the right
-    credentials included; else the answers would tell which those are.
+    credentials included; otherwise the answers would reveal which those are.
     """
 
     def __init__(self, amount: int | None = None, period: int = 60) -> None:
@@ -83,7 +83,7 @@ class Guesses:
         """
         tried = _credentials(request) if secret is None else secret
         if not tried or self._amount is None:
-            yield False  # it names nobody, so that there is nothing to be found out
+            yield False  # no credentials, so nothing to guess
             return
         name = _network(request.client)
         digest = hashlib.sha256(tried.encode(errors="surrogatepass")).digest()
@@ -106,7 +106,7 @@ class Guesses:
                 self._good.pop(next(iter(self._good)))
 
     def close(self, request: Request, seconds: float) -> None:
-        """Let nobody in from an address that was refused for other reasons, for some time."""
+        """Refuse an address for some seconds, for other reasons than guesses."""
         if self._amount is None or not _credentials(request):
             return
         now = time.monotonic()
@@ -164,7 +164,7 @@ class Guesses:
         return address
 
     def _forget(self, window: int) -> None:
-        """Of whom nothing counts any more; else of whoever tried least."""
+        """Drop the addresses of which nothing counts any more; else those that tried least."""
         kept = {
             name: address
             for name, address in self._addresses.items()
@@ -184,11 +184,11 @@ class Guesses:
 
 
 def _credentials(request: Request) -> str:
-    """What a request says about who sends it; nothing if it says nothing."""
+    """The credentials of a request: every header that may carry some, or else the query."""
     # Iterating over a framework's own headers may give pairs.
     names = sorted(name.lower() for name in request.headers.keys())  # noqa: SIM118
-    told = [f"{n}: {request.headers.get(n)}" for n in names if not TELLS_NOBODY.fullmatch(n)]
-    return "\n".join(told) or "&".join(f"{k}={v}" for k, v in sorted(request.query.items()))
+    found = [f"{n}: {request.headers.get(n)}" for n in names if not ORDINARY_HEADERS.fullmatch(n)]
+    return "\n".join(found) or "&".join(f"{k}={v}" for k, v in sorted(request.query.items()))
 
 
 def _network(address: str) -> str:

@@ -24,6 +24,31 @@ class JwtTokens:
     See RFC 8725 for why the algorithms are named here and not taken from the token, and why
     a token's purpose is looked at.
 
+    Args:
+        key: The secret or the public key, or a function that gives it for a token, such
+            as ``lambda token: jwks.get_signing_key_from_jwt(token).key``.
+        algorithms: Those the host signs with, such as ``["HS256"]``; never ``none``.
+        roles: What each role may do. A token without any of them is known and may
+            nothing (403).
+        role_claim: The claim that holds the role, a list of roles, or roles with spaces
+            between them, as ``scope`` does.
+        name_claim: The claim that names the actor in the audit trail.
+        tenant_claim: The claim that names the tenant; a token without it is refused.
+        audience: What ``aud`` must be; with None a token that has one is refused.
+        issuer: What ``iss`` must be.
+        leeway: Seconds that the clocks may differ.
+        token_types: What a token may say it is for, in any of :data:`TYPE_CLAIMS`, in any
+            case of letters; one that says nothing is accepted. A refresh token, or one
+            that resets a password, opens nothing. None to accept them all.
+        required: Claims that a token must have, beside ``exp``.
+        expected: Claims that must have these very values.
+        all_tenants: Without ``tenant_claim``: everyone who signs in may use any tenant
+            that the request names.
+
+    Raises:
+        InvalidConfiguration: PyJWT is missing, or the key or the algorithms are none
+            that protect anything.
+
     Attributes:
         names_any_tenant: Whether a token says nothing about its tenant, though each is to have
             one.
@@ -46,49 +71,14 @@ class JwtTokens:
         expected: Mapping[str, object] | None = None,
         all_tenants: bool = False,
     ) -> None:
-        """Accept tokens that ``key`` verifies.
-
-        Args:
-            key: The secret or the public key, or a function that gives it for a token, such
-                as ``lambda token: jwks.get_signing_key_from_jwt(token).key``.
-            algorithms: Those the host signs with, such as ``["HS256"]``; never ``none``.
-            roles: What each role may do. A token without any of them is known and may
-                nothing (403).
-            role_claim: The claim that holds the role, a list of roles, or roles with spaces
-                between them, as ``scope`` does.
-            name_claim: The claim that names the actor in the audit trail.
-            tenant_claim: The claim that names the tenant; a token without it is refused.
-            audience: What ``aud`` must be; with None a token that has one is refused.
-            issuer: What ``iss`` must be.
-            leeway: Seconds that the clocks may differ.
-            token_types: What a token may say it is for, in any of :data:`TYPE_CLAIMS`, in any
-                case of letters; one that says nothing is accepted. A refresh token, or one
-                that resets a password, opens nothing. None to accept them all.
-            required: Claims that a token must have, beside ``exp``.
-            expected: Claims that must have these very values.
-            all_tenants: Without ``tenant_claim``: those who sign in may ask for any tenant
-                that the request names.
-
-        Raises:
-            InvalidConfiguration: PyJWT is missing, or the key or the algorithms are none
-                that protect anything.
-        """
+        """Accept tokens that ``key`` verifies."""
         try:
             import jwt
         except ModuleNotFoundError:
             raise InvalidConfiguration(
                 'JwtTokens needs one more package: pip install "expresso-persist[jwt]".'
             ) from None
-        if not algorithms or any(name.lower() == "none" for name in algorithms):
-            raise InvalidConfiguration("Name the algorithms the tokens are signed with.")
-        symmetric = [name.startswith(_SYMMETRIC) for name in algorithms]
-        if any(symmetric) and not all(symmetric):
-            # A public key would do as the secret of whoever knows it: everybody.
-            raise InvalidConfiguration("Name either HS… algorithms or those with public keys.")
-        if all(symmetric) and not callable(key):
-            secret = key.encode() if isinstance(key, str) else key
-            if len(secret) < _SHORTEST_SECRET:
-                raise InvalidConfiguration("A secret for HS256 has at least 32 bytes.")
+        _check_key(key, algorithms)
         self._jwt = jwt
         self._key = key
         self._options: dict[str, Any] = {
@@ -133,9 +123,9 @@ class JwtTokens:
         """Whether a token says nothing about its purpose, or the right thing."""
         if self._types is None:
             return True
-        told = [claims[name] for name in TYPE_CLAIMS if name in claims]
+        kinds = [claims[name] for name in TYPE_CLAIMS if name in claims]
         kind = str(header.get("typ") or "JWT").lower().removeprefix("application/")
-        return kind in _HEADER_TYPES and all(str(name).lower() in self._types for name in told)
+        return kind in _HEADER_TYPES and all(str(name).lower() in self._types for name in kinds)
 
     def _as_expected(self, claims: Mapping[str, Any]) -> bool:
         return all(
@@ -149,3 +139,21 @@ class JwtTokens:
             return Permission.NONE
         known = (self._roles.get(name) for name in names if isinstance(name, str))
         return max(filter(None, known), default=Permission.NONE)
+
+
+def _check_key(key: str | bytes | Callable[[str], Any], algorithms: Sequence[str]) -> None:
+    """Refuse a key or algorithms that protect nothing.
+
+    Raises:
+        InvalidConfiguration: They do not.
+    """
+    if not algorithms or any(name.lower() == "none" for name in algorithms):
+        raise InvalidConfiguration("Name the algorithms the tokens are signed with.")
+    symmetric = [name.startswith(_SYMMETRIC) for name in algorithms]
+    if any(symmetric) and not all(symmetric):
+        # Everybody knows the public key, and could sign with it as an HS… secret.
+        raise InvalidConfiguration("Name either HS… algorithms or those with public keys.")
+    if all(symmetric) and not callable(key):
+        secret = key.encode() if isinstance(key, str) else key
+        if len(secret) < _SHORTEST_SECRET:
+            raise InvalidConfiguration("A secret for HS256 has at least 32 bytes.")

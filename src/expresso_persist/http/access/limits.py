@@ -1,4 +1,4 @@
-"""Limits: how large a request may be, and how many of them one actor may make."""
+"""Limits: how large a request may be, and how many of them an actor may make."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Limits:
         update_bytes: Size of a request's body.
         import_bytes: Size of a localStorage dump's body.
         batch: Updates in one batch.
-        read: How often an actor may read, such as ``600/minute``; None for as often as it
-            likes. The notation is that of the package ``limits``.
+        read: How often an actor may read, such as ``600/minute``; None for no
+            limit. The notation is that of the package ``limits``.
         write: The same for updates, and for everything else that is no import or restore.
         heavy: The same for imports, uploads of archives and restores.
         guesses: How many different wrong credentials a network address may try; counted by each
-            process. Beyond it nobody is let in from there. None for as many as it likes.
+            process. Beyond it every request from there is refused. None for no limit.
         storage: Where it is counted: ``memory://`` for each process of its own, ``database``
             for all processes together in the store's database, or an address that the
             package ``limits`` knows, such as ``redis://host:6379``.
@@ -66,7 +66,7 @@ class Limits:
 
 
 NO_RATES: Limits = Limits(read=None, write=None, heavy=None, guesses=None)
-"""The sizes of :class:`Limits`, and as many requests as anybody likes."""
+"""The sizes of :class:`Limits`, without limits on the number of requests."""
 
 
 class _Counters(Protocol):
@@ -96,34 +96,34 @@ class RateLimiter:
         if settings.guesses is not None:
             guesses = _parsed(settings.guesses)
             self.guesses = Guesses(guesses.amount, guesses.get_expiry())
-        self._strangers: _Counters | None = None
+        self._anonymous: _Counters | None = None
         self._known: _Counters | None = None
         if not self._rates:
             return
-        # Whoever is not known by name makes no database work.
-        self._strangers = _InLibrary(MEMORY)
+        # Requests without valid credentials cause no database work.
+        self._anonymous = _InLibrary(MEMORY)
         if settings.storage == DATABASE:
             self._known = _Refusals(DatabaseCounters(store.database))
         elif settings.storage == MEMORY:
-            self._known = self._strangers
+            self._known = self._anonymous
         else:
-            self._known = _Elsewhere(settings.storage, self._strangers)
+            self._known = _Elsewhere(settings.storage, self._anonymous)
 
     def count(self, rate: Rate, tenant: str, actor: str) -> None:
-        """Count a request of somebody known.
+        """Count a request of an actor.
 
         Raises:
             TooManyRequests: There were too many.
         """
         self._count(self._known, rate, tenant, f"{rate.value}:actor:{actor}")
 
-    def count_stranger(self, rate: Rate, address: str) -> None:
-        """Count a request of nobody known, by the network address that it came from.
+    def count_address(self, rate: Rate, address: str) -> None:
+        """Count a request without valid credentials, by its network address.
 
         Raises:
             TooManyRequests: There were too many.
         """
-        self._count(self._strangers, rate, "", f"{rate.value}:address:{address}")
+        self._count(self._anonymous, rate, "", f"{rate.value}:address:{address}")
 
     def _count(self, counters: _Counters | None, rate: Rate, tenant: str, name: str) -> None:
         item = self._rates.get(rate)
@@ -161,7 +161,7 @@ class _InLibrary:
     """Counted by the package ``limits``: a sliding window over two fixed ones.
 
     Attributes:
-        failures: What a storage raises that does not answer.
+        failures: What a storage that does not answer raises.
     """
 
     failures: type[Exception] | tuple[type[Exception], ...]
@@ -225,7 +225,7 @@ class _Elsewhere:
 
 
 class _Refusals:
-    """Remembers who was refused until when, so that a flood makes no database work."""
+    """Remembers refusals until they end, so that a flood causes no database work."""
 
     def __init__(self, counters: _Counters) -> None:
         self._counters = counters

@@ -16,11 +16,11 @@ def same_origin(request: Request, allowed: Collection[str]) -> bool:
     """Whether no page of another origin made the browser send this.
 
     Browsers add what they keep for a site (cookies, passwords, certificates) to whatever
-    request any page makes; only ``Sec-Fetch-Site`` and ``Origin`` tell, which no page can
-    set. A bearer token in the header is nothing that browsers add, and who sends neither
+    request any page makes; only ``Sec-Fetch-Site`` and ``Origin`` say so, which no page can
+    set. A bearer token in the header is nothing that browsers add, and a client that sends neither
     header is no browser. See OWASP's Cross-Site Request Forgery Prevention Cheat Sheet,
     "Fetch Metadata headers". Where only ``Origin`` came, it is compared with the scheme, host
-    and port of the request, as the framework tells them.
+    and port of the request, as the framework reports them.
 
     Args:
         request: The request.

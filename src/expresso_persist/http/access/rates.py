@@ -14,8 +14,8 @@ __all__ = ["DatabaseCounters", "next_free", "rolled"]
 def rolled(window: int, hits: int, previous: int, now: int) -> tuple[int, int]:
     """Counts of the window ``now`` and of the one before it, from those of ``window``.
 
-    A clock that went back counts on in the window it left, so that setting it back frees
-    nobody.
+    A clock that went back counts on in the window it left, so that setting it back resets
+    nothing.
     """
     if now <= window:
         return hits, previous

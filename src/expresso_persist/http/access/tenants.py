@@ -1,4 +1,4 @@
-"""Whose data a request is about: ready-made ways to tell, and who may see whom."""
+"""The tenant of a request: ready-made ``tenant`` hooks, and which actors may use which tenant."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MANY = 1_000
 
 @attrs.frozen
 class ByRequest:
-    """A tenant that whoever asks can choose."""
+    """A hook whose tenant the sender of the request can choose."""
 
     _read: Callable[[Request], str | None]
 
@@ -77,7 +77,7 @@ def tenant_from_path(name: str) -> TenantOf:
 
 
 class KnownTenants:
-    """Tells which tenant a request gets to see."""
+    """Finds the store of the tenant that a request is about."""
 
     def __init__(self, store: Store) -> None:
         """Look for tenants in the store's database."""
@@ -86,14 +86,14 @@ class KnownTenants:
         self._lock = threading.Lock()
 
     def store(self, actor: Actor, asked: str | None) -> Store:
-        """The store as the tenant that an actor asks for.
+        """The store of the tenant that a request names.
 
         Args:
-            actor: Who asks; some belong to one tenant.
+            actor: Who sends it; some belong to one tenant.
             asked: The tenant that the request names.
 
         Raises:
-            Unauthorized: The actor is nobody there.
+            Unauthorized: The actor belongs to another tenant.
             NotFound: There is no such tenant. A name in a request never makes one.
         """
         if actor.tenant is not None and asked is not None and actor.tenant != asked:

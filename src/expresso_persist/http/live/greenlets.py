@@ -27,7 +27,7 @@ def wait_stops_server() -> bool | None:
     replaced the locks of ``threading`` by its own (monkey patching).
 
     Returns:
-        None outside eventlet and gevent, where this cannot be told.
+        None outside eventlet and gevent, where this is unknown.
     """
     for ancestor in _ancestors():
         if _is_eventlet_hub(ancestor):

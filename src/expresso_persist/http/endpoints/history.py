@@ -1,8 +1,7 @@
-"""What answers the endpoints of stock movements, of history and of undo."""
+"""Endpoints of the history: who did what, and taking a commit back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import attrs
@@ -10,73 +9,29 @@ from msgspec import Meta
 
 from expresso_persist.commits.history import UndoPlan
 from expresso_persist.errors import Forbidden, InvalidInput, Problem
-from expresso_persist.http import handlers
 from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.call import Call
-from expresso_persist.http.messages import Response
+from expresso_persist.http.endpoints.endpoint import LIMIT, MAX_LIMIT, Endpoint, Query, whole_number
+from expresso_persist.http.messages import Response, success
 from expresso_persist.model import json_text
-from expresso_persist.stock.inventory import Moved
-from expresso_persist.stock.movements import read_movement
 from expresso_persist.stock.requests import Update, read_as
 
-__all__ = ["UndoRequest", "adjust", "history", "mover", "undo"]
+__all__ = ["ENDPOINTS", "UndoRequest"]
 
-
-def mover(kind: str) -> Callable[[Call], Response]:
-    """The handler of one kind of movement."""
-
-    def handle(call: Call) -> Response:
-        moved = call.store.inventory.move(
-            read_movement(kind, call.body()),
-            actor=call.actor.name,
-            idempotency_key=call.idempotency_key,
-            request=call.fingerprint,
-            standing=call.standing(adds=kind != "count"),
-        )
-        return _answer(moved)
-
-    return handle
-
-
-def adjust(call: Call) -> Response:
-    """Adjust a stock (``item``), or any one number of a record (``item_id``, ``item_name``)."""
-    if "item" in call.body():
-        return _move(call)
-    return _adjust_number(call)
-
-
-_move = mover("adjust")
-_adjust_number = handlers.updater("adjust")
-
-
-def _answer(moved: Moved) -> Response:
-    headers = handlers.replayed(moved.replayed)
-    commit = moved.commit
-    data = moved.to_json()
-    return handlers.success(
-        "Stored.", data, commit.revision, commit.cursor, commit.before, **headers
-    )
+_LAST_REVISION = 10**18 - 1
 
 
 def history(call: Call) -> Response:
     """Give the history of a record, of a station, or of everything."""
     query = call.request.query
-    before = _number(query.get("before"), "before")
+    before = query.get("before")
     page = call.store.inventory.history(
         key=_key(query.get("kind"), query.get("key")),
         station_id=query.get("station_id"),
-        before=before,
-        limit=_number(query.get("limit"), "limit") or 100,
+        before=None if before is None else whole_number(before, "before"),
+        limit=whole_number(query.get("limit", "100"), "limit", MAX_LIMIT),
     )
-    return handlers.success("What was done, newest first.", page.to_json())
-
-
-def _number(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text)):
-        raise InvalidInput(f"{name} is a whole number.", problems=[Problem(name, "1 or more")])
-    return int(text)
+    return success("What was done, newest first.", page.to_json())
 
 
 def _key(kind: str | None, text: str | None) -> tuple[str, list[str]] | None:
@@ -95,7 +50,7 @@ def _key(kind: str | None, text: str | None) -> tuple[str, list[str]] | None:
 class UndoRequest(Update):
     """Take a commit back; ``force`` also when later commits touched the same records."""
 
-    revision: Annotated[int, Meta(ge=1, lt=10**18)]
+    revision: Annotated[int, Meta(ge=1, le=_LAST_REVISION)]
     force: bool = False
     dry_run: bool = False
 
@@ -126,5 +81,28 @@ def undo(call: Call) -> Response:
         message, revision = "This is what an undo would do.", inventory.head().revision
     else:
         message, revision = "Undone.", undone.commit.revision
-    headers = handlers.replayed(undone.replayed)
-    return handlers.success(message, undone.to_json(), revision, **headers)
+    return success(message, undone.to_json(), revision, replayed=undone.replayed)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "history", "GET", "/api/inventory/history", Permission.READ, history,
+        "Who did what to a record or a station, newest first.",
+        query={
+            "kind": Query("kind of the record; together with key"),
+            "key": Query("key of the record, a JSON list of texts; together with kind"),
+            "station_id": Query("a station, instead of a record"),
+            "before": Query(
+                "only commits before this revision",
+                {"type": "integer", "minimum": 1, "maximum": _LAST_REVISION},
+            ),
+            "limit": LIMIT,
+        },
+        error_statuses=(400, 410),
+    ),
+    Endpoint(
+        "undo", "POST", "/api/inventory/undo", Permission.WRITE, undo,
+        "Take a commit back; one of an import or a restore needs an administrator.",
+        body=UndoRequest, error_statuses=(410, 412),
+    ),
+)  # fmt: skip

@@ -1,7 +1,7 @@
-"""Connections that stay, in an event loop of asyncio: none of them keeps a thread.
+"""Connections that stay open in an event loop of asyncio: none of them keeps a thread.
 
-The database is asked in threads; but when everybody waits for the same commit, the hub has
-read it already, and what happens for each of them happens here, without a thread.
+The database is asked in threads. When all wait for the same commit, the hub has read it already,
+and it is delivered to each of them without a thread.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.feed.channel import Channel
-from expresso_persist.http.api import Api
-from expresso_persist.http.endpoints import Endpoint
-from expresso_persist.http.live import HELLO_WITHIN, PATIENCE, SLOW, Listening, Refusal, greet
-from expresso_persist.http.messages import Request, Response
-from expresso_persist.http.streams import messages
+from expresso_persist.http.live.long_poll import LongPoll
+from expresso_persist.http.live.subscription import PATIENCE, Subscription
+from expresso_persist.http.live.websocket import (
+    GOING_AWAY,
+    HELLO_WITHIN,
+    REVOKED,
+    TOO_SLOW,
+    Greet,
+    Refusal,
+    messages,
+)
 
-__all__ = ["handle", "pieces", "run_socket", "send_in_time"]
+__all__ = ["InThread", "deliver", "run_socket", "send_in_time", "wait_for"]
 
-InThread = Callable[..., Awaitable[Any]]
+InThread: TypeAlias = Callable[..., Awaitable[Any]]
+"""Runs a function with its arguments in a thread."""
 
 
 class _Gate:
@@ -103,57 +109,33 @@ class _Sleeper:
         self._gate.remove(self)
 
 
-async def handle(
-    api: Api, endpoint: Endpoint, request: Request, in_thread: InThread, gone: asyncio.Future[Any]
-) -> Response:
-    """Answer a request as ``Api.handle`` does, waiting without a thread.
-
-    Args:
-        api: What answers.
-        endpoint: Which endpoint.
-        request: The request.
-        in_thread: Runs a function with its arguments in a thread.
-        gone: Is done when the other side is gone.
-    """
-    response: Response = await in_thread(api.begin, endpoint, request)
-    while (later := response.later) is not None:
-        with contextlib.closing(later), contextlib.closing(_Sleeper(later.channel)) as sleeper:
-            gone.add_done_callback(sleeper.on_gone)
-            while later.channel.generation == later.seen and later.rest() > 0 and not gone.done():
-                await sleeper.sleep(later.rest())
-        if gone.done():
-            return response
-        response = await in_thread(api.resume, endpoint, request, later)
-    return response
-
-
-async def pieces(
-    listening: Listening, in_thread: InThread, gone: asyncio.Future[Any]
-) -> AsyncGenerator[bytes, None]:
-    """What to send, one after the other, until it ends."""
-    with contextlib.closing(_Sleeper(listening.channel)) as sleeper:
+async def wait_for(poll: LongPoll, gone: asyncio.Future[Any]) -> None:
+    """Wait until there is news, the time is over, or ``gone`` is done."""
+    with contextlib.closing(_Sleeper(poll.channel)) as sleeper:
         gone.add_done_callback(sleeper.on_gone)
-        while not (listening.closed or listening.hub.closed or gone.done()):
-            piece = listening.at_hand()
-            if piece is None:
-                piece = await in_thread(listening.fetch)
-            if piece:
-                yield piece
-            if listening.heartbeat_due():
-                try:
-                    sign = await in_thread(listening.heartbeat)
-                except ExpressoPersistError:
-                    return  # it comes again and gets an answer that tells why
-                if sign is None:
-                    yield listening.end("unauthorized")
-                    return
-                yield sign
-            elif not piece and not listening.news() and not gone.done():
-                await sleeper.sleep(listening.rest())
+        while poll.channel.generation == poll.seen and poll.time_left() > 0 and not gone.done():
+            await sleeper.sleep(poll.time_left())
+
+
+async def deliver(
+    subscription: Subscription, in_thread: InThread, gone: asyncio.Future[Any]
+) -> AsyncGenerator[bytes, None]:
+    """What to send, until the connection ends or ``gone`` is done."""
+    with contextlib.closing(_Sleeper(subscription.channel)) as sleeper:
+        gone.add_done_callback(sleeper.on_gone)
+        for step in subscription.steps():
+            if gone.done():
+                return
+            if isinstance(step, bytes):
+                yield step
+            elif callable(step):
+                await in_thread(step)
+            else:
+                await sleeper.sleep(step)
 
 
 async def send_in_time(sending: Awaitable[None]) -> bool:
-    """Whether the other side took it; one that does not holds no memory for long."""
+    """Whether the client took it; one that does not keeps no memory for long."""
     try:
         async with asyncio.timeout(PATIENCE):
             await sending
@@ -163,22 +145,18 @@ async def send_in_time(sending: Awaitable[None]) -> bool:
 
 
 async def run_socket(
-    api: Api,
-    endpoint: Endpoint,
-    request: Request,
+    greet: Greet,
     in_thread: InThread,
     *,
     receive: Callable[[], Awaitable[str | bytes | None]],
     send: Callable[[str], Awaitable[None]],
 ) -> int | None:
-    """Serve a WebSocket that was accepted; the number to close it with, None if it is gone.
+    """Serve an accepted WebSocket; the number to close it with, None if the client is gone.
 
     Args:
-        api: What answers.
-        endpoint: Which endpoint.
-        request: The handshake.
+        greet: Subscribes it by the first message.
         in_thread: Runs a function with its arguments in a thread.
-        receive: The next message; None when the other side is gone.
+        receive: The next message; None when the client is gone.
         send: Sends one.
     """
     try:
@@ -189,28 +167,26 @@ async def run_socket(
     if hello is None:
         return None
     try:
-        listening: Listening = await in_thread(greet, api, endpoint, request, hello)
+        subscription: Subscription = await in_thread(greet, hello)
     except Refusal as refusal:
         await send(refusal.message)
         return refusal.number
 
     async def until_gone() -> None:
         while await receive() is not None:
-            pass  # nothing more is expected; a client that talks is not listened to
+            pass  # nothing more is expected; further messages are ignored
 
     gone = asyncio.ensure_future(until_gone())
     try:
-        with contextlib.closing(listening):
-            ended = False
-            async with contextlib.aclosing(pieces(listening, in_thread, gone)) as coming:
-                async for piece in coming:
-                    ended = piece == listening.end("unauthorized")
+        with contextlib.closing(subscription):
+            async with contextlib.aclosing(deliver(subscription, in_thread, gone)) as pieces:
+                async for piece in pieces:
                     for message in messages(piece):
                         if not await send_in_time(send(message)):
-                            return SLOW
+                            return TOO_SLOW
             if gone.done():
                 return None
-            return 4401 if ended else 1001
+            return REVOKED if subscription.revoked else GOING_AWAY
     finally:
         gone.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

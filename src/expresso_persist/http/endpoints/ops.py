@@ -1,0 +1,128 @@
+"""Endpoints about the server itself: health, its description, its figures, and signing in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import attrs
+import msgspec
+
+from expresso_persist.db import migrations
+from expresso_persist.errors import InvalidInput, NotFound, Problem
+from expresso_persist.http.access.admission import Needs
+from expresso_persist.http.access.auth import Permission
+from expresso_persist.http.access.guesses import ORDINARY_HEADERS
+from expresso_persist.http.access.limits import Rate
+from expresso_persist.http.call import Call
+from expresso_persist.http.endpoints.endpoint import FLAG, Endpoint, Query
+from expresso_persist.http.messages import Response, success
+from expresso_persist.ops.doctor import Patient, examine, worst
+
+__all__ = ["ENDPOINTS"]
+
+_TOKEN_LENGTH = 256
+
+
+def health(call: Call) -> Response:
+    """Say that the database answers, and how the backups are; late ones are no 503."""
+    deep = _examined(call) if call.flag("deep") else {}
+    migrations.check(call.store.database)
+    call.store.inventory.head()
+    return success(
+        "Ready.",
+        {
+            "status": "ok",
+            "version": importlib.metadata.version("expresso-persist"),
+            "database": call.store.database.dialect,
+            "backups": call.store.backups.health(),
+            **deep,
+        },
+    )
+
+
+def _examined(call: Call) -> dict[str, Any]:
+    """What the doctor finds, for actors who may read."""
+    request = call.request
+    known = call.services.admission.admit(Needs(Permission.READ, Rate.READ), request)
+    # A request without credentials should not have been admitted.
+    names = request.headers.keys()  # iterating over a framework's own may give pairs
+    bare = all(ORDINARY_HEADERS.fullmatch(name.lower()) for name in names)
+    patient = Patient(known.store, open_to=known.actor.name if bare else None)
+    findings = [
+        finding
+        for finding in examine(patient)
+        # A weak token is reported only to those who can change it.
+        if finding.check != "access" or bare or known.actor.permission >= Permission.ADMIN
+    ]
+    return {"state": worst(findings), "checks": [attrs.asdict(finding) for finding in findings]}
+
+
+def openapi(call: Call) -> Response:
+    """Give the OpenAPI document."""
+    return Response(200, msgspec.json.encode(call.services.describe()))
+
+
+def session(call: Call) -> Response:
+    """Exchange a one-time link for a session."""
+    token = call.body().get("one_time_token")
+    tokens = call.services.one_time_tokens
+    if not isinstance(token, str) or len(token) > _TOKEN_LENGTH:
+        raise InvalidInput(
+            "one_time_token is the token of a link.", problems=[Problem("one_time_token", "text")]
+        )
+    if tokens is None:
+        raise NotFound("This server hands out no one-time links; sign in with a token.")
+    with call.services.admission.guess(call.request, token):
+        found = tokens.exchange(token, call.idempotency_key)
+    return success(
+        "Signed in.",
+        {
+            "token": found.token,
+            "expires_at": found.until.isoformat().replace("+00:00", "Z"),
+            "permissions": ["read", "write", "admin"],
+        },
+        replayed=found.replayed,
+    )
+
+
+def metrics(call: Call) -> Response:
+    """Give the figures of the backups as Prometheus reads them."""
+    try:
+        from expresso_persist.ops.metrics import render
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("prometheus_client"):
+            raise
+        raise NotFound(
+            'Metrics need one more package on the server: pip install "expresso-persist[metrics]".'
+        ) from None
+    body, media_type = render(call.store)
+    return Response(200, body, {"Content-Type": media_type})
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "health", "GET", "/api/migration/health", Permission.NONE, health,
+        "Whether the server and its database answer, and backups are made.",
+        query={"deep": Query("true: what the doctor finds, for actors who may read", FLAG)},
+        error_statuses=(401, 403, 404),
+    ),
+    Endpoint(
+        "openapi", "GET", "/api/migration/openapi.json", Permission.NONE, openapi,
+        "This description.",
+    ),
+    Endpoint(
+        "session", "POST", "/api/migration/session", Permission.NONE, session,
+        "Exchange the token of a one-time link for a session.",
+        body={
+            "type": "object",
+            "properties": {"one_time_token": {"type": "string", "maxLength": _TOKEN_LENGTH}},
+            "required": ["one_time_token"],
+        },
+        error_statuses=(404,),
+    ),
+    Endpoint(
+        "metrics", "GET", "/api/migration/metrics", Permission.READ, metrics,
+        "Figures of the backups for Prometheus.", produces=("text/plain",),
+    ),
+)  # fmt: skip
