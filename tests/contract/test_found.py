@@ -9,6 +9,12 @@ import pytest
 from mounted import Client
 
 
+@pytest.mark.parametrize("wait", ["1_0", "inf", "nan", "%201", "1%20", "+1", "-0", "٣", "1e9", ""])
+def test_a_wait_is_a_number_as_json_writes_it(client: Client, wait: str) -> None:
+    answer = client("GET", f"/api/inventory/changes?since=now&wait={wait}")
+    assert (answer.status, answer.json["details"][0]["path"]) == (422, "wait")
+
+
 @pytest.mark.parametrize("wait", ["0.3333333333333333", "1e-10", "0.0000000000000001"])
 def test_a_wait_may_be_any_number_of_seconds(client: Client, wait: str) -> None:
     """What a browser computes has sixteen digits; ten characters once were the most."""

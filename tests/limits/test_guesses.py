@@ -139,10 +139,57 @@ def test_the_check_is_before_the_look_up(store: Store) -> None:
     assert len(looked_up) == 6
 
 
+@pytest.mark.parametrize(
+    ("constant", "place"),
+    [
+        ({}, "?token="),
+        ({"X-Any": "1"}, "?token="),
+        ({"Cookie": "theme=dark"}, "?key="),
+        ({}, "X-Forwarded-Access-Token"),
+        ({"X-Any": "1"}, "Sec-WebSocket-Protocol"),
+        ({}, "Accept-Token"),
+    ],
+)
+def test_a_guess_counts_wherever_a_host_reads_it(
+    mount: Callable[..., Send], store: Store, constant: dict[str, str], place: str
+) -> None:
+    """What else is sent hides nothing."""
+
+    def authorize(request: Request) -> Actor | None:
+        sent = request.query if place[0] == "?" else request.headers
+        right = sent.get(place.strip("?=").lower()) == "right"
+        return Actor("anna", Permission.READ) if right else None
+
+    send = mount(store, authorize=authorize, limits=FIVE)
+
+    def sent(token: str) -> int:
+        if place[0] == "?":
+            status = send("GET", f"{READ}{place}{token}", constant, b"").status
+        else:
+            status = send("GET", READ, {**constant, place: token}, b"").status
+        return int(status)
+
+    assert [sent(f"guess-{n}") for n in range(7)] == [401] * 5 + [429] * 2
+    assert sent("right") == 429
+
+
+def test_ordinary_requests_are_no_guesses(mount: Callable[..., Send], store: Store) -> None:
+    """A client whose token ended goes on asking for other things, in other words."""
+    send = mount(store, authorize=BearerTokens(TOKENS), limits=FIVE)
+    for number in range(20):
+        headers = {
+            "Authorization": "Bearer ended", "User-Agent": f"Tab/{number}",
+            "Sec-Fetch-Mode": f"m{number}", "X-Forwarded-For": f"192.0.2.{number}",
+            "If-None-Match": f'"{number}"', "Accept-Language": f"x{number}",
+            "Expresso-Since": f"{'e' * 16}.{number}.abcdef",
+        }  # fmt: skip
+        path = f"/api/inventory/changes?since={number}&limit={number + 1}"
+        assert send("GET", path, headers, b"").status == 401
+
+
 def attempt(guesses: Guesses, token: str, *, right: bool = False, client: str = "a") -> str:
-    request = Request("GET", "/", headers={"authorization": token}, client=client)
     try:
-        with guesses.attempt(request):
+        with guesses.attempt(client, token):
             if not right:
                 raise Unauthorized
     except (Unauthorized, TooManyRequests) as refused:
@@ -158,7 +205,7 @@ def test_the_budget_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [attempt(guesses, str(n)) for n in range(3)] == ["unauthorized"] * 3
     with (
         pytest.raises(TooManyRequests) as refused,
-        guesses.attempt(Request("GET", "/", headers={"authorization": "x"}, client="a")),
+        guesses.attempt("a", "x"),
     ):
         pass
     assert refused.value.retry_after is not None
@@ -173,7 +220,7 @@ def test_a_look_up_that_failed_is_no_guess() -> None:
     for number in range(9):
         with (
             contextlib.suppress(OSError),
-            guesses.attempt(Request("GET", "/", headers={"authorization": str(number)})),
+            guesses.attempt("", str(number)),
         ):
             raise OSError
     assert attempt(guesses, "x", right=True, client="") == "in"

@@ -25,6 +25,7 @@ from expresso_persist.http.access.auth import (
     first_of,
     names_any_tenant,
 )
+from expresso_persist.http.access.guesses import credentials_in
 from expresso_persist.http.access.limits import Limits, Rate, RateLimiter
 from expresso_persist.http.access.origins import same_origin
 from expresso_persist.http.access.tenants import ByRequest, KnownTenants, TenantOf
@@ -46,11 +47,13 @@ class Needs:
         permission: What the actor needs.
         rate: Which limit the request counts towards.
         writes: It may change something, so no page of another origin may send it.
+        parameters: Parameters of the query that the endpoint has; others may be credentials.
     """
 
     permission: Permission
     rate: Rate
     writes: bool = False
+    parameters: Collection[str] = ()
 
 
 @attrs.frozen
@@ -137,7 +140,7 @@ class Admission:
             return self.identify(needs, request)
         new = False
         try:
-            with self.guess(request) as new:
+            with self.guess(request, credentials_in(request, needs.parameters)) as new:
                 admitted = self.identify(needs, request)
         except Unauthorized:
             try:
@@ -146,7 +149,7 @@ class Admission:
                 # Otherwise the right credentials would get another answer than the next wrong
                 # ones. A station whose token expired does not guess, and blocks no one.
                 if new:
-                    self._rates.guesses.close(request, error.retry_after or 0)
+                    self._rates.guesses.close(request.client, error.retry_after or 0)
                 raise
             raise
         self._rates.count(needs.rate, admitted.store.tenant, admitted.actor.name)
@@ -179,11 +182,9 @@ class Admission:
         run = request.in_new_context
         return check() if run is None else bool(run(check))
 
-    def guess(
-        self, request: Request, secret: str | None = None
-    ) -> contextlib.AbstractContextManager[bool]:
+    def guess(self, request: Request, credentials: str) -> contextlib.AbstractContextManager[bool]:
         """Count credentials as a guess while they are looked up; see :class:`Guesses`."""
-        return self._rates.guesses.attempt(request, secret)
+        return self._rates.guesses.attempt(request.client, credentials)
 
     def check_address(self, request: Request) -> None:
         """Refuse a network address that guessed too often.
@@ -191,7 +192,7 @@ class Admission:
         Raises:
             TooManyRequests: It did.
         """
-        self._rates.guesses.check(request)
+        self._rates.guesses.check(request.client)
 
     def _actor(self, needs: Needs, request: Request) -> Actor:
         actor = self._authorize(request)

@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 
@@ -17,10 +17,20 @@ from expresso_persist.errors import TooManyRequests, Unauthorized
 from expresso_persist.http.access.rates import next_free, rolled
 from expresso_persist.http.messages import Request
 
-__all__ = ["ORDINARY_HEADERS", "Guesses"]
+__all__ = ["ORDINARY_HEADERS", "Guesses", "credentials_in"]
 
+# Each by its whole name, and no families: a host may read a token from a header that begins
+# like an ordinary one, such as X-Forwarded-Access-Token or Sec-WebSocket-Protocol.
 ORDINARY_HEADERS: re.Pattern[str] = re.compile(
-    "(accept|content|sec|if|access-control|x-forwarded)-.*|accept|host|user-agent|connection|dnt|"
+    "accept(-(ch|charset|datetime|encoding|language|ranges))?|"
+    "content-(digest|disposition|encoding|language|length|location|range|type)|"
+    "sec-(fetch-(dest|mode|site|user)|gpc|purpose|websocket-(extensions|key|version))|"
+    "sec-ch-(ua|dpr|prefers|width|viewport|device)[a-z-]*|"
+    "if-(match|modified-since|none-match|range|unmodified-since)|"
+    "access-control-request-(headers|method|private-network)|"
+    "x-forwarded-(by|for|host|path|port|prefix|proto|protocol|scheme|server|ssl|uri)|"
+    "expresso-(acknowledged|lost|since)|"
+    "host|user-agent|connection|dnt|"
     "cache-control|pragma|te|upgrade-insecure-requests|origin|referer|via|forwarded|x-real-ip|"
     "x-request-id|traceparent|idempotency-key|last-event-id|keep-alive|upgrade|priority|expect|"
     "transfer-encoding|tracestate|x-correlation-id|x-amzn-trace-id|x-cloud-trace-context|"
@@ -69,23 +79,22 @@ class Guesses:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def attempt(self, request: Request, secret: str | None = None) -> Iterator[bool]:
+    def attempt(self, client: str, tried: str) -> Iterator[bool]:
         """Count a guess while it is looked up, and keep it counted if it was wrong.
 
         Gives whether it is counted: the same wrong credentials again are no new guess.
 
         Args:
-            request: Where it came from.
-            secret: What was sent in the body or as a message; None for the headers.
+            client: The network address that it came from.
+            tried: What was sent, see :func:`credentials_in`; without it there is no guess.
 
         Raises:
             TooManyRequests: There were too many from that address.
         """
-        tried = _credentials(request) if secret is None else secret
         if not tried or self._amount is None:
             yield False  # no credentials, so nothing to guess
             return
-        name = _network(request.client)
+        name = _network(client)
         digest = hashlib.sha256(tried.encode(errors="surrogatepass")).digest()
         counted = self._begin(name, digest, self._amount)
         try:
@@ -105,16 +114,16 @@ class Guesses:
             if len(self._good) > _GOOD:
                 self._good.pop(next(iter(self._good)))
 
-    def close(self, request: Request, seconds: float) -> None:
+    def close(self, client: str, seconds: float) -> None:
         """Refuse an address for some seconds, for other reasons than guesses."""
-        if self._amount is None or not _credentials(request):
+        if self._amount is None:
             return
         now = time.monotonic()
         with self._lock:
-            address = self._current(_network(request.client), int(now / self._period))
+            address = self._current(_network(client), int(now / self._period))
             address.closed_until = now + seconds
 
-    def check(self, request: Request) -> None:
+    def check(self, client: str) -> None:
         """Refuse an address that tried too many, without counting.
 
         Raises:
@@ -123,7 +132,7 @@ class Guesses:
         if self._amount is not None:
             now = time.monotonic()
             with self._lock:
-                name = _network(request.client)
+                name = _network(client)
                 self._refuse(self._current(name, int(now / self._period)), now, self._amount)
 
     def _refuse(self, address: _Address, now: float, amount: int) -> None:
@@ -183,12 +192,21 @@ class Guesses:
                 address.hits -= 1
 
 
-def _credentials(request: Request) -> str:
-    """The credentials of a request: every header that may carry some, or else the query."""
+def credentials_in(request: Request, parameters: Collection[str] = ()) -> str:
+    """What may be credentials in a request, in one text; empty if there is nothing.
+
+    Every header and every parameter of the query that is not known to be something else:
+    where a host's own hook looks is not known here.
+
+    Args:
+        request: The request.
+        parameters: Those of the query that the endpoint has.
+    """
     # Iterating over a framework's own headers may give pairs.
     names = sorted(name.lower() for name in request.headers.keys())  # noqa: SIM118
     found = [f"{n}: {request.headers.get(n)}" for n in names if not ORDINARY_HEADERS.fullmatch(n)]
-    return "\n".join(found) or "&".join(f"{k}={v}" for k, v in sorted(request.query.items()))
+    query = sorted(request.query.items())
+    return "\n".join(found + [f"{n}={v}" for n, v in query if n not in parameters])
 
 
 def _network(address: str) -> str:

@@ -106,7 +106,7 @@ class Endpoint:
         """What it requires of a request."""
         writes = self.method != "GET"
         rate = Rate.HEAVY if self.heavy else Rate.WRITE if writes else Rate.READ
-        return Needs(self.permission, rate, writes)
+        return Needs(self.permission, rate, writes, self.query)
 
     @property
     def reads_body(self) -> bool:

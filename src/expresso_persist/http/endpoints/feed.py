@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from expresso_persist.commits.hash_chain import commit_to_json
@@ -25,6 +27,7 @@ from expresso_persist.http.messages import Response, success
 
 __all__ = ["ENDPOINTS"]
 
+_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,3})?", re.ASCII)  # of JSON
 MAX_WAIT = 55  # proxies end what is silent for a minute
 RETRY_AFTER = "2"
 """Seconds between two polls of a client that this server cannot keep waiting."""
@@ -70,10 +73,8 @@ def _page(
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        seconds = float(text) if text.isascii() and len(text) <= 32 else -1.0
-    except ValueError:
-        seconds = -1.0
+    # Python's float() takes "1_0", " 1", "inf" and "nan", which are numbers nowhere else.
+    seconds = float(text) if _SECONDS.fullmatch(text) else -1.0
     if not 0 <= seconds <= MAX_WAIT:
         raise InvalidInput(
             f"wait is 0 to {MAX_WAIT} seconds.", problems=[Problem("wait", f"0 to {MAX_WAIT}")]
