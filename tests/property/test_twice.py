@@ -29,17 +29,10 @@ def by_category(draw: st.DrawFn, value: Any) -> dict[str, Any]:
 
 @st.composite
 def listed(draw: st.DrawFn) -> dict[str, Any]:
+    """Items in lists, with ids and names."""
     return {
         category: [
-            {
-                "id": f"{category}_{NAMES.index(name) + 1}",
-            {
-                "id": f"{category}_{NAMES.index(name) + 1}",
-                "name": name,
-                "enabled": draw(st.booleans()),
-            }
-                "enabled": draw(st.booleans()),
-            }
+            {"id": f"{category}_{NAMES.index(name) + 1}", "name": name}
             for name in draw(some(NAMES))
         ]
         for category in draw(some(CATEGORIES))

@@ -45,6 +45,7 @@ Mode: TypeAlias = Literal["merge", "replace"]
 OnConflict: TypeAlias = Literal["incoming", "existing", "fail"]
 
 # Kinds that a dump speaks for; what is quarantined is only ever added.
+_NOTHING_TO_STORE = ("", "undefined", "null", "NaN", "[object Object]")
 _BUSINESS_KINDS = (
     "event_inventory",
     "event_stock",
@@ -394,6 +395,11 @@ class _Decision:
         if self.replace:
             self._note(document, record, existing.data, record.data)
             return existing if self.prefer == "existing" else record
+        if _says_nothing(record.data) and not is_empty(existing.data):
+            self._note(
+                document, record, existing.data, record.data, cause="empty", resolution="existing"
+            )
+            return existing
         value, differences = merge(existing.data, record.data, self.prefer)
         for found in differences:
             self._note(
@@ -420,8 +426,18 @@ class _Decision:
         if not self.replace and is_empty(incoming):
             self._note(document, record, existing, incoming, cause="empty", resolution="existing")
             return False
+        full = isinstance(existing, (dict, list)) and not isinstance(incoming, (dict, list))
+        if full and not self.replace:
+            # A number or a word is no inventory: a merge loses none for it.
+            self._note(document, record, existing, incoming, cause="shape", resolution="existing")
+            return False
         self._note(document, record, existing, incoming, cause="shape")
         return self.prefer == "incoming"
+
+
+def _says_nothing(value: Json) -> bool:
+    """Whether a value is what JavaScript leaves where there was none to store."""
+    return isinstance(value, str) and value.strip() in _NOTHING_TO_STORE
 
 
 def _check_option(name: str, value: object, allowed: Sequence[str]) -> None:
