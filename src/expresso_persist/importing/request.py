@@ -113,16 +113,20 @@ class Request:
         self.include = sorted(set(include))
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
         json_text.check_storable(device_id=self.device_id)
-        secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
-        if len(self.device_id) > codec.MAX_NAME:
-            raise InvalidInput(
-                f"A device's name has at most {codec.MAX_NAME} characters.",
-                problems=[Problem("device_id", f"at most {codec.MAX_NAME} characters")],
-            )
+        secrets.refuse_text(origin=self.dump.origin)
+        for name in {self.device_id, *self.dump.from_devices.values()}:
+            secrets.refuse_text(device_id=name)
+            if len(name) > codec.MAX_NAME:
+                raise InvalidInput(
+                    f"A device's name has at most {codec.MAX_NAME} characters.",
+                    problems=[Problem("device_id", f"at most {codec.MAX_NAME} characters")],
+                )
         self.left_out: dict[str, KeyReceipt] = {}
         self.documents: list[Document] = []
         for item in self.dump.items:
-            read = read_item(item, self.device_id, "caches" in include)
+            # Another device named for the whole dump counts for all of it.
+            device = self.device_id or self.dump.from_devices.get(item.key, "")
+            read = read_item(item, device, "caches" in include)
             if isinstance(read, KeyReceipt):
                 self.left_out[item.key] = read
             else:
