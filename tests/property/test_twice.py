@@ -99,6 +99,11 @@ DUMPS: st.SearchStrategy[Dump] = st.fixed_dictionaries(
     {"event_stock_levels": {n: {"category": "milk", "total": 1} for n in ("Soy", "Oat", "Skim")}},
     "incoming",
 )
+@example(
+    {"event_stock_levels": {"milk": [{"id": "milk_1", "name": "Oat"}]}},
+    {"event_stock_levels": {"milk": {"Oat": {"name": "Soy"}}}},
+    "incoming",
+)
 @settings(max_examples=30)
 @given(DUMPS, DUMPS, st.sampled_from(["incoming", "existing"]))
 def test_the_same_dump_again_commits_nothing(first: Dump, second: Dump, prefer: Any) -> None:

@@ -318,6 +318,10 @@ class _Alignment:
 
     def known_text(self, record: Record, host: Record) -> str:
         """The value of an item that the host has; where it stands says its category."""
+        name, data = _name(host), record.data
+        if name == record.parts[-1] != host.parts[-1] and isinstance(data, dict) and "name" in data:
+            # It was found by this name, and would not be found again under another one.
+            record = attrs.evolve(record, text=json_text.dumps({**data, "name": name}))
         if self.kind != _STOCK or not self.is_flat(record) or self.stands_flat(host.parts):
             return record.text
         data, stored = record.data, host.data
