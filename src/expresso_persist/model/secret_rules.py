@@ -199,7 +199,7 @@ FORMATS: tuple[Format, ...] = (
     Format("JSON Web Token, with spaces", (".ey",),
            r"\bey[A-Za-z0-9]{17,}\.ey[A-Za-z0-9/\\_-]{17,}\."),
     Format("Kubernetes", ("kind:",),
-           r"\bkind:[ \t]{0,8}[\"']?[Ss]ecret\b[^{}]{0,200}?[dD]ata:"),
+           r"\bkind:[ \t]{0,8}[\"']?[Ss]ecret[\"']?[ \t]{0,8}[\r\n][^{}]{0,200}?[dD]ata:"),
     Format("Linear", ("lin_",), r"lin_(?:api|oauth)_[A-Za-z0-9]{32}"),
     Format("Lob", ("live_", "test_"), r"\b(?:live|test)_(?:pub_)?[a-f0-9]{31}"),
     Format("Mailchimp", ("-us",), r"[0-9a-f]{32}-us[0-9]"),
