@@ -1450,6 +1450,8 @@ class Live {
   /** @type {any} the copy with what is not sent yet, or null before it is asked for */ #view = null;
   /** @type {Commit[]} told by the feed, waiting for the copy */ #later = [];
   #wanted = 0;
+  /** When the copy was last read from the server; the feed keeps it fresh from then on. */
+  #readAt = -Infinity;
   /** @type {Promise<void> | null} */ #refetching = null;
   /** @type {Promise<void>} the first answer of the server, or the lack of it */ #contact = Promise.resolve();
   #contacted = false;
@@ -1876,6 +1878,12 @@ class Live {
 
   /* the copy */
 
+  /** @returns {boolean} the copy is the server's state, or was a moment ago */
+  isFresh() {
+    const { online, caughtUp } = this.status();
+    return caughtUp || (online && !this.#behind() && Math.abs(Date.now() - this.#readAt) < FRESH);
+  }
+
   #behind() {
     return this.#copy === null || this.#wanted > this.#copy.revision;
   }
@@ -1887,6 +1895,7 @@ class Live {
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
     const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
+    this.#readAt = Date.now();
     this.#reached();
     if (envelope.unchanged === true) {
       if (this.#wanted === wanted) this.#wanted = Math.max(0, before);
@@ -3275,7 +3284,7 @@ export class DatabaseInventoryService {
 
   /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
   isCacheValid() {
-    if (this.#live !== null) return this.#live.status().caughtUp;
+    if (this.#live !== null) return this.#live.isFresh();
     return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
   }
 
