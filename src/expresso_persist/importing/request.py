@@ -143,7 +143,9 @@ class Request:
         digest = hashlib.sha256()
         for item in self.dump.items:
             digest.update(json.dumps([item.key, item.raw]).encode())
-        options = [self.mode, self.on_conflict, self.device_id, *self.include]
+        options: list[Json] = [self.mode, self.on_conflict, self.device_id, *self.include]
+        if self.dump.from_devices:
+            options.append({**self.dump.from_devices})
         digest.update(json.dumps(options).encode())
         return digest.hexdigest()
 
