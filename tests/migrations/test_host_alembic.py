@@ -21,9 +21,18 @@ import expresso_persist
 metadata = sa.MetaData()
 sa.Table("orders", metadata, sa.Column("id", sa.Integer, primary_key=True))
 {more}
+def ordered(context, revision, directives):
+    # Alembic takes tables in the order in which PostgreSQL happens to list them.
+    ops = directives[0].upgrade_ops.ops
+    ops.sort(key=lambda op: getattr(op, "table_name", "") == "tenants")
+    ops = directives[0].downgrade_ops.ops
+    ops.sort(key=lambda op: getattr(op, "table_name", "") != "tenants")
 engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
 with engine.connect() as connection, connection.begin():
-    context.configure(connection=connection, target_metadata=metadata{options})
+    context.configure(
+        connection=connection, target_metadata=metadata,
+        process_revision_directives=ordered{options}
+    )
     with context.begin_transaction():
         context.run_migrations()
 engine.dispose()
