@@ -1,4 +1,4 @@
-"""A look at a mirror that waits for nobody: whether it has what the database has not.
+"""A look at a mirror in limited time: does it have data that the database does not have?
 
 Schedulers look at mirrors once an hour. A status that is asked before they did has to say all
 the same that the data of a lost database is at hand, and must not hang where a mirror does.
@@ -23,9 +23,9 @@ from expresso_persist.errors import ExpressoPersistError
 __all__ = ["Lookout", "Seen", "copies_ahead", "lookout", "newest_ahead", "what_is_there"]
 
 FRESH = 60.0
-"""Seconds for which what was seen counts as how it is."""
+"""Seconds before a mirror is looked at again."""
 PATIENCE = 2.0
-"""Seconds that a look is waited for; who asks later gets what it found."""
+"""Seconds that a caller waits for a look; a later caller gets its result."""
 
 
 @attrs.frozen

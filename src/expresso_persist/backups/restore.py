@@ -13,7 +13,7 @@ import attrs
 from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.restore_plan import RestorePlan, made_again, replayed_plan
 from expresso_persist.backups.scope import Scope
-from expresso_persist.commits.protection import NotProtected, Protection
+from expresso_persist.commits.protection import Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State, read_head
 from expresso_persist.db.leases import exclusive
@@ -90,12 +90,9 @@ class Restorer:
             protection = Protection(
                 self.repository, lambda: self.make_safety_backup(note, actor).id
             )
-            while True:
-                try:
-                    result = self._commit(dry, scope, wanted, actor, protection, key)
-                    break
-                except NotProtected:
-                    protection.make()
+            result = protection.run(
+                lambda: self._commit(dry, scope, wanted, actor, protection, key)
+            )
         if protection.backup_id is not None:
             self._prove(result, scope, wanted)
         return result

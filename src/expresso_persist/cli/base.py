@@ -294,7 +294,7 @@ def may_write(path: Path, *, force: bool) -> Path:
     """The one rule of all verbs that write a file: one that is there is replaced on demand only.
 
     Raises:
-        InvalidInput: There is one, and nobody said ``--force``.
+        InvalidInput: There is one, and ``--force`` was not given.
     """
     if path.is_file() and not force:
         raise InvalidInput(f"There is a file {plain(path)}; --force replaces it.")

@@ -8,16 +8,19 @@ broken off, and the backup is made again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State, read_head
 
-__all__ = ["NotProtected", "Protection"]
+__all__ = ["Protection"]
+
+T = TypeVar("T")
 
 _TRIES = 5
 
 
-class NotProtected(Exception):
+class _NotProtected(Exception):
     """The commit would replace a state of which there is no backup yet."""
 
 
@@ -40,21 +43,21 @@ class Protection:
         self._made = 0
         self.backup_id: str | None = None
 
-    def require(self, state: State) -> None:
-        """Break the commit off whose decision this is, unless the state is backed up.
+    def run(self, commit: Callable[[], T]) -> T:
+        """Commit; make a backup and commit again as often as :meth:`require` asks for it."""
+        while True:
+            try:
+                return commit()
+            except _NotProtected:
+                # Read before: whatever is committed from here on is noticed.
+                self._revision = self._repository.head().revision
+                self.backup_id = self._make()
+                self._made += 1
 
-        Raises:
-            NotProtected: It is not; call :meth:`make`, and commit again.
-        """
+    def require(self, state: State) -> None:
+        """Break the commit of :meth:`run` off, unless the state that it decides on is backed up."""
         if self._made >= _TRIES:
             return
         head = read_head(state.connection, state.tenant)
         if self.backup_id is None or (0 if head is None else head.revision) != self._revision:
-            raise NotProtected
-
-    def make(self) -> None:
-        """Make a backup of the state as it is now."""
-        # Read before: whatever is committed from here on is noticed.
-        self._revision = self._repository.head().revision
-        self.backup_id = self._make()
-        self._made += 1
+            raise _NotProtected

@@ -154,7 +154,7 @@ class _Alignment:
             self.kind == _ALLOTTED and any(not record.parts[-2] for record in hosts)
         )
         self.flat_names = Counter(
-            self.flat_name(record) for record in guests if self.kind not in LISTED
+            self.flat_name(record) for record in guests if self.flat and self.kind not in LISTED
         )
 
     def aligned(self) -> Aligned:

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from expresso_persist.commits.protection import NotProtected, Protection
+from expresso_persist.commits.protection import Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State
 from expresso_persist.db.leases import exclusive
@@ -131,23 +131,19 @@ class LocalStorageImporter:
 
         database, tenant = self.repository.database, self.repository.tenant
         with exclusive(database, tenant, actor=actor, work="importing", ttl=_TTL):
-            while True:
-                try:
-                    commit = self.repository.commit(
-                        decide,
-                        actor=actor,
-                        source="import",
-                        note=note,
-                        idempotency_key=idempotency_key,
-                        request=request.fingerprint,
-                        receipt=text,
-                        scanned=True,
-                    )
-                    break
-                except NotProtected:
-                    # What it changes is only certain under the tenant's lock, which no backup
-                    # may hold up.
-                    protection.make()
+            # What it changes is only certain under the tenant's lock, which no backup may hold up.
+            commit = protection.run(
+                lambda: self.repository.commit(
+                    decide,
+                    actor=actor,
+                    source="import",
+                    note=note,
+                    idempotency_key=idempotency_key,
+                    request=request.fingerprint,
+                    receipt=text,
+                    scanned=True,
+                )
+            )
         if commit.replayed:
             first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
             assert isinstance(first, dict)
