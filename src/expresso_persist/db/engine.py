@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPool
 
+from expresso_persist.db import timeouts
 from expresso_persist.db.sqlite_file import SqliteFile
 from expresso_persist.errors import InvalidConfiguration
 
@@ -94,8 +95,9 @@ def _ping_after_idling(
     if used is None or time.monotonic() - used < IDLE_BEFORE_PING:
         return
     try:
-        connection.execute("SELECT 1")
-        connection.rollback()
+        with timeouts.watched_raw(connection, timeouts.LOOK_UP):
+            connection.execute("SELECT 1")
+            connection.rollback()
     except Exception as error:
         raise DisconnectionError from error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expresso_persist.errors import RequestTimeout
+from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.access.body_rate import HEADERS, MinimumBodyRate
 from expresso_persist.http.access.connections import LiveSettings, Slots
 from expresso_persist.http.access.origins import same_origin
@@ -49,6 +50,7 @@ __all__ = [
     "Lookup",
     "MinimumBodyRate",
     "PATIENCE",
+    "Permission",
     "Request",
     "RequestTimeout",
     "Response",

@@ -109,6 +109,11 @@ class Endpoint:
         return Needs(self.permission, rate, writes, self.query)
 
     @property
+    def takes_time(self) -> bool:
+        """Whether it may work in the database for longer than reads and single writes do."""
+        return self.heavy or self.permission is Permission.ADMIN
+
+    @property
     def reads_body(self) -> bool:
         """Whether an adapter reads the body before the handler runs."""
         return self.body is not None and not self.streams
