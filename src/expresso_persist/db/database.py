@@ -148,8 +148,12 @@ class Database:
     @contextlib.contextmanager
     def _reading(self, engine: Engine, seconds: float | None) -> Iterator[Connection]:
         """A connection; PostgreSQL has so long to answer what is asked on it."""
+        with self._shared.congestion.refusing(), self._within(engine, seconds) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _within(self, engine: Engine, seconds: float | None) -> Iterator[Connection]:
         with (
-            self._shared.congestion.refusing(),
             translated(),
             engine.connect() as connection,
             timeouts.watched(connection, seconds),
@@ -284,10 +288,12 @@ class Database:
         with, so it goes to the driver directly, with SQL that is written once.
         """
         key = (query, *parameters.items())
-        return self._shared.calls.call(key, lambda: self._look_up(query, parameters))
+        end = time.monotonic() + timeouts.LOOK_UP
+        with self._shared.congestion.refusing():  # all that share it wait in vain
+            return self._shared.calls.call(key, lambda: self._look_up(query, parameters, end))
 
     def _look_up(
-        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str], end: float
     ) -> tuple[Any, ...] | None:
         if self.row_security:  # needs a transaction that names the tenant
             with self.read() as connection:
@@ -296,7 +302,8 @@ class Database:
         compiled = self._compiled.get(query)
         if compiled is None:
             compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
-        with self._reading(self._single, timeouts.LOOK_UP) as connection:
+        left = max(timeouts.LEAST, end - time.monotonic())  # after the call before this one
+        with self._within(self._single, left) as connection:
             if compiled.dialect.driver not in ("pysqlite", "psycopg"):
                 row = connection.execute(query, parameters).first()
                 return None if row is None else tuple(row)

@@ -25,11 +25,13 @@ from expresso_persist.errors import DatabaseUnavailable
 
 __all__ = ["LOOK_UP", "Congestion", "begin", "request", "transaction", "watched", "watched_raw"]
 
-LOOK_UP = 4.0
+LOOK_UP = 3.0
 """Seconds for one row by its key, and for a lock that a read waits for.
 
 No write holds a lock that a read needs: only who changes a table does.
 """
+LEAST = 0.5
+"""Seconds for a row that was waited for before it could be asked for."""
 STATEMENT = 20.0
 """Seconds for each statement of a request, unless it may take its time."""
 TRANSACTION = 30.0
