@@ -15,6 +15,8 @@ import attrs
 import fastapi
 from anyio.lowlevel import RunVar
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as NativeRequest
 from starlette.responses import Response as NativeResponse
 from starlette.responses import StreamingResponse
@@ -40,6 +42,7 @@ from expresso_persist.http.adapter import (
     endpoint_named,
     event_loop,
     failure,
+    joined,
     name_in_host,
     open_store,
     same_origin,
@@ -222,7 +225,7 @@ def _socket(api: Api) -> Callable[[WebSocket], Awaitable[None]]:
             "GET",
             socket.url.path,
             dict(socket.query_params),
-            socket.headers,
+            _headers(socket),
             path_params=dict(socket.path_params),
             client=socket.client.host if socket.client else "",
             scheme="https" if socket.url.scheme == "wss" else "http",
@@ -258,12 +261,17 @@ def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     return view
 
 
+def _headers(native: HTTPConnection) -> Headers:
+    """The headers, found by a name in any case."""
+    return Headers(joined(native.headers.items()))
+
+
 def to_request(native: NativeRequest) -> Request:
     return Request(
         native.method,
         native.url.path,
         dict(native.query_params),
-        native.headers,  # finds a name in any case
+        _headers(native),
         path_params=dict(native.path_params),
         client=native.client.host if native.client else "",
         scheme=native.url.scheme,
