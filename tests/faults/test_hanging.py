@@ -157,7 +157,7 @@ def test_health_the_page_and_the_description_answer_meanwhile(
             answer = send("GET", HEALTH, {}, b"")
             assert (answer.status, answer.headers["retry-after"]) == (503, "2")
             assert send("GET", "/api/migration/openapi.json", {}, b"").status == 200
-            assert time.monotonic() - began < timeouts.LOOK_UP
+            assert time.monotonic() - began < 2  # and not as long as the lock is held
             answer = send("GET", GET_ALL, headers, b"")
             assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
             assert "retry-after" in answer.headers
