@@ -136,7 +136,7 @@ class Database:
             query = sa.text(
                 "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')"
             )
-            with self._reading(self.engine, timeouts.LOOK_UP) as connection:
+            with self._reading(self.engine, _patience()) as connection:
                 known = connection.scalar(query)
             self._shared.row_security = known
         return bool(known)
@@ -201,8 +201,7 @@ class Database:
                 if self.dialect == "sqlite":
                     _begin_sqlite(connection, "BEGIN")
                 else:
-                    level = "REPEATABLE READ"
-                    timeouts.begin(connection, level, timeouts.LOOK_UP, read_only=True)
+                    timeouts.begin(connection, "REPEATABLE READ", _patience(), read_only=True)
                 if secured:
                     self._name_tenant(connection)
                 yield connection
@@ -287,8 +286,9 @@ class Database:
         told of a state that was over when they asked. It is what most requests begin
         with, so it goes to the driver directly, with SQL that is written once.
         """
-        key = (query, *parameters.items())
-        end = time.monotonic() + timeouts.LOOK_UP
+        seconds = _patience()
+        key = (seconds, query, *parameters.items())
+        end = time.monotonic() + seconds
         with self._shared.congestion.refusing():  # all that share it wait in vain
             return self._shared.calls.call(key, lambda: self._look_up(query, parameters, end))
 
@@ -319,7 +319,7 @@ class Database:
         if self.row_security:
             with self.read() as connection:
                 return connection.execute(query).all()
-        with self._reading(self._single, timeouts.LOOK_UP) as connection:
+        with self._reading(self._single, _patience()) as connection:
             return connection.execute(query).all()
 
     def dedicated(self) -> Connection:
@@ -411,6 +411,11 @@ class Database:
     ) -> None:
         """Remove rows by their primary key, of which ``rows`` have every column."""
         bulk.delete(connection, table, tenant, rows)
+
+
+def _patience() -> float:
+    """Seconds for a look-up, and for a lock of a read: few while a client waits."""
+    return timeouts.LOOK_UP if timeouts.transaction() else engines.BUSY_TIMEOUT
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:

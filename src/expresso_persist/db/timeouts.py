@@ -2,23 +2,21 @@
 
 PostgreSQL ends a statement itself where a transaction says so (``lock_timeout``,
 ``statement_timeout``). It cannot where nothing but one look-up is sent, and a server that is
-stopped, or cut off, ends nothing: there a thread of this process breaks off the connection.
+stopped, or cut off, ends nothing. TCP notices neither: the kernel acknowledges what a stopped
+process never reads. So the thread that waits for the answer looks at the clock itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
 
 from expresso_persist.db.driver_errors import DatabaseTimeout, driver_errors
 from expresso_persist.errors import DatabaseUnavailable
@@ -26,7 +24,7 @@ from expresso_persist.errors import DatabaseUnavailable
 __all__ = ["LOOK_UP", "Congestion", "begin", "request", "transaction", "watched", "watched_raw"]
 
 LOOK_UP = 3.0
-"""Seconds for one row by its key, and for a lock that a read waits for.
+"""Seconds for the begin of a transaction, for one row by its key, and for a lock of a read.
 
 No write holds a lock that a read needs: only who changes a table does.
 """
@@ -39,9 +37,7 @@ TRANSACTION = 30.0
 
 Imports, restores, archives, migrations and what runs without a request have no such limits.
 """
-_TICK = 0.2  # seconds between two looks at what is under way
 _LAST_TRY = 1.0  # seconds for the server to end a statement that it was asked to end
-_REST = 20.0  # seconds without work after which the thread ends
 
 _request: ContextVar[bool] = ContextVar("expresso_persist_request", default=False)
 
@@ -78,7 +74,7 @@ def begin(connection: Connection, level: str, lock: float, *, read_only: bool = 
         # All in one message; the driver would send BEGIN alone, and wait for the answer.
         connection.execution_options(isolation_level="AUTOCOMMIT").begin()
         mode = f"{level}, READ ONLY" if read_only else level
-        with driver_errors(connection) as raw:
+        with watched(connection, LOOK_UP), driver_errors(connection) as raw:
             raw.execute("; ".join([f"BEGIN ISOLATION LEVEL {mode}", *limits]), prepare=False)
         return
     connection.execution_options(isolation_level=level, postgresql_readonly=read_only)
@@ -93,7 +89,9 @@ class Congestion:
     for what needs no database.
     """
 
-    _COUNT, _WITHIN, _PAUSE = 3, 1.0, 1.0  # so many in so many seconds; seconds of refusing
+    # So many in so many seconds, also where a server does one request after the other; then
+    # seconds of refusing.
+    _COUNT, _WITHIN, _PAUSE = 3, 15.0, 1.0
 
     def __init__(self) -> None:
         """Start with a database that answers."""
@@ -125,14 +123,10 @@ class Congestion:
 
 @contextlib.contextmanager
 def watched(connection: Connection, seconds: float | None) -> Iterator[None]:
-    """Break off what is done on a connection of psycopg after so many seconds."""
+    """Break off what the server has not answered on a connection after so many seconds."""
     with watched_raw(connection.connection.driver_connection, seconds) as watch:
         try:
             yield
-        except DBAPIError as error:
-            if watch is not None and watch.cancelled:
-                raise DatabaseTimeout(retry_after=2) from error
-            raise
         finally:
             if watch is not None and watch.cancelled and not connection.invalidated:
                 connection.invalidate()  # the server may end the next statement instead
@@ -144,88 +138,56 @@ def watched_raw(raw: Any, seconds: float | None) -> Iterator[_Watch | None]:
     if seconds is None or not hasattr(raw, "pgconn"):
         yield None
         return
-    watch = _Watch(raw.pgconn, time.monotonic() + seconds)
-    _watchdog.add(watch)
+    before = vars(raw).get("wait")
+    watch = _Watch(raw, time.monotonic() + seconds)
+    raw.wait = watch.wait
     try:
         yield watch
     finally:
-        _watchdog.remove(watch)
+        del raw.wait
+        if before is not None:
+            raw.wait = before
 
 
 class _Watch:
-    """A connection, and when it is broken off."""
+    """Takes the place of a connection's method that waits for the server."""
 
-    def __init__(self, pgconn: Any, end: float) -> None:
-        self.pgconn = pgconn
-        self.end = end
+    def __init__(self, raw: Any, end: float) -> None:
+        self._raw = raw
+        self._end = end
         self.cancelled = False
 
-    def overdue(self) -> None:
-        """Ask the server to end the statement; the next time, end the connection."""
-        from psycopg.pq import TransactionStatus
+    def wait(self, steps: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        return type(self._raw).wait(self._raw, self._bounded(steps), *arguments, **options)
 
-        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
-            return  # this process works, not the server
-        if not self.cancelled:
-            self.cancelled = True
-            self.end += _LAST_TRY
-            cancel = self.pgconn.get_cancel()
-            # By a thread of its own: a server that is stopped answers this neither.
-            threading.Thread(target=_cancel, args=(cancel,), daemon=True).start()
-            return
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as end:
-            end.shutdown(socket.SHUT_RDWR)
+    def _bounded(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """The same steps; psycopg takes one at least every tenth of a second."""
+        try:
+            wanted = next(steps)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > self._end:
+                    self._overdue()
+                wanted = steps.send(ready)
+        except StopIteration as end:
+            return end.value
 
+    def _overdue(self) -> None:
+        """Ask the server to end the statement; the next time, end the connection.
 
-def _cancel(cancel: Any) -> None:
-    with contextlib.suppress(Exception):  # then the connection is ended
-        cancel.cancel()
+        To ask is not superfluous: a backend that waits for a lock does not notice that its
+        client is gone, and keeps one of the server's connections.
+        """
+        from psycopg import capabilities
+        from psycopg.errors import QueryCanceled
 
-
-class _Watchdog:
-    """The thread that looks at what is under way; there is one while anything is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watches: set[_Watch] = set()
-        self._running = False
-
-    def add(self, watch: _Watch) -> None:
-        with self._lock:
-            self._watches.add(watch)
-            begin, self._running = not self._running, True
-        if begin:
-            threading.Thread(
-                target=self._run, name="expresso-persist-timeouts", daemon=True
-            ).start()
-
-    def remove(self, watch: _Watch) -> None:
-        with self._lock:
-            self._watches.discard(watch)
-
-    def _run(self) -> None:
-        worked = time.monotonic()
-        while True:
-            time.sleep(_TICK)
-            now = time.monotonic()
-            with self._lock:
-                if self._watches:
-                    worked = now
-                elif now - worked > _REST:
-                    self._running = False
-                    return
-                for watch in self._watches:
-                    if watch.end <= now:
-                        watch.overdue()
-
-
-_watchdog = _Watchdog()
-
-
-def _after_fork() -> None:
-    global _watchdog  # noqa: PLW0603 - its thread is not here any more, and its lock may be held
-    _watchdog = _Watchdog()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+        if self.cancelled:
+            self._raw.close()
+            raise QueryCanceled("the server does not answer")
+        self.cancelled = True
+        self._end = time.monotonic() + _LAST_TRY
+        if capabilities.has_cancel_safe():
+            with contextlib.suppress(Exception):  # then the connection is ended
+                self._raw.cancel_safe(timeout=_LAST_TRY)
+        else:  # with a libpq before 17 it may never return
+            threading.Thread(target=self._raw.cancel, daemon=True).start()

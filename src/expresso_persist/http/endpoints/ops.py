@@ -43,8 +43,8 @@ def health(call: Call) -> Response:
     )
 
 
-class _Probe:
-    """Asks the database whether it answers, in a thread, which is waited for a short time.
+class _Probe(threading.Thread):
+    """Asks the database whether it answers, and is waited for a short time.
 
     Health has to say that the database hangs, and not to hang with it.
     """
@@ -52,26 +52,12 @@ class _Probe:
     PATIENCE = 2.0
 
     def __init__(self, store: Store) -> None:
+        super().__init__(name="expresso-persist-health", daemon=True)
         self._store = store
-        self._started = 0.0
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._end = time.monotonic() + self.PATIENCE
+        self._error: Exception | None = DatabaseUnavailable(retry_after=2)
 
-    def check(self) -> None:
-        """Wait for the answer; while one is awaited, no other is asked for."""
-        thread = self._thread
-        if thread is None or not thread.is_alive():
-            # Two that begin at the same time ask twice, which does no harm.
-            self._started = time.monotonic()
-            self._error = DatabaseUnavailable(retry_after=2)
-            thread = threading.Thread(target=self._ask, name="expresso-persist-health", daemon=True)
-            thread.start()
-            self._thread = thread
-        thread.join(max(0.0, self._started + self.PATIENCE - time.monotonic()))
-        if self._error is not None:
-            raise self._error
-
-    def _ask(self) -> None:
+    def run(self) -> None:
         try:
             with timeouts.request():
                 migrations.check(self._store.database)
@@ -81,12 +67,21 @@ class _Probe:
         else:
             self._error = None
 
+    def check(self) -> None:
+        """Raise unless the database answers in time."""
+        self.join(max(0.0, self._end - time.monotonic()))
+        if self._error is not None:
+            raise self._error
+
 
 def _probe(store: Store) -> _Probe:
-    """The one of a tenant and database."""
-    found = store.database.companions.setdefault(f"health {store.tenant}", _Probe(store))
-    assert isinstance(found, _Probe)
-    return found
+    """One that is under way, or else a new one: who asks often does not fill the process."""
+    companions, name = store.database.companions, f"health {store.tenant}"
+    probe = companions.get(name)
+    if not isinstance(probe, _Probe) or not probe.is_alive():
+        probe = companions[name] = _Probe(store)
+        probe.start()
+    return probe
 
 
 _DEEP = ("deep",)
