@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.http import NO_RATES, BearerTokens
-from expresso_persist.testing import OAT, TOKENS, UPDATE
+from expresso_persist.testing import OAT, UPDATE
 
 ABSENT: dict[str, dict[str, Any]] = {
     "event-inventory": {"category": "milk", "item_id": "new", "enabled": True},
@@ -107,15 +105,3 @@ def test_documents_say_which_device_they_are_of(client: Any, store: Store) -> No
     own = client("GET", "/api/migration/documents?device_id=bar").json["data"]
     assert own["localStorage"] == {"coffee_cue_active_tab": '"orders"'}
     assert own["from_devices"] == {"coffee_cue_active_tab": "bar"}
-
-
-@pytest.mark.parametrize("values", [("identity", "gzip"), ("gzip", "identity")])
-def test_all_values_of_a_repeated_header_count(
-    mount: Callable[..., Any], store: Store, values: tuple[str, str]
-) -> None:
-    send = mount(store, authorize=BearerTokens(TOKENS), limits=NO_RATES)
-    headers = [("Authorization", "Bearer admin-token"), ("Content-Type", "application/json")]
-    headers += [("Content-Encoding", value) for value in values]
-    assert send("POST", UPDATE, headers, b"{}").status == 415
-    doubled = [("Authorization", "Bearer admin-token"), ("Authorization", "Bearer read-token")]
-    assert send("GET", "/api/inventory/get-all", doubled, b"").status == 401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -17,12 +18,15 @@ from expresso_persist import Store
 from expresso_persist.db import timeouts
 from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.http import NO_RATES, BearerTokens
-from expresso_persist.testing import TOKENS
+from expresso_persist.model.records import Put, Setting
+from expresso_persist.testing import OAT, TOKENS, UPDATE
 from postgres_server import PrivateServer
+from proxy import proxied
 
 pytestmark = pytest.mark.postgresql
 GET_ALL = "/api/inventory/get-all"
 HEALTH = "/api/migration/health"
+KNOWN = {"Authorization": "Bearer admin-token"}
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +144,6 @@ def test_requests_are_refused_at_once_while_others_wait_in_vain(postgresql_url: 
 def test_health_the_page_and_the_description_answer_meanwhile(
     postgresql_url: str, mount: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers = {"Authorization": "Bearer admin-token"}
     with Store(postgresql_url, migrate=True) as store:
         send = mount(store, authorize=BearerTokens(TOKENS), limits=NO_RATES)
         assert send("GET", HEALTH, {}, b"").status == 200
@@ -151,9 +154,87 @@ def test_health_the_page_and_the_description_answer_meanwhile(
             assert (answer.status, answer.headers["retry-after"]) == (503, "2")
             assert send("GET", "/api/migration/openapi.json", {}, b"").status == 200
             assert time.monotonic() - began < 2  # and not as long as the lock is held
-            answer = send("GET", GET_ALL, headers, b"")
+            answer = send("GET", GET_ALL, KNOWN, b"")
             assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
             assert "retry-after" in answer.headers
         time.sleep(timeouts.Congestion._PAUSE)
         assert send("GET", HEALTH, {}, b"").status == 200
-        assert send("GET", GET_ALL, headers, b"").status == 200
+        assert send("GET", GET_ALL, KNOWN, b"").status == 200
+
+
+def post(send: Callable[..., Any], path: str, body: object, **headers: str) -> Any:
+    headers = {**KNOWN, "Content-Type": "application/json", **headers}
+    return send("POST", path, headers, json.dumps(body).encode())
+
+
+def slow_insert(url: str, table: str, options: str = "") -> None:
+    """Inserting into a table takes a third of a second from now on."""
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "CREATE OR REPLACE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END$$"
+        )
+        kind = "CONSTRAINT TRIGGER" if options else "TRIGGER"
+        other.execute(
+            f"CREATE {kind} doze AFTER INSERT ON {table} {options} "  # type: ignore[arg-type]
+            "FOR EACH ROW EXECUTE FUNCTION doze()"
+        )
+
+
+@pytest.mark.parametrize("url", ["postgresql_url", "pgbouncer_url"])
+def test_what_takes_its_time_is_not_cut(
+    url: str,
+    mount: Callable[..., Any],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither imports, backups, restores and their undo, nor who listens meanwhile."""
+    url = request.getfixturevalue(url)
+    event = {"localStorage": {"event_menu": '{"latte":1}'}}
+    with Store(url, migrate=True) as store, store.feed.subscribe(timeout=5) as events:
+        send = mount(store, authorize=BearerTokens(TOKENS), limits=NO_RATES)
+        slow_insert(request.getfixturevalue("postgresql_url"), "commits")
+        slow_insert(request.getfixturevalue("postgresql_url"), "data_backups")
+        for name, value in (("LOOK_UP", 3.0), ("STATEMENT", 0.1), ("TRANSACTION", 0.2)):
+            monkeypatch.setattr(timeouts, name, value)
+        answer = post(send, UPDATE, OAT)
+        assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
+        assert post(send, "/api/migration/export-localStorage", event).status == 200
+        assert next(events).commit is not None
+        assert post(send, "/api/inventory/undo", {"revision": 1}).status == 200
+        made = post(send, "/api/migration/create-backup", {})
+        assert made.status == 200
+        path = f"/api/migration/backups/{made.json['data']['id']}/restore"
+        assert post(send, path, {}).status == 200
+        store.inventory.commit([Put(Setting.of("hall", data="B"))], actor="a script")
+        assert store.inventory.verify().ok
+
+
+@pytest.mark.parametrize("lost", ["the answer", "the work"])
+def test_a_write_that_hangs_at_its_commit_is_done_once(
+    postgresql_url: str, mount: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Whether the server did it or not: the client, told 503, repeats it under its key."""
+    adjust = {"station_id": "1", "category": "milk", "item": "Oat milk", "delta": -1}
+    Store(postgresql_url, migrate=True).close()
+    with proxied(postgresql_url) as (url, proxy), Store(url) as store:
+        send = mount(store, authorize=BearerTokens(TOKENS), limits=NO_RATES)
+        assert post(send, UPDATE, OAT).status == 200
+        with monkeypatch.context() as hurried:
+            if lost == "the answer":
+                proxy.swallow_after(b"COMMIT\0")
+            else:
+                hurried.setattr(timeouts, "TRANSACTION", 0.1)
+                slow_insert(postgresql_url, "commits", "DEFERRABLE INITIALLY DEFERRED")
+            answer = post(send, "/api/inventory/adjust", adjust, **{"Idempotency-Key": "k1"})
+            assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
+            assert "retry-after" in answer.headers
+        assert store.inventory.head().revision == (2 if lost == "the answer" else 1)
+        monkeypatch.setattr(timeouts, "TRANSACTION", 5.0)
+        for _ in range(2):
+            answer = post(send, "/api/inventory/adjust", adjust, **{"Idempotency-Key": "k1"})
+            assert answer.status == 200
+        assert answer.headers["idempotency-replayed"] == "true"
+        [record] = store.inventory.records("station_quantity")
+        assert record.data == 99
+        assert store.inventory.verify().ok
