@@ -49,6 +49,11 @@ def translated() -> Iterator[None]:
         ) from error
 
 
+def _classes(original: BaseException | None) -> set[str]:
+    """The names of an error's classes, which every driver takes from the DB-API."""
+    return {each.__name__ for each in type(original).__mro__}
+
+
 def _errorname(original: BaseException | None) -> str:
     return getattr(original, "sqlite_errorname", "")
 
@@ -75,6 +80,8 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         )
     if state == "42703" or "no such column" in text:
         return SchemaMismatch()
+    if "ConnectionTimeout" in _classes(original):
+        return DatabaseTimeout(retry_after=2)
     if state in _TIMEOUTS or "database is locked" in text:
         kind = DatabaseTimeout if state else DatabaseUnavailable
         return kind(_TIMEOUTS.get(state, _LOCKED), retry_after=1)
@@ -99,7 +106,7 @@ def _is_lost(error: DBAPIError, state: str) -> bool:
     """Whether the connection is gone, or the server lets nobody in."""
     return error.connection_invalidated or (
         not isinstance(error.orig, sqlite3.Error)
-        and type(error.orig).__name__ in ("OperationalError", "InterfaceError")
+        and not _classes(error.orig).isdisjoint({"OperationalError", "InterfaceError"})
         and (not state or state[:2] in ("08", "57", "53", "3D", "28"))
     )
 

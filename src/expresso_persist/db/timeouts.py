@@ -24,7 +24,7 @@ from expresso_persist.errors import DatabaseUnavailable
 __all__ = ["LOOK_UP", "Congestion", "begin", "request", "transaction", "watched", "watched_raw"]
 
 LOOK_UP = 3.0
-"""Seconds for the begin of a transaction, for one row by its key, and for a lock of a read.
+"""Seconds for connecting, for the begin of a transaction, a row by its key, a lock of a read.
 
 No write holds a lock that a read needs: only who changes a table does.
 """
