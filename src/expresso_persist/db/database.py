@@ -159,6 +159,7 @@ class Database:
             timeouts.watched(connection, seconds),
             self._noticing_row_security(),
         ):
+            self._shared.congestion.check()  # others may have waited while this one connected
             yield connection
 
     @contextlib.contextmanager

@@ -80,8 +80,6 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         )
     if state == "42703" or "no such column" in text:
         return SchemaMismatch()
-    if "ConnectionTimeout" in _classes(original):
-        return DatabaseTimeout(retry_after=2)
     if state in _TIMEOUTS or "database is locked" in text:
         kind = DatabaseTimeout if state else DatabaseUnavailable
         return kind(_TIMEOUTS.get(state, _LOCKED), retry_after=1)
@@ -98,7 +96,8 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
             "`expresso-persist init` adopts those of the replaced system, and names the others."
         )
     if _is_lost(error, state):
-        return DatabaseUnavailable(retry_after=2)
+        timed_out = "ConnectionTimeout" in _classes(original)
+        return (DatabaseTimeout if timed_out else DatabaseUnavailable)(retry_after=2)
     return ExpressoPersistError("The database refused the operation.")
 
 

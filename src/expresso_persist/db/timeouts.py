@@ -97,12 +97,11 @@ class Congestion:
         """Start with a database that answers."""
         self._ended: deque[float] = deque(maxlen=self._COUNT)
 
-    @contextlib.contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Note when what happens inside waits in vain.
+    def check(self) -> None:
+        """Let a request go on.
 
         Raises:
-            DatabaseUnavailable: Several have just done so.
+            DatabaseUnavailable: Several have just waited in vain.
         """
         ended = tuple(self._ended)
         if (
@@ -114,6 +113,11 @@ class Congestion:
             raise DatabaseUnavailable(
                 "The database keeps requests waiting; try again shortly.", retry_after=2
             )
+
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Check, and note when what happens inside waits in vain."""
+        self.check()
         try:
             yield
         except DatabaseTimeout:
