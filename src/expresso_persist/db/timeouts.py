@@ -9,6 +9,8 @@ process never reads. So the thread that waits for the answer looks at the clock 
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import threading
 import time
 from collections import deque
@@ -37,6 +39,7 @@ TRANSACTION = 30.0
 
 Imports, restores, archives, migrations and what runs without a request have no such limits.
 """
+_ACTIVE = 1  # psycopg.pq.TransactionStatus.ACTIVE: the server owes an answer
 _LAST_TRY = 1.0  # seconds for the server to end a statement that it was asked to end
 
 _request: ContextVar[bool] = ContextVar("expresso_persist_request", default=False)
@@ -161,20 +164,22 @@ class _Watch:
         self._end = end
         self.cancelled = False
 
-    def wait(self, steps: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        return type(self._raw).wait(self._raw, self._bounded(steps), *arguments, **options)
-
-    def _bounded(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """The same steps; psycopg takes one at least every tenth of a second."""
+    def wait(self, steps: Generator[int, int, Any], *_: Any, **__: Any) -> Any:
+        """Do what psycopg does; its own loop, in C, lets nothing look at the clock before 3.3."""
+        fileno = self._raw.pgconn.socket
         try:
             wanted = next(steps)
             while True:
-                ready = yield wanted
-                if not ready and time.monotonic() > self._end:
+                if ready := _ready(fileno, wanted, max(0.0, self._end - time.monotonic())):
+                    wanted = steps.send(ready)
+                else:
                     self._overdue()
-                wanted = steps.send(ready)
         except StopIteration as end:
             return end.value
+        except BaseException:
+            if self._raw.pgconn.transaction_status == _ACTIVE:
+                self._raw.close()  # interrupted: it can be used for nothing else
+            raise
 
     def _overdue(self) -> None:
         """Ask the server to end the statement; the next time, end the connection.
@@ -182,7 +187,6 @@ class _Watch:
         To ask is not superfluous: a backend that waits for a lock does not notice that its
         client is gone, and keeps one of the server's connections.
         """
-        from psycopg import capabilities
         from psycopg.errors import QueryCanceled
 
         if self.cancelled:
@@ -190,8 +194,25 @@ class _Watch:
             raise QueryCanceled("the server does not answer")
         self.cancelled = True
         self._end = time.monotonic() + _LAST_TRY
-        if capabilities.has_cancel_safe():
-            with contextlib.suppress(Exception):  # then the connection is ended
+        # With a libpq before 17 it may never return.
+        threading.Thread(target=self._cancel, daemon=True).start()
+
+    def _cancel(self) -> None:
+        with contextlib.suppress(Exception):  # then the connection is ended
+            if hasattr(self._raw, "cancel_safe"):
                 self._raw.cancel_safe(timeout=_LAST_TRY)
-        else:  # with a libpq before 17 it may never return
-            threading.Thread(target=self._raw.cancel, daemon=True).start()
+            else:
+                self._raw.cancel()
+
+
+def _ready(fileno: int, wanted: int, seconds: float) -> int:
+    """What is possible of what psycopg wants: 1 to read, 2 to write, 3 both; 0 after a while."""
+    if not hasattr(select, "poll"):  # Windows, and eventlet, whose hub goes on meanwhile
+        reads, writes = [fileno] * (wanted & 1), [fileno] * (wanted >> 1)
+        reads, writes, _ = select.select(reads, writes, [], seconds)
+        return len(reads) | len(writes) << 1
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN * (wanted & 1) | select.POLLOUT * (wanted >> 1))
+    events = sum(event for _, event in poll.poll(math.ceil(seconds * 1000)))
+    readable, writable = bool(events & ~select.POLLOUT), bool(events & ~select.POLLIN)
+    return wanted & (readable | writable << 1)
