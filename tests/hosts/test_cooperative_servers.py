@@ -213,10 +213,11 @@ def test_the_client_follows(sqlite_url: str, page: Any, patched: str) -> None:
 @pytest.mark.postgresql
 @pytest.mark.parametrize("mode", ["eventlet", "gevent"])
 def test_a_table_that_is_locked_stops_no_other_request(mode: str, postgresql_url: str) -> None:
-    """Under eventlet psycopg's wait stops the hub, and with it all that would end the wait."""
+    """With the setting of the manual that eventlet needs for what runs without a request."""
     Store(postgresql_url, migrate=True).close()
+    environment = {"LOOK_UP": "0.5", "PSYCOPG_WAIT_FUNC": "wait_select"}
     with (
-        cooperative(mode, "patched", postgresql_url, LOOK_UP="0.5") as address,
+        cooperative(mode, "patched", postgresql_url, **environment) as address,
         psycopg.connect(postgresql_url) as other,
         ThreadPoolExecutor(20) as pool,
     ):
