@@ -128,41 +128,42 @@ class Congestion:
             raise
 
 
-@contextlib.contextmanager
-def watched(connection: Connection, seconds: float | None) -> Iterator[None]:
+def watched(
+    connection: Connection, seconds: float | None
+) -> contextlib.AbstractContextManager[object]:
     """Break off what the server has not answered on a connection after so many seconds."""
-    with watched_raw(connection.connection.driver_connection, seconds) as watch:
-        try:
-            yield
-        finally:
-            if watch is not None and watch.cancelled and not connection.invalidated:
-                connection.invalidate()  # the server may end the next statement instead
+    return watched_raw(connection.connection.driver_connection, seconds, connection)
 
 
-@contextlib.contextmanager
-def watched_raw(raw: Any, seconds: float | None) -> Iterator[_Watch | None]:
+def watched_raw(
+    raw: Any, seconds: float | None, connection: Connection | None = None
+) -> contextlib.AbstractContextManager[object]:
     """The same for the driver's connection, which is of no more use once it was broken off."""
     if seconds is None or not hasattr(raw, "pgconn"):
-        yield None
-        return
-    before = vars(raw).get("wait")
-    watch = _Watch(raw, time.monotonic() + seconds)
-    raw.wait = watch.wait
-    try:
-        yield watch
-    finally:
-        del raw.wait
-        if before is not None:
-            raw.wait = before
+        return contextlib.nullcontext()
+    return _Watch(raw, time.monotonic() + seconds, connection)
 
 
 class _Watch:
     """Takes the place of a connection's method that waits for the server."""
 
-    def __init__(self, raw: Any, end: float) -> None:
+    def __init__(self, raw: Any, end: float, connection: Connection | None) -> None:
         self._raw = raw
         self._end = end
-        self.cancelled = False
+        self._connection = connection
+        self._cancelled = False
+
+    def __enter__(self) -> None:
+        self._before = vars(self._raw).get("wait")
+        self._raw.wait = self.wait
+
+    def __exit__(self, *_: object) -> None:
+        del self._raw.wait
+        if self._before is not None:
+            self._raw.wait = self._before
+        connection = self._connection
+        if self._cancelled and connection is not None and not connection.invalidated:
+            connection.invalidate()  # the server may end the next statement instead
 
     def wait(self, steps: Generator[int, int, Any], *_: Any, **__: Any) -> Any:
         """Do what psycopg does; its own loop, in C, lets nothing look at the clock before 3.3."""
@@ -189,10 +190,10 @@ class _Watch:
         """
         from psycopg.errors import QueryCanceled
 
-        if self.cancelled:
+        if self._cancelled:
             self._raw.close()
             raise QueryCanceled("the server does not answer")
-        self.cancelled = True
+        self._cancelled = True
         self._end = time.monotonic() + _LAST_TRY
         # With a libpq before 17 it may never return.
         threading.Thread(target=self._cancel, daemon=True).start()
