@@ -133,6 +133,8 @@ def _fold(character: str) -> str:
         return character if character in _INDIC_MARKS else ""
     if category == "Nd":
         return character if character.isascii() else "0"
+    if character > "\uffff":  # two characters in the browser: it counts one, too
+        return "\ua000" if character.isalnum() else "\ufffd"
     return character
 
 

@@ -116,7 +116,8 @@ function foldOne(character) {
   if (other !== undefined) return other;
   if (/[\p{M}\p{Cf}]/u.test(character)) return /[\u0900-\u0dff]/.test(character) ? character : '';
   if (/\p{Nd}/u.test(character)) return /\d/.test(character) ? character : '0';
-  return character.length > 1 ? '\ufffd' : character; // one character in the server's count, too
+  if (character.length === 1) return character;
+  return /[\p{L}\p{N}]/u.test(character) ? '\ua000' : '\ufffd'; // one in the server's count, too
 }
 
 /**
