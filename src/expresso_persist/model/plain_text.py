@@ -69,16 +69,19 @@ MAY_HIDE = r"[&%\\<\x00-\x1f\x7f]"
 """One of these is in every text that :func:`decoded` or :func:`joined` changes."""
 
 ENCODED = (
-    r"&#[xX]0*([0-9A-Fa-f]{1,6});?|&#0*([0-9]{1,7});?|&([A-Za-z][A-Za-z0-9]{1,31});"
+    r"&#[xX]0*([0-9A-Fa-f]{1,6})(?:;|(?![0-9A-Fa-f&%\\]))|&#0*([0-9]{1,7})(?:;|(?![0-9&%\\]))"
+    r"|&([A-Za-z][A-Za-z0-9]{1,31});"
     r"|&(amp|lt|gt|quot|nbsp|shy|AMP|LT|GT|QUOT)"
     r"|((?:%[0-9A-Fa-f]{2})+)|%[uU]([0-9A-Fa-f]{4})"
     r"|\\+(?:[uU](?:0000)?([0-9A-Fa-f]{4})|[uU]\{0*([0-9A-Fa-f]{1,6})\}|[xX]([0-9A-Fa-f]{2})"
-    r"|([0-7]{1,3})|([nrtvf])|\r?\n)?"
+    r"|([0-7]{3}|[0-7]{1,2}(?![0-9&%\\]))|([nrtvf])|\r?\n)?"
     r"|(<[wW]?[bB][rR][ \t]{0,8}/?>)|[\x00-\x08\x0e-\x1f\x7f]"
 )
 """A character reference, bytes in percent signs, an escape, markup that breaks a line, or a
 character that shows nothing. Groups: the code of a reference in base 16 and 10, its name (two),
-bytes, five codes of escapes of which the last is in base 8, the letter of one, markup."""
+bytes, five codes of escapes of which the last is in base 8, the letter of one, markup.
+
+What goes on in another encoding is left for the next round."""
 
 _TOKEN = "[A-Za-z0-9+/=_.~-]"  # noqa: S105 - a class of characters
 LINE_BREAK = r"=?[ \t]{0,8}(?:\r\n|[\n\r\v\f]){1,3}[ \t>]{0,8}"
@@ -194,8 +197,14 @@ def encoded_texts(text: str) -> Iterator[str]:
 
 
 def _decode(match: re.Match[str]) -> str:
-    group = match.lastindex
-    return "" if group is None else _READ[group](match[group])
+    if match.lastindex is not None:
+        return _READ[match.lastindex](match[match.lastindex])
+    unread = match[0][-1] == "\\" and match.string[match.end() : match.end() + 1] in _UNREAD
+    return "\\" if unread else ""
+
+
+_UNREAD = tuple("uUxX01234567&%")
+"""After a backslash: an escape that goes on in another encoding."""
 
 
 def _join(match: re.Match[str]) -> str:

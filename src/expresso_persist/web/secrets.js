@@ -137,12 +137,19 @@ function versions(plain) {
 
 /** @param {string} text @returns {string} its references, percent signs and escapes read once, folded */
 function decoded(text) {
-  return folded(text.replace(ENCODED, (match, ...groups) => read(match, groups)));
+  return folded(
+    text.replace(ENCODED, (match, ...groups) => {
+      const after = text.charAt(Number(groups[12]) + match.length);
+      // An escape that goes on in another encoding is left for the next round.
+      const unread = match.endsWith('\\') && after !== '' && 'uUxX01234567&%'.includes(after);
+      return unread ? '\\' : read(groups.slice(0, 12));
+    }),
+  );
 }
 
-/** @param {string} match @param {(string | undefined)[]} groups those of ENCODED @returns {string} */
-function read(match, groups) {
-  const group = groups.slice(0, 12).findIndex((text) => text !== undefined) + 1;
+/** @param {(string | undefined)[]} groups those of ENCODED @returns {string} */
+function read(groups) {
+  const group = groups.findIndex((text) => text !== undefined) + 1;
   const text = String(groups[group - 1]);
   if (group === 0) return '';
   if (group === 3 || group === 4) return REFERENCES.get(text) ?? `&${text};`;
