@@ -8,7 +8,6 @@ record touched.
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -23,7 +22,14 @@ from expresso_persist.commits.audit import VerificationReport
 from expresso_persist.commits.hash_chain import GENESIS, ChangeRow
 from expresso_persist.commits.idempotency import KeyedRequest, fingerprint_of
 from expresso_persist.commits.offers import Standing
-from expresso_persist.commits.state import HEAD, State, forgotten_through, read_head, record_row
+from expresso_persist.commits.state import (
+    HEAD,
+    State,
+    forgotten_through,
+    insert_tenant,
+    read_head,
+    record_row,
+)
 from expresso_persist.db import migrations
 from expresso_persist.db.database import Database
 from expresso_persist.db.tables import RECORD_TABLES, commits, tenants
@@ -470,26 +476,19 @@ class InventoryRepository:
         return commit
 
     def _ensure_tenant(self) -> Head:
-        head = Head(secrets.token_hex(8), 0, GENESIS)
-
         def add(connection: Connection) -> Head:
-            migrations.current(connection)  # no new tenant where the old ones were dropped
-            refuse_old_name(connection, self.tenant)
-            refuse_text(tenant=self.tenant)
-            self.database.insert_if_absent(
-                connection,
-                tenants,
-                {
-                    "tenant_id": self.tenant,
-                    "revision": 0,
-                    "head_hash": GENESIS,
-                    "epoch": head.epoch,
-                    "created_at": dt.datetime.now(dt.UTC),
-                },
-            )
-            return read_head(connection, self.tenant) or head
+            self._add_tenant(connection)
+            head = read_head(connection, self.tenant)
+            assert head is not None
+            return head
 
         return self.database.transact(add)
+
+    def _add_tenant(self, connection: Connection) -> None:
+        migrations.current(connection)  # no new tenant where the old ones were dropped
+        refuse_old_name(connection, self.tenant)
+        refuse_text(tenant=self.tenant)
+        insert_tenant(self.database, connection, self.tenant)
 
     def _lock(self, connection: Connection) -> Head:
         """Take the tenant's lock: one commit at a time, in the order of revisions."""
@@ -498,20 +497,7 @@ class InventoryRepository:
         )
         row = connection.execute(self.database.lock_rows(query)).one_or_none()
         if row is None:
-            migrations.current(connection)
-            refuse_old_name(connection, self.tenant)
-            refuse_text(tenant=self.tenant)
-            self.database.insert_if_absent(
-                connection,
-                tenants,
-                {
-                    "tenant_id": self.tenant,
-                    "revision": 0,
-                    "head_hash": GENESIS,
-                    "epoch": secrets.token_hex(8),
-                    "created_at": dt.datetime.now(dt.UTC),
-                },
-            )
+            self._add_tenant(connection)
             row = connection.execute(self.database.lock_rows(query)).one()
         return Head(row.epoch, row.revision, row.head_hash)
 

@@ -17,6 +17,7 @@ from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.commits import aliases, audit, hash_chain
 from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import insert_tenant
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import EXCLUSIVE, Lease, lock_row
 from expresso_persist.db.tables import (
@@ -104,7 +105,7 @@ class Tenants:
 
         def add(connection: Connection) -> None:
             aliases.clear_mark(connection, name)
-            _add(database, connection, name, secrets.token_hex(8), database.now(connection))
+            insert_tenant(database, connection, name, database.now(connection))
 
         database.transact(add)
         return self._get(name)
@@ -230,19 +231,6 @@ class Tenants:
                     f"There is a tenant {tenant.name!r}, which people would take for this one; "
                     "choose a name that differs in more than its case."
                 )
-
-
-def _add(
-    database: Database, connection: Connection, name: str, epoch: str, now: dt.datetime
-) -> None:
-    row = {
-        "tenant_id": name,
-        "revision": 0,
-        "head_hash": hash_chain.GENESIS,
-        "epoch": epoch,
-        "created_at": now,
-    }
-    database.insert_if_absent(connection, tenants, row)
 
 
 def _lock(database: Database, connection: Connection, name: str) -> Head:
