@@ -105,7 +105,7 @@ class Store:
                 Database(url, engine=engine), migrate=migrate, adopt=prepare
             )
         except (TablesDropped, TablesMissing) as error:
-            raise type(error)(" ".join([error.message, *lost_data(tenant)])) from error
+            raise error.rephrased(" ".join([error.message, *lost_data(tenant)])) from error
         self.tenant = tenant
 
     def for_tenant(self, tenant: str) -> Store:

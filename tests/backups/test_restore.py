@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from expresso_persist import Store
@@ -289,7 +290,12 @@ def test_a_restore_that_went_wrong_is_told(
 
     def forgetful(operations: object, **options: object) -> object:
         if options.get("source") == "restore":
-            return commit(lambda state: operations(state)[1:], **options)  # type: ignore[operator, arg-type]
+
+            def decide(state: object) -> object:
+                decision = operations(state)  # type: ignore[operator]
+                return attrs.evolve(decision, operations=[*decision.operations][1:])
+
+            return commit(decide, **options)  # type: ignore[arg-type]
         return commit(operations, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store.inventory, "commit", forgetful)

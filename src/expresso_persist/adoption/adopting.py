@@ -34,6 +34,7 @@ from expresso_persist.backups.host import HostTables
 from expresso_persist.backups.manifest import IMPORTED
 from expresso_persist.backups.rotation import SAFETY_TYPES
 from expresso_persist.backups.writer import Writer, draft_of
+from expresso_persist.commits.decision import CommitRequest, Decision
 from expresso_persist.commits.hash_chain import GENESIS
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.db import migrations
@@ -181,13 +182,17 @@ class _Adoption:
         self.adopted = found.report()
         commit = self._repository.commit_within(
             connection,
-            [Put(record) for record in found.records],
-            actor=SOURCE,
-            source=SOURCE,
-            note=f"{len(found.records)} records of the replaced system",
-            receipt=json.dumps(self.adopted.to_json()),
-            keep_empty=True,
-            scanned=True,
+            Decision(
+                [Put(record) for record in found.records],
+                json.dumps(self.adopted.to_json()),
+                keep_empty=True,
+            ),
+            CommitRequest(
+                actor=SOURCE,
+                source=SOURCE,
+                note=f"{len(found.records)} records of the replaced system",
+                scanned=True,
+            ),
         )
         stored = {change.key for change in commit.changes}
         if stored != {record.key for record in found.records}:

@@ -60,7 +60,7 @@ class Keyed:
         if request is None:
             return Made(make())
         with self.database.read() as connection:
-            known = idempotency.look_up(connection, request)
+            known = idempotency.find(connection, request)
         if known is not None and known.answer is not None:
             return Made(_read(known.answer), replayed=True)
         if known is not None:

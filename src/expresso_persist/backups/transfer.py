@@ -30,7 +30,7 @@ from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_i
 from expresso_persist.backups.mirrors import OpenedCopy
 from expresso_persist.backups.packing import Packed, pack
 from expresso_persist.backups.snapshot import checked
-from expresso_persist.commits.idempotency import KeyedRequest, claim, look_up, made
+from expresso_persist.commits.idempotency import KeyedRequest, claim, find, made
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.db.database import Database
 from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
@@ -132,7 +132,7 @@ class Transfer:
             request = keyed(digest.hexdigest())
             if request is not None:
                 with self._database.read() as connection:
-                    earlier = look_up(connection, request)
+                    earlier = find(connection, request)
                 if earlier is not None:
                     return earlier.subject, True, request
             reader = ArchiveReader(file, self.limits)

@@ -19,6 +19,7 @@ from expresso_persist.errors import (
     InvalidInput,
     NotFound,
     Problem,
+    UndoConflict,
 )
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
@@ -50,7 +51,7 @@ class HistoryEntry:
         source: What it came from: ``api``, ``movement``, ``import``, ``undo``, …
         note: Free text for people.
         movement: For a stock movement what was asked, see
-            :class:`~expresso_persist.stock.movements.Movement`.
+            :class:`~expresso_persist.stock.requests.Movement`.
         undoes: For an undo the revision that it took back.
         changes: What the commit did to what the history is about.
     """
@@ -199,6 +200,19 @@ class UndoPlan:
             Delete(change.key) if change.after is None else Put(change.after)
             for change in self.changes
         ]
+
+    def refuse_conflicts(self) -> None:
+        """Refuse a plan that would overwrite what later commits wrote.
+
+        Raises:
+            UndoConflict: There are such commits; the problems name the records.
+        """
+        if self.conflicts:
+            raise UndoConflict(
+                f"Later commits touched {len(self.conflicts)} of the records of revision "
+                f"{self.revision}. Undo those first, or force it.",
+                problems=self.conflicts,
+            )
 
     def receipt(self) -> str:
         """What the undo's commit remembers."""

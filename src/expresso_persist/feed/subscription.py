@@ -11,7 +11,8 @@ from typing import Self
 
 import attrs
 
-from expresso_persist.commits.repository import InventoryRepository, read_cursor
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.trail import read_cursor
 from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.feed.channel import Channel
 from expresso_persist.feed.hub import Hub, hub_of
