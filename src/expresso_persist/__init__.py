@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.rotation import Rotation
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.importer import LocalStorageImporter
@@ -36,6 +37,7 @@ __all__ = [
     "BackupManager",
     "Change",
     "Commit",
+    "Decision",
     "Delete",
     "ExpressoPersistError",
     "Head",

@@ -8,7 +8,7 @@ Messages never hold SQL, parameters, file contents or secret values.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 
@@ -92,6 +92,15 @@ class ExpressoPersistError(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
         self.retry_after = retry_after
         self.context: Mapping[str, Any] = dict(context or {})
+
+    def rephrased(self, message: str, problems: Sequence[Problem] | None = None) -> Self:
+        """The same error with another message, and with other problems if there are any."""
+        return type(self)(
+            message,
+            problems=self.problems if problems is None else problems,
+            retry_after=self.retry_after,
+            context=self.context,
+        )
 
 
 class InvalidInput(ExpressoPersistError):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from expresso_persist import Store, adoption
+from expresso_persist.commits.decision import CommitRequest
 from expresso_persist.db.database import Database
 from expresso_persist.errors import ConflictRefused
 from expresso_persist.model.records import Adjust, Put, RecordKey, Setting
@@ -185,7 +186,7 @@ def test_undo_loses_no_commit_that_is_under_way(postgresql_url: str) -> None:
     with Store(postgresql_url) as store, Store(postgresql_url) as other:
         with store.database.write() as connection:
             store.inventory.commit_within(
-                connection, [Put(Setting.of("late", data=1))], actor="anna"
+                connection, [Put(Setting.of("late", data=1))], CommitRequest(actor="anna")
             )
             worker = threading.Thread(target=undo, args=[other.database])
             worker.start()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.backups.restore import Restorer
 from expresso_persist.db.leases import EXCLUSIVE, Lease
 from expresso_persist.errors import BackupCorrupted, Busy, InvalidInput
 from expresso_persist.model.records import (
@@ -269,8 +269,10 @@ def test_writers_may_go_on(store: Store, backup_id: str, monkeypatch: pytest.Mon
         return commit
 
     monkeypatch.setattr(
-        store.backups, "_restorer", Restorer(store.inventory, lambda *a: slow("safety", *a))
-    )  # type: ignore[arg-type]
+        store.backups,
+        "_restorer",
+        attrs.evolve(store.backups._restorer, make_safety_backup=lambda *a: slow("safety", *a)),
+    )
     monkeypatch.setattr(store.inventory, "commit", busy)
     done = store.backups.restore(backup_id, actor="test")
     monkeypatch.undo()
@@ -289,7 +291,12 @@ def test_a_restore_that_went_wrong_is_told(
 
     def forgetful(operations: object, **options: object) -> object:
         if options.get("source") == "restore":
-            return commit(lambda state: operations(state)[1:], **options)  # type: ignore[operator, arg-type]
+
+            def decide(state: object) -> object:
+                decision = operations(state)  # type: ignore[operator]
+                return attrs.evolve(decision, operations=[*decision.operations][1:])
+
+            return commit(decide, **options)  # type: ignore[arg-type]
         return commit(operations, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store.inventory, "commit", forgetful)

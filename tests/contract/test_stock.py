@@ -110,6 +110,30 @@ def test_an_adjust_in_a_batch_sees_what_comes_before_it(client: Any, stocked: St
     assert (refused.status, refused.json["data"]["value"]) == (422, 6)
 
 
+def test_what_a_batch_is_refused_for_is_named(client: Any, stocked: Store) -> None:
+    """Also where what is stored decides that, as where the request has another form."""
+    place = {"category": "milk", "item": "oat"}
+    good = {"type": "adjust", "data": {**place, "delta": 1}}
+    whole = {"type": "setting", "data": {"key": "event_inventory", "value": 1}}
+    nowhere = {"type": "adjust", "data": {**place, "station_id": 9, "delta": 1}}
+    below = {"type": "adjust", "data": {**place, "station_id": 1, "delta": -1, "floor": 6}}
+    named = [{"id": "a", "name": "Soy"}, {"id": "b", "name": "Soy"}]
+    dump = {"event_inventory": {"milk": [{"id": "oat", "name": "Oat"}, *named]}}
+    stocked.importer.import_(dump, actor="anna")
+    twice = {"type": "event_inventory", "data": {"category": "milk", "item_name": "Soy"}}
+    for bad, status, place_of in (
+        (whole, 422, "updates[1].data.key"),
+        (below, 422, "updates[1].data.delta"),
+        (nowhere, 404, "updates[1]"),
+        (twice, 409, "updates[1]"),
+    ):
+        refused = client("POST", "/api/inventory/batch-update", {"updates": [good, bad]})
+        assert refused.status == status, refused.json
+        assert refused.json["error"].startswith("updates[1]: ")
+        assert [problem["path"] for problem in refused.json["details"]] == [place_of]
+    assert refused.json["data"]["keys"] == [["milk", "a"], ["milk", "b"]]
+
+
 def test_an_adjust_in_a_batch_adds_and_sets_nothing(client: Any, stocked: Store) -> None:
     """So that a batch that is offered after a loss goes with what others set meanwhile."""
     place = {"category": "milk", "item": "oat"}

@@ -8,6 +8,7 @@ import pytest
 
 from expresso_persist import BackupManager, LocalStorageImporter, Put, Store
 from expresso_persist.backups import rotation
+from expresso_persist.commits.decision import Decision
 from expresso_persist.errors import (
     ConflictRefused,
     DatabaseUnavailable,
@@ -98,7 +99,7 @@ def test_a_write_between_backup_and_commit_is_not_lost(store: Store) -> None:
 
     def written(notes: str, actor: str) -> str:
         if not made:
-            store.inventory.commit([], actor="other", keep_empty=True)
+            store.inventory.commit(Decision(keep_empty=True), actor="other")
         made.append(store.backups.before_import(notes, actor))
         return made[-1]
 

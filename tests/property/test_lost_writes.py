@@ -22,13 +22,8 @@ from expresso_persist import Store
 from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import NotFound, OfferConflict
 from expresso_persist.model.records import Commit, Put, StationQuantity, StockLevel
-from expresso_persist.stock.movements import (
-    BATCH_TYPES,
-    AdjustMovement,
-    read_movement,
-    update_operations,
-)
-from expresso_persist.stock.requests import read_update
+from expresso_persist.stock.movements import update_operations
+from expresso_persist.stock.requests import BATCH_TYPES, AdjustMovement, read_movement, read_update
 
 FIRST = int(os.environ.get("EXPRESSO_LOST_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("EXPRESSO_LOST_DAYS", "10")))

@@ -23,8 +23,8 @@ from expresso_persist.model.records import (
     Setting,
     StationQuantity,
 )
-from expresso_persist.stock.movements import BATCH_TYPES, update_operations
-from expresso_persist.stock.requests import read_update
+from expresso_persist.stock.movements import update_operations
+from expresso_persist.stock.requests import BATCH_TYPES, read_update
 
 NOT_JSON: dict[str, Any] = {
     "set": {1},

@@ -118,11 +118,11 @@ def test_what_was_taken_between_looking_and_taking_is_looked_at_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other transaction ended while this one waited to insert."""
-    look_up = idempotency.look_up
+    find = idempotency.find
     looks: list[Remembered | None] = []
 
     def late(connection: Any, request: KeyedRequest) -> Remembered | None:
-        found = look_up(connection, request)
+        found = find(connection, request)
         if not looks:
             inserted = store.database.insert_if_absent(
                 connection,
@@ -137,7 +137,7 @@ def test_what_was_taken_between_looking_and_taking_is_looked_at_again(
         looks.append(found)
         return found
 
-    monkeypatch.setattr(idempotency, "look_up", late)
+    monkeypatch.setattr(idempotency, "find", late)
     assert claim(store, REQUEST, "mine") == Remembered("theirs", None)
     assert looks == [None, Remembered("theirs", None)]
 

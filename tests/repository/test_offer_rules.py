@@ -21,7 +21,7 @@ from expresso_persist.model.records import (
     Setting,
     StockLevel,
 )
-from expresso_persist.stock.movements import read_movement
+from expresso_persist.stock.requests import read_movement
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 AT = Position("e" * 16, 5, "abcdef")

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from expresso_persist import Store
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.offers import Position, Standing
 from expresso_persist.errors import (
     IdempotencyMismatch,
@@ -26,7 +27,7 @@ from expresso_persist.model.records import (
     Setting,
     StockLevel,
 )
-from expresso_persist.stock.movements import read_movement
+from expresso_persist.stock.requests import read_movement
 
 OAT = RecordKey("event_stock", ("milk", "oat"))
 SET = ("count", {"quantity": 50})
@@ -331,6 +332,6 @@ def test_a_lost_count_of_what_is_stored_holds_back_earlier_sales(station: Statio
 @pytest.mark.parametrize("receipt", ["[1]", '{"movement": null}', '{"acknowledged": 5}', "3"])
 def test_a_receipt_of_the_host_may_be_any_json(station: Station, receipt: str) -> None:
     setting = Setting.of("theme", data="dark")
-    station.store.inventory.commit([Put(setting)], actor="host", receipt=receipt)
+    station.store.inventory.commit(Decision([Put(setting)], receipt), actor="host")
     with pytest.raises(OfferConflict):
         station.put("theme", "light", place=1)

@@ -13,8 +13,11 @@ import sqlalchemy as sa
 
 import secret_vectors as vectors
 from expresso_persist import Store
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.hash_chain import GENESIS
-from expresso_persist.commits.repository import ChangePage, InventoryRepository, read_cursor
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import State
+from expresso_persist.commits.trail import ChangePage, read_cursor
 from expresso_persist.db.tables import changes, commits, tenants
 from expresso_persist.errors import (
     ExpressoPersistError,
@@ -41,7 +44,9 @@ TAB = "coffee_cue_active_tab"
 
 
 def put(store: Store, *records: Record, **options: Any) -> Any:
-    return store.inventory.commit([Put(record) for record in records], actor="anna", **options)
+    own = {name: options.pop(name) for name in ("receipt", "keep_empty") if name in options}
+    decision = Decision([Put(record) for record in records], **own)
+    return store.inventory.commit(decision, actor="anna", **options)
 
 
 @pytest.fixture
@@ -305,6 +310,20 @@ def test_what_cannot_be_stored_is_refused(used: Store, options: dict[str, Any]) 
     with pytest.raises(InvalidInput, match="a list of operations"):
         used.inventory.commit(bad, actor="anna")
     assert used.inventory.head().revision == 2
+
+
+def test_a_commit_brings_the_value_of_its_decision(used: Store) -> None:
+    def decide(state: State) -> Decision:
+        stored = state.get("setting", "a")
+        return Decision([Put(Setting.of("a", data=5))], value=stored and stored.data)
+
+    options: dict[str, Any] = {"actor": "anna", "idempotency_key": "v", "request": b"x"}
+    assert used.inventory.commit(decide, **options).value == 2
+    repeated = used.inventory.commit(decide, **options)
+    assert (repeated.replayed, repeated.value) == (True, None)
+    unchanged = used.inventory.commit(decide, actor="anna")
+    assert (unchanged.stored, unchanged.value) == (False, 5)
+    assert used.inventory.commit(Decision(value="x"), actor="anna").value == "x"
 
 
 def test_records_are_added_changed_and_removed_in_one_commit(used: Store) -> None:

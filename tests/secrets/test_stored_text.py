@@ -10,6 +10,7 @@ import pytest
 
 import secret_vectors as vectors
 from expresso_persist import Store
+from expresso_persist.commits.decision import Decision
 from expresso_persist.errors import InvalidInput
 from expresso_persist.model import json_text
 from expresso_persist.model.records import (
@@ -70,7 +71,7 @@ WAYS: dict[str, Callable[[Store], Any]] = {
     ),
     "notes": lambda s: s.backups.create(notes=f"made with {SECRET}"),
     "name": lambda s: s.tokens.create(AWS, "read"),
-    "tenant": lambda s: s.for_tenant(AWS).inventory.commit([], actor="a", keep_empty=True),
+    "tenant": lambda s: s.for_tenant(AWS).inventory.commit(Decision(keep_empty=True), actor="a"),
     "device_id": lambda s: s.importer.import_({"a": "b"}, actor="a", device_id=SECRET),
     "origin": lambda s: s.importer.import_(
         {"localStorage": {"a": "b"}, "origin": "https://ann:hunter2@example.org"}, actor="a"

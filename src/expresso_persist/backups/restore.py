@@ -1,7 +1,7 @@
 """Carrying a restore out, and proving that it did what it should.
 
 A restore is "diff the backup against what is stored, commit the difference". The plan is
-made anew under the tenant's lock, so what is committed fits what is stored at that moment.
+made again under the tenant's lock, so what is committed fits what is stored at that moment.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.restore_plan import RestorePlan, made_again, replayed_plan
-from expresso_persist.backups.scope import Scope
+from expresso_persist.backups.catalog import Backup, Catalog
+from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.restore_plan import (
+    RestorePlan,
+    Scope,
+    made_again,
+    make_plan,
+    replayed_plan,
+)
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.protection import Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State, read_head
 from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.model.json_text import dumps
-from expresso_persist.model.records import Commit, Operation, Record
+from expresso_persist.model.records import Commit, Record
 
 __all__ = [
     "RESTORE",
@@ -51,11 +58,34 @@ class Restorer:
 
     Attributes:
         repository: The data that is written.
+        catalog: The backups.
+        chunks: Their contents.
         make_safety_backup: Makes the backup of the state before.
     """
 
     repository: InventoryRepository
+    catalog: Catalog
+    chunks: ChunkStore
     make_safety_backup: Callable[[str, str], Backup]
+
+    def plan(self, backup_id: str, scope: Scope) -> tuple[RestorePlan, list[Record]]:
+        """What a restore would do now, and the backup's records inside ``scope``."""
+        with self.repository.database.read() as connection:
+            return make_plan(connection, self.catalog, self.chunks, backup_id, scope)
+
+    def restore(
+        self, backup_id: str, scope: Scope, actor: str, key: RestoreKey, *, dry_run: bool
+    ) -> RestorePlan:
+        """Restore a backup, unless an earlier request with the key did; or only say what for."""
+        earlier = self.replay(scope, actor, key)
+        if earlier is not None and not dry_run:
+            return earlier
+        dry, wanted = self.plan(backup_id, scope)
+        if dry_run:
+            return dry
+        if dry.plan.empty and key.name is None:
+            return attrs.evolve(dry, dry_run=False)
+        return self.carry_out(dry, scope, wanted, actor, key)
 
     def replay(self, scope: Scope, actor: str, key: RestoreKey) -> RestorePlan | None:
         """What an earlier restore under the same key did, if there was one.
@@ -66,7 +96,7 @@ class Restorer:
         commit = self.repository.replay(actor, key.name, key.request)
         return None if commit is None else replayed_plan(commit, scope)
 
-    def restore(
+    def carry_out(
         self,
         dry: RestorePlan,
         scope: Scope,
@@ -106,40 +136,35 @@ class Restorer:
         protection: Protection,
         key: RestoreKey,
     ) -> RestorePlan:
-        carried_out: list[RestorePlan] = []
-
-        def operations(state: State) -> list[Operation]:
-            if dry.plan.empty:  # there was nothing to do; only the key is remembered
-                carried_out.append(dry)
-                return []
-            # Somebody may have written since the dry run, and the commit may be repeated.
-            carried_out.append(made_again(dry, state, wanted))
-            if not carried_out[-1].plan.empty:
-                protection.require(state)
-            return carried_out[-1].plan.operations()
-
-        def result(revision: int) -> RestorePlan:
-            return attrs.evolve(
-                carried_out[-1],
-                dry_run=False,
-                committed=True,
-                revision=revision,
-                safety_backup_id=protection.backup_id,
+        def decide(state: State) -> Decision:
+            plan = dry
+            if not dry.plan.empty:  # else there is nothing to do; only the key is remembered
+                # Somebody may have written since the dry run, and the commit may be repeated.
+                plan = made_again(dry, state, wanted)
+                if not plan.plan.empty:
+                    protection.require(state)
+            done = attrs.evolve(
+                plan, dry_run=False, committed=True, safety_backup_id=protection.backup_id
+            )
+            return Decision(
+                plan.plan.operations(),
+                lambda revision: dumps(attrs.evolve(done, revision=revision).to_json()),
+                value=done,
             )
 
         commit = self.repository.commit(
-            operations,
+            decide,
             actor=actor,
             source=RESTORE,
             note=restored_note(dry.backup.id),
             idempotency_key=key.name,
             request=key.request,
-            receipt=lambda revision: dumps(result(revision).to_json()),
             scanned=True,
         )
         if commit.replayed:  # pragma: no cover - the lease ran out, and another one was faster
             return replayed_plan(commit, scope)
-        return attrs.evolve(result(commit.revision), committed=commit.stored)
+        done: RestorePlan = commit.value
+        return attrs.evolve(done, revision=commit.revision, committed=commit.stored)
 
     def _prove(self, result: RestorePlan, scope: Scope, wanted: Sequence[Record]) -> None:
         """Compare the state right after the restore with the backup's."""

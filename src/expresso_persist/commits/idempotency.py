@@ -25,9 +25,9 @@ __all__ = [
     "Remembered",
     "answered",
     "claim",
+    "find",
     "fingerprint_of",
     "is_taken",
-    "look_up",
     "made",
     "remember",
 ]
@@ -103,7 +103,7 @@ class Remembered:
     answer: str | None
 
 
-def look_up(connection: Connection, request: KeyedRequest) -> Remembered | None:
+def find(connection: Connection, request: KeyedRequest) -> Remembered | None:
     """What an earlier request under the same key did; None if there was none.
 
     Raises:
@@ -154,11 +154,11 @@ def claim(
     # The tenant's lock, as a commit has it: whichever of the two keeps it, the key is one.
     lock = sa.select(tenants.c.tenant_id).where(tenants.c.tenant_id == request.tenant)
     connection.execute(database.lock_rows(lock))
-    known = look_up(connection, request)
+    known = find(connection, request)
     if known is not None:
         return known
     taken = database.insert_if_absent(connection, idempotency_keys, _row(request, subject, None))
-    return None if taken else look_up(connection, request)
+    return None if taken else find(connection, request)
 
 
 def remember(
@@ -204,7 +204,7 @@ def answered(
         if kept.rowcount:
             return answer, True
         # The same request came at the same time and was answered first.
-        known = look_up(connection, request)
+        known = find(connection, request)
         return known.answer if known is not None and known.answer is not None else answer, False
 
     return database.transact(keep)

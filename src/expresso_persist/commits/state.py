@@ -1,23 +1,25 @@
 """What is stored, as seen from inside one transaction.
 
-Whoever turns a request into operations (an import, an update, a restore) reads through a
-:class:`State`, under the tenant's lock when it is about to commit, so that nothing moves
-between the decision and the deed.
+An import, an update or a restore reads through a :class:`State`. A commit decides under the
+tenant's lock, so that nothing changes between the decision and the write.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist.commits.hash_chain import GENESIS
+from expresso_persist.db.database import Database
 from expresso_persist.db.tables import RECORD_TABLES, tenants
 from expresso_persist.model.records import RECORD_TYPES, Head, Record, RecordKey
 
-__all__ = ["HEAD", "State", "forgotten_through", "read_head", "record_row"]
+__all__ = ["HEAD", "State", "forgotten_through", "insert_tenant", "read_head", "record_row"]
 
 _KEYS_PER_QUERY = 200
 
@@ -32,6 +34,27 @@ def forgotten_through(connection: Connection, tenant: str) -> int:
     """The last revision whose changes were forgotten; 0 when the history is whole."""
     query = sa.select(tenants.c.forgotten_through).where(tenants.c.tenant_id == tenant)
     return connection.scalar(query) or 0
+
+
+def insert_tenant(
+    database: Database, connection: Connection, tenant: str, created_at: dt.datetime | None = None
+) -> None:
+    """Add the row of a tenant, at revision 0 of a new epoch, unless there is one.
+
+    Args:
+        database: The database.
+        connection: A write transaction of it.
+        tenant: The tenant's name; the caller has checked it.
+        created_at: When it is made; now when left out.
+    """
+    row = {
+        "tenant_id": tenant,
+        "revision": 0,
+        "head_hash": GENESIS,
+        "epoch": secrets.token_hex(8),
+        "created_at": created_at or dt.datetime.now(dt.UTC),
+    }
+    database.insert_if_absent(connection, tenants, row)
 
 
 HEAD = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(

@@ -11,7 +11,8 @@ from typing import Self
 
 import attrs
 
-from expresso_persist.commits.repository import InventoryRepository, read_cursor
+from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.trail import read_cursor
 from expresso_persist.errors import DatabaseUnavailable
 from expresso_persist.feed.channel import Channel
 from expresso_persist.feed.hub import Hub, hub_of
@@ -32,7 +33,7 @@ class FeedEvent:
     Attributes:
         cursor: Where to go on after it, for :meth:`Feed.subscribe`.
         commit: The commit, or None for a reset: the database was replaced by another or
-            older copy, so that everything has to be read anew.
+            older copy, so that everything has to be read again.
     """
 
     cursor: str
@@ -40,7 +41,7 @@ class FeedEvent:
 
     @property
     def reset(self) -> bool:
-        """Whether everything has to be read anew."""
+        """Whether everything has to be read again."""
         return self.commit is None
 
 

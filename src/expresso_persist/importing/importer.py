@@ -6,21 +6,23 @@ with what is stored, and the difference is committed. A dry run stops before the
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.protection import Protection
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import State
 from expresso_persist.db.leases import exclusive
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.receipt import Receipt
-from expresso_persist.importing.request import Mode, OnConflict, Outcome, Request
+from expresso_persist.importing.request import Mode, OnConflict, Request
 from expresso_persist.model import json_text
-from expresso_persist.model.records import Operation
+from expresso_persist.model.records import Commit
 
 __all__ = ["LocalStorageImporter", "Mode", "OnConflict"]
 
@@ -108,57 +110,53 @@ class LocalStorageImporter:
             ExpressoPersistError: The safety backup failed; the message says why.
         """
         request = Request(dump, mode, on_conflict, include, device_id)
-        outcome: list[Outcome] = []
-        protection = Protection(self.repository, lambda: self._protect(mode, actor))
-
-        def decide(state: State) -> list[Operation]:
-            outcome[:] = [request.decide(state)]
-            if outcome[0].replaces and self.before_change:
-                protection.require(state)
-            return outcome[0].plan.operations()
-
-        def receipt(revision: int) -> Receipt:
-            return request.receipt(
-                outcome[0],
-                dry_run=False,
-                revision=revision,
-                safety_backup_id=protection.backup_id,
-            )
-
-        def text(revision: int) -> str:
-            # ASCII: a damaged key may hold half of a surrogate pair.
-            return json.dumps(receipt(revision).to_json(), separators=(",", ":"))
-
-        database, tenant = self.repository.database, self.repository.tenant
-        with exclusive(database, tenant, actor=actor, work="importing", ttl=_TTL):
-            # What it changes is only certain under the tenant's lock, which no backup may hold up.
-            commit = protection.run(
-                lambda: self.repository.commit(
-                    decide,
-                    actor=actor,
-                    source="import",
-                    note=note,
-                    idempotency_key=idempotency_key,
-                    request=request.fingerprint,
-                    receipt=text,
-                    scanned=True,
-                )
-            )
+        commit = self._commit(request, actor=actor, note=note, idempotency_key=idempotency_key)
         if commit.replayed:
             first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
             assert isinstance(first, dict)
             return attrs.evolve(Receipt.from_json(first), replayed=True)
-        return receipt(commit.revision)
+        receipt: Receipt = commit.value
+        return attrs.evolve(receipt, revision=commit.revision)
+
+    def _commit(self, request: Request, *, actor: str, **options: Any) -> Commit:
+        """The commit of an import; its value is the receipt, as of revision 0."""
+        protection = Protection(self.repository, lambda: self._protect(request.mode, actor))
+
+        def decide(state: State) -> Decision:
+            outcome = request.decide(state)
+            if outcome.replaces and self.before_change:
+                protection.require(state)
+            receipt = request.receipt(
+                outcome, dry_run=False, revision=0, safety_backup_id=protection.backup_id
+            )
+            text = functools.partial(_text, receipt)
+            return Decision(outcome.plan.operations(), text, value=receipt)
+
+        database, tenant = self.repository.database, self.repository.tenant
+        with exclusive(database, tenant, actor=actor, work="importing", ttl=_TTL):
+            # What it changes is only certain under the tenant's lock, which no backup may hold up.
+            return protection.run(
+                lambda: self.repository.commit(
+                    decide,
+                    actor=actor,
+                    source="import",
+                    request=request.fingerprint,
+                    scanned=True,
+                    **options,
+                )
+            )
 
     def _protect(self, mode: str, actor: str) -> str:
         assert self.before_change is not None
         try:
             return self.before_change(f"Before an import (mode={mode})", actor)
         except ExpressoPersistError as error:
-            raise type(error)(
-                f"Nothing was imported, because the safety backup before it failed: "
-                f"{error.message}",
-                problems=error.problems,
-                retry_after=error.retry_after,
-                context=error.context,
+            raise error.rephrased(
+                f"Nothing was imported, because the safety backup before it failed: {error.message}"
             ) from error
+
+
+def _text(receipt: Receipt, revision: int) -> str:
+    # ASCII: a damaged key may hold half of a surrogate pair.
+    content = attrs.evolve(receipt, revision=revision).to_json()
+    return json.dumps(content, separators=(",", ":"))

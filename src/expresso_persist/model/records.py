@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import attrs
 
@@ -129,7 +129,7 @@ class Record:
 
     @property
     def data(self) -> Json:
-        """The JSON value, parsed anew on each access."""
+        """The JSON value, parsed on each access."""
         return json_text.loads(self.text)
 
     def columns(self) -> dict[str, Column]:
@@ -459,6 +459,7 @@ class Commit:
             then the revision that already was.
         epoch: The epoch of the database that answered.
         previous: Hash of the commit before it, where it is known.
+        value: What the decision of the commit gave as ``value``; None for a repetition.
     """
 
     revision: int
@@ -474,6 +475,7 @@ class Commit:
     stored: bool = True
     epoch: str = ""
     previous: str | None = None
+    value: Any = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def cursor(self) -> str:

@@ -223,7 +223,7 @@ def _shows_secret(text: str) -> bool:
 
 
 def _has_format(text: str, lower: str) -> bool:
-    for hint in _HINTS:  # a loop, because nearly every text is told from a secret here
+    for hint in _HINTS:  # a loop, because nearly every text is found to be no secret here
         if hint in lower:
             return _is_of_a_format(text, lower)
     return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import attrs
 from sqlalchemy.engine import Connection
 
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.history import (
     HistoryPage,
     UndoPlan,
@@ -21,11 +21,12 @@ from expresso_persist.commits.offers import Standing
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.retention import Forgotten, forget, horizon, receipt
 from expresso_persist.commits.state import State
-from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem, UndoConflict
+from expresso_persist.errors import IdempotencyMismatch, InvalidInput, Problem
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
-from expresso_persist.model.records import Commit, Operation, RecordKey, checked_key
-from expresso_persist.stock.movements import Decision, Movement, decide, read_movement
+from expresso_persist.model.records import Commit, RecordKey, checked_key
+from expresso_persist.stock.movements import decide
+from expresso_persist.stock.requests import Movement, read_movement
 
 __all__ = ["Inventory", "Moved", "Undone"]
 
@@ -39,13 +40,25 @@ class Moved:
         movement: What was asked, and for a count the ``difference`` that it found.
         stock: The places it touched as they were right after it, see
             :class:`~expresso_persist.stock.movements.Stock`.
-        replayed: An earlier movement with the same idempotency key is told again.
+        replayed: An earlier movement with the same idempotency key is repeated.
     """
 
     commit: Commit
     movement: Mapping[str, Json]
     stock: tuple[Mapping[str, Json], ...]
     replayed: bool = False
+
+    @classmethod
+    def of(cls, commit: Commit) -> Moved:
+        """What a movement did, from its commit.
+
+        Raises:
+            IdempotencyMismatch: It is the commit of another kind of request.
+        """
+        content: Any = json_text.loads(commit.receipt or "null")
+        if not isinstance(content, dict) or "movement" not in content:
+            raise IdempotencyMismatch
+        return cls(commit, content["movement"], tuple(content["stock"]), commit.replayed)
 
     def to_json(self) -> dict[str, Any]:
         """The movement as a JSON object."""
@@ -70,7 +83,7 @@ class Undone:
 
     @property
     def replayed(self) -> bool:
-        """Whether an earlier undo with the same idempotency key is told again."""
+        """Whether an earlier undo with the same idempotency key is repeated."""
         return self.commit is not None and self.commit.replayed
 
     def to_json(self) -> dict[str, Any]:
@@ -212,7 +225,7 @@ class Inventory(InventoryRepository):
         """Carry a movement out as one commit, decided under the tenant's lock.
 
         Args:
-            movement: What :func:`~expresso_persist.stock.movements.read_movement` made.
+            movement: What :func:`~expresso_persist.stock.requests.read_movement` made.
             actor: Who does it.
             idempotency_key: A name for it; the same again gives the first answer.
             request: What was asked, to tell a repetition from another request.
@@ -225,34 +238,16 @@ class Inventory(InventoryRepository):
         """
         if not isinstance(movement, Movement):
             raise InvalidInput("A movement is what read_movement makes of a request.")
-        decided: list[Decision] = []
-
-        def operations(state: State) -> list[Operation]:
-            decided[:] = [decide(state, movement)]
-            return list(decided[0].operations)
-
-        def tell(_: int) -> str:
-            told = movement.to_json()
-            if decided[0].difference is not None:
-                told["difference"] = decided[0].difference
-            stock: list[Json] = [stock.to_json() for stock in decided[0].stock]
-            return json_text.dumps({"movement": told, "stock": stock})
-
         commit = self.commit(
-            operations,
+            lambda state: _moving(state, movement),
             actor=actor,
             source="movement",
             note=movement.note,
             idempotency_key=idempotency_key,
             request=request,
-            receipt=tell,
-            keep_empty=True,
             standing=standing,
         )
-        content: Any = json_text.loads(commit.receipt or "null")
-        if not isinstance(content, dict) or "movement" not in content:
-            raise IdempotencyMismatch  # without a fingerprint, another kind of request
-        return Moved(commit, content["movement"], tuple(content["stock"]), commit.replayed)
+        return Moved.of(commit)
 
     # -- history and undo -----------------------------------------------------------------
 
@@ -306,7 +301,7 @@ class Inventory(InventoryRepository):
         note: str = "",
         idempotency_key: str | None = None,
         request: str | bytes | None = None,
-        allowed: Callable[[UndoPlan], None] | None = None,
+        allowed: Callable[[UndoPlan], object] = lambda _: None,
     ) -> Undone:
         """Take a commit back: every record of it becomes what it was before.
 
@@ -330,42 +325,32 @@ class Inventory(InventoryRepository):
             InvalidInput: The commit changed nothing.
         """
         json_text.check_whole(revision=revision)
-        plans: list[UndoPlan] = []
 
-        def operations(state: State) -> list[Operation]:
+        def decide(state: State) -> Decision:
             plan = plan_undo(state, revision)
-            if allowed is not None:
-                allowed(plan)
-            if plan.conflicts and not force and not dry_run:
-                raise UndoConflict(
-                    f"Later commits touched {len(plan.conflicts)} of the records of revision "
-                    f"{revision}. Undo those first, or force it.",
-                    problems=plan.conflicts,
-                )
-            plans[:] = [plan]
-            return plan.operations()
+            allowed(plan)
+            if not force and not dry_run:
+                plan.refuse_conflicts()
+            return Decision(plan.operations(), plan.receipt(), value=plan)
 
-        if request is None:
-            request = f"undo {revision} {bool(force)}"
+        request = request or f"undo {revision} {bool(force)}"
         if dry_run:
             # It is not remembered; a key that was used is another request's.
             self.replay(actor, idempotency_key, request)
             self.head()
             with self.database.read() as connection:
-                operations(State(connection, self.tenant))
-            return Undone(plans[0], None)
+                return Undone(decide(State(connection, self.tenant)).value, None)
         commit = self.commit(
-            operations,
+            decide,
             actor=actor,
             source="undo",
             note=note or f"Undo of revision {revision}",
             idempotency_key=idempotency_key,
             request=request,
-            receipt=lambda _: plans[0].receipt(),
             scanned=True,
         )
-        plan = plans[0] if commit.receipt is None and plans else read_undo(revision, commit)
-        return Undone(plan, commit)
+        unchanged = not commit.stored and not commit.replayed
+        return Undone(commit.value if unchanged else read_undo(revision, commit), commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""
@@ -374,7 +359,7 @@ class Inventory(InventoryRepository):
 
         Who did what and when stays, and so does the data. The trail goes on to verify.
         What lies before cannot be undone or shown (``as_of``) any more, and a client whose
-        cursor is older reads everything anew.
+        cursor is older reads everything again.
 
         Args:
             before: A revision, or a time with its offset.
@@ -385,35 +370,33 @@ class Inventory(InventoryRepository):
         Raises:
             ConflictRefused: The audit trail has problems.
         """
-        results: list[Forgotten] = []
 
-        def drop(connection: Connection, *, dry: bool) -> Forgotten:
+        def drop(connection: Connection) -> Forgotten:
             through = horizon(connection, self.tenant, before)
-            return forget(connection, self.tenant, through, dry_run=dry)
+            return forget(connection, self.tenant, through, dry_run=dry_run)
 
-        def operations(state: State) -> list[Operation]:
-            results[:] = [drop(state.connection, dry=False)]
-            if not results[0].commits:
-                raise _NothingToDo
-            receipts[:] = [receipt(state.connection, self.tenant, results[0])]
-            return []
+        def decide(state: State) -> Decision:
+            result = drop(state.connection)
+            if not result.commits:
+                return Decision(value=result)
+            text = receipt(state.connection, self.tenant, result)
+            return Decision((), text, keep_empty=True, value=result)
 
-        receipts: list[str] = []
         self.head()
         if dry_run:
             with self.database.read() as connection:
-                return drop(connection, dry=True)
-        with contextlib.suppress(_NothingToDo):
-            self.commit(
-                operations,
-                actor=actor,
-                source="forget",
-                note=note or "Forgot old changes",
-                receipt=lambda _: receipts[0],
-                keep_empty=True,
-            )
-        return results[0]
+                return drop(connection)
+        note = note or "Forgot old changes"
+        forgotten: Forgotten = self.commit(decide, actor=actor, source="forget", note=note).value
+        return forgotten
 
 
-class _NothingToDo(Exception):
-    """There is nothing to forget, so there is nothing to commit."""
+def _moving(state: State, movement: Movement) -> Decision:
+    """The commit of a movement; its receipt is the answer."""
+    effect = decide(state, movement)
+    content = movement.to_json()
+    if effect.difference is not None:
+        content["difference"] = effect.difference
+    stock: list[Json] = [stock.to_json() for stock in effect.stock]
+    receipt = json_text.dumps({"movement": content, "stock": stock})
+    return Decision(effect.operations, receipt, keep_empty=True)

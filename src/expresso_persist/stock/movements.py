@@ -1,4 +1,4 @@
-"""Stock movements: what they ask for, and the records that they change.
+"""Stock movements: the records that they change.
 
 Pure but for the :class:`~expresso_persist.commits.state.State` that is read. Which records hold the
 stock of a place:
@@ -13,174 +13,34 @@ late count must not vanish; the answer says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeAlias
 
 import attrs
-from msgspec import Meta
 
 from expresso_persist.commits.state import State
 from expresso_persist.documents.items import ALLOCATED, AVAILABLE, TOTAL
-from expresso_persist.errors import ConflictRefused, InvalidInput, NotFound, Problem
+from expresso_persist.errors import ConflictRefused, ExpressoPersistError, NotFound, Problem
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
-from expresso_persist.model.operations import MAX_QUANTITY, add, adjusted, number
+from expresso_persist.model.operations import add, adjusted, number
 from expresso_persist.model.records import Adjust, Operation, Put, Record, RecordKey
 from expresso_persist.stock.item_resolver import View, resolve
 from expresso_persist.stock.requests import (
-    UPDATE_TYPES,
+    AdjustMovement,
+    CountMovement,
     EventStockUpdate,
-    Name,
-    Quantity,
-    StationId,
+    Movement,
     StationQuantityUpdate,
+    TransferMovement,
     Update,
-    read_as,
+    WasteMovement,
+    station_name,
 )
 
-__all__ = [
-    "BATCH_TYPES",
-    "MOVEMENT_TYPES",
-    "AdjustMovement",
-    "CountMovement",
-    "Decision",
-    "Movement",
-    "Stock",
-    "TransferMovement",
-    "WasteMovement",
-    "decide",
-    "read_movement",
-    "update_operations",
-]
+__all__ = ["Effect", "Stock", "decide", "update_operations"]
 
-# Blank in Python or in ECMA-262, whose regular expressions are those of JSON Schema: the two
-# differ in the separators U+001C to U+001F, U+0085 and U+FEFF.
-_NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
-Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
-Amount: TypeAlias = (
-    Annotated[int, Meta(gt=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(gt=0, le=MAX_QUANTITY)]
-)
-Counted: TypeAlias = (
-    Annotated[int, Meta(ge=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
-)
 # The front end shows the inventory's extras under another name in a station's live stock.
 _ALIASES: Mapping[str, str] = {"extras": "other", "other": "extras"}
-
-
-@attrs.frozen(kw_only=True)
-class Movement(Update):
-    """What all movements have.
-
-    Attributes:
-        category: The item's category.
-        item: The item's id or name.
-        note: Free text for people, kept in the audit trail.
-    """
-
-    type: ClassVar[str] = ""
-
-    category: Annotated[str, Meta(max_length=256)]
-    item: Name
-    note: Note = ""
-
-    def to_json(self) -> dict[str, Json]:
-        """What was asked, as the audit trail keeps it."""
-        content: dict[str, Json] = {"type": self.type}
-        for field in attrs.fields(type(self)):
-            value = getattr(self, field.name)
-            if field.name in _PLACES:
-                content[field.name] = _station(value)
-            elif field.name != "extra" and value != field.default:
-                content[field.name] = value
-        return {**content, **{k: v for k, v in self.extra.items() if k not in content}}
-
-
-_PLACES = ("station_id", "from_station", "to_station")
-
-
-@attrs.frozen(kw_only=True)
-class AdjustMovement(Movement):
-    """Add ``delta`` to a stock, whatever it is by then; ``floor`` refuses a lower result."""
-
-    type: ClassVar[str] = "adjust"
-
-    station_id: StationId | None = None
-    delta: Quantity
-    floor: Quantity | None = None
-
-
-@attrs.frozen(kw_only=True)
-class CountMovement(Movement):
-    """Somebody counted: the stock is ``quantity``; the difference found is kept."""
-
-    type: ClassVar[str] = "count"
-
-    station_id: StationId | None = None
-    quantity: Counted
-
-
-@attrs.frozen(kw_only=True)
-class TransferMovement(Movement):
-    """Carry ``quantity`` from one place to another, as one commit."""
-
-    type: ClassVar[str] = "transfer"
-
-    from_station: StationId | None = None
-    to_station: StationId | None = None
-    quantity: Amount
-
-
-@attrs.frozen(kw_only=True)
-class WasteMovement(Movement):
-    """``quantity`` is gone for a ``reason``: spilt, sour, broken."""
-
-    type: ClassVar[str] = "waste"
-
-    station_id: StationId | None = None
-    quantity: Amount
-    reason: Annotated[
-        str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": _NOT_BLANK})
-    ]
-
-
-MOVEMENT_TYPES: Mapping[str, type[Movement]] = {
-    cls.type: cls for cls in (AdjustMovement, CountMovement, TransferMovement, WasteMovement)
-}
-"""Type of a movement -> its class."""
-
-BATCH_TYPES: Mapping[str, type[Update]] = {**UPDATE_TYPES, "adjust": AdjustMovement}
-"""Type of an element of a batch -> its class."""
-
-
-def read_movement(kind: str, data: Any) -> Movement:
-    """Validate a movement.
-
-    Args:
-        kind: One of :data:`MOVEMENT_TYPES`.
-        data: The JSON value.
-
-    Raises:
-        InvalidInput: It does not have the expected form; the problem names the place.
-    """
-    if kind not in MOVEMENT_TYPES:
-        raise InvalidInput(
-            f"There is no movement {str(kind)[:50]!r}; use one of {', '.join(MOVEMENT_TYPES)}.",
-            problems=[Problem("type", f"one of {', '.join(MOVEMENT_TYPES)}")],
-        )
-    movement = read_as(MOVEMENT_TYPES[kind], data)
-    if isinstance(movement, TransferMovement) and (
-        _station(movement.from_station) == _station(movement.to_station)
-    ):
-        raise InvalidInput(
-            "from_station and to_station are the same place.",
-            problems=[Problem("to_station", "another place than from_station")],
-        )
-    if isinstance(movement, WasteMovement) and not re.search(_NOT_BLANK, movement.reason):
-        raise InvalidInput(
-            "reason says why it is gone.", problems=[Problem("reason", "must not be empty")]
-        )
-    return movement
 
 
 @attrs.frozen
@@ -194,7 +54,7 @@ class Stock:
         quantity: What is there: the event's ``quantity``, a station's live amount, or its
             allotment where it has no live stock of the item.
         negative: It is below zero; for the event, also when more was handed out than it has.
-        available: Of the event's stock, what is not handed out; None where nobody counts that.
+        available: Of the event's stock, what is not handed out; None where that is not counted.
     """
 
     station_id: str | None
@@ -213,7 +73,7 @@ class Stock:
 
 
 @attrs.frozen
-class Decision:
+class Effect:
     """What a movement does.
 
     Attributes:
@@ -227,7 +87,7 @@ class Decision:
     difference: float | None = None
 
 
-def decide(state: State, movement: Movement) -> Decision:
+def decide(state: State, movement: Movement) -> Effect:
     """Decide what a movement does to what is stored.
 
     Raises:
@@ -235,29 +95,63 @@ def decide(state: State, movement: Movement) -> Decision:
         ConflictRefused: The item's name means more than one record.
         InvalidInput: What is stored is no number, or the result leaves the range.
     """
-    return _decide(View(state), movement)
+    book = _Book(View(state), movement.category, movement.item)
+    difference: float | None = None
+    match movement:
+        case AdjustMovement():
+            book.change(station_name(movement.station_id), movement.delta, movement.floor)
+        case WasteMovement():
+            book.change(station_name(movement.station_id), -movement.quantity)
+        case CountMovement():
+            difference = book.count(station_name(movement.station_id), movement.quantity)
+        case TransferMovement():
+            book.transfer(
+                station_name(movement.from_station),
+                station_name(movement.to_station),
+                movement.quantity,
+            )
+    return Effect(tuple(book.operations()), tuple(book.stock), difference)
 
 
-def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Operation]]:
+def update_operations(
+    updates: Sequence[Update], path: str = ""
+) -> Callable[[State], list[Operation]]:
     """Decide the elements of a batch when the commit happens; each sees what those before it do.
 
     The function that is returned raises what :func:`decide` does.
+
+    Args:
+        updates: The elements.
+        path: Where a request has them, such as ``updates``; an error names the element then.
     """
 
     def operations(state: State) -> list[Operation]:
         view = View(state)
         decided: list[Operation] = []
-        for update in updates:
-            made = (
-                _adjust(view, update)
-                if isinstance(update, AdjustMovement)
-                else resolve(view, update)
-            )
-            view.note(made)
+        for index, update in enumerate(updates):
+            try:
+                made = (
+                    _adjust(view, update)
+                    if isinstance(update, AdjustMovement)
+                    else resolve(view, update)
+                )
+                view.note(made)
+            except ExpressoPersistError as error:
+                if not path:
+                    raise
+                raise _at(f"{path}[{index}]", error) from error
             decided.extend(made)
         return decided
 
     return operations
+
+
+def _at(place: str, error: ExpressoPersistError) -> ExpressoPersistError:
+    """The error of an element, with its place in the request."""
+    problems = [
+        Problem(f"{place}.data.{problem.path}", problem.message) for problem in error.problems
+    ]
+    return error.rephrased(f"{place}: {error.message}", problems or [Problem(place, error.message)])
 
 
 def _adjust(view: View, movement: AdjustMovement) -> list[Operation]:
@@ -265,36 +159,15 @@ def _adjust(view: View, movement: AdjustMovement) -> list[Operation]:
 
     Numbers that were set apart stay apart, because what is derived from others does not add.
     """
-    holding = _Book(view, movement.category, movement.item).required(_station(movement.station_id))
+    holding = _Book(view, movement.category, movement.item).required(
+        station_name(movement.station_id)
+    )
     data = holding.data if isinstance(holding.data, dict) else {}
     name = _spelling(data, _names(holding))
     made: list[Operation] = [Adjust(holding.key, name, movement.delta, movement.floor)]
     if holding.kind == "event_stock" and _has(data, AVAILABLE):
         made.append(Adjust(holding.key, _spelling(data, AVAILABLE), movement.delta))
     return made
-
-
-def _decide(view: View, movement: Movement) -> Decision:
-    book = _Book(view, movement.category, movement.item)
-    difference: float | None = None
-    match movement:
-        case AdjustMovement():
-            book.change(_station(movement.station_id), movement.delta, movement.floor)
-        case WasteMovement():
-            book.change(_station(movement.station_id), -movement.quantity)
-        case CountMovement():
-            difference = book.count(_station(movement.station_id), movement.quantity)
-        case TransferMovement():
-            book.transfer(
-                _station(movement.from_station),
-                _station(movement.to_station),
-                movement.quantity,
-            )
-    return Decision(tuple(book.operations()), tuple(book.stock), difference)
-
-
-def _station(value: str | int | None) -> str | None:
-    return None if value is None else str(value)
 
 
 class _Book:

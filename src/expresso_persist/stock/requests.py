@@ -8,8 +8,9 @@ nothing else; members that the library does not know are kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -21,15 +22,24 @@ from expresso_persist.model.json_text import Json
 from expresso_persist.model.operations import MAX_QUANTITY
 
 __all__ = [
+    "BATCH_TYPES",
+    "MOVEMENT_TYPES",
     "UPDATE_TYPES",
+    "AdjustMovement",
+    "CountMovement",
     "EventInventoryUpdate",
     "EventStockUpdate",
+    "Movement",
     "SettingUpdate",
     "StationConfigUpdate",
     "StationQuantityUpdate",
+    "TransferMovement",
     "Update",
+    "WasteMovement",
     "read_as",
+    "read_movement",
     "read_update",
+    "station_name",
 ]
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -37,6 +47,17 @@ StationId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)] | int
 Quantity: TypeAlias = (
     Annotated[int, Meta(ge=-int(MAX_QUANTITY), le=int(MAX_QUANTITY))]
     | Annotated[float, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
+)
+
+# Blank in Python or in ECMA-262, whose regular expressions are those of JSON Schema: the two
+# differ in the separators U+001C to U+001F, U+0085 and U+FEFF.
+_NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+Note: TypeAlias = Annotated[str, Meta(max_length=2000)]
+Amount: TypeAlias = (
+    Annotated[int, Meta(gt=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(gt=0, le=MAX_QUANTITY)]
+)
+Counted: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=int(MAX_QUANTITY))] | Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
 )
 
 U = TypeVar("U", bound="Update")
@@ -118,6 +139,91 @@ UPDATE_TYPES: Mapping[str, type[Update]] = {
 """Type of an update -> its class."""
 
 
+@attrs.frozen(kw_only=True)
+class Movement(Update):
+    """What all movements have.
+
+    Attributes:
+        category: The item's category.
+        item: The item's id or name.
+        note: Free text for people, kept in the audit trail.
+    """
+
+    type: ClassVar[str] = ""
+
+    category: Annotated[str, Meta(max_length=256)]
+    item: Name
+    note: Note = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """What was asked, as the audit trail keeps it."""
+        content: dict[str, Json] = {"type": self.type}
+        for field in attrs.fields(type(self)):
+            value = getattr(self, field.name)
+            if field.name in _PLACES:
+                content[field.name] = station_name(value)
+            elif field.name != "extra" and value != field.default:
+                content[field.name] = value
+        return {**content, **{k: v for k, v in self.extra.items() if k not in content}}
+
+
+_PLACES = ("station_id", "from_station", "to_station")
+
+
+@attrs.frozen(kw_only=True)
+class AdjustMovement(Movement):
+    """Add ``delta`` to a stock, whatever it is by then; ``floor`` refuses a lower result."""
+
+    type: ClassVar[str] = "adjust"
+
+    station_id: StationId | None = None
+    delta: Quantity
+    floor: Quantity | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CountMovement(Movement):
+    """Somebody counted: the stock is ``quantity``; the difference found is kept."""
+
+    type: ClassVar[str] = "count"
+
+    station_id: StationId | None = None
+    quantity: Counted
+
+
+@attrs.frozen(kw_only=True)
+class TransferMovement(Movement):
+    """Carry ``quantity`` from one place to another, as one commit."""
+
+    type: ClassVar[str] = "transfer"
+
+    from_station: StationId | None = None
+    to_station: StationId | None = None
+    quantity: Amount
+
+
+@attrs.frozen(kw_only=True)
+class WasteMovement(Movement):
+    """``quantity`` is gone for a ``reason``: spilt, sour, broken."""
+
+    type: ClassVar[str] = "waste"
+
+    station_id: StationId | None = None
+    quantity: Amount
+    reason: Annotated[
+        str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": _NOT_BLANK})
+    ]
+
+
+MOVEMENT_TYPES: Mapping[str, type[Movement]] = {
+    cls.type: cls for cls in (AdjustMovement, CountMovement, TransferMovement, WasteMovement)
+}
+"""Type of a movement -> its class."""
+
+BATCH_TYPES: Mapping[str, type[Update]] = {**UPDATE_TYPES, "adjust": AdjustMovement}
+"""Type of an element of a batch -> its class."""
+
+
 def read_update(
     kind: str, data: Any, path: str = "", types: Mapping[str, type[Update]] = UPDATE_TYPES
 ) -> Update:
@@ -146,6 +252,41 @@ def read_update(
             problems=[Problem(place, "item_name or item_id is required")],
         )
     return update
+
+
+def read_movement(kind: str, data: Any) -> Movement:
+    """Validate a movement.
+
+    Args:
+        kind: One of :data:`MOVEMENT_TYPES`.
+        data: The JSON value.
+
+    Raises:
+        InvalidInput: It does not have the expected form; the problem names the place.
+    """
+    if kind not in MOVEMENT_TYPES:
+        raise InvalidInput(
+            f"There is no movement {str(kind)[:50]!r}; use one of {', '.join(MOVEMENT_TYPES)}.",
+            problems=[Problem("type", f"one of {', '.join(MOVEMENT_TYPES)}")],
+        )
+    movement = read_as(MOVEMENT_TYPES[kind], data)
+    if isinstance(movement, TransferMovement) and (
+        station_name(movement.from_station) == station_name(movement.to_station)
+    ):
+        raise InvalidInput(
+            "from_station and to_station are the same place.",
+            problems=[Problem("to_station", "another place than from_station")],
+        )
+    if isinstance(movement, WasteMovement) and not re.search(_NOT_BLANK, movement.reason):
+        raise InvalidInput(
+            "reason says why it is gone.", problems=[Problem("reason", "must not be empty")]
+        )
+    return movement
+
+
+def station_name(value: str | int | None) -> str | None:
+    """A station as it is stored; None is the event."""
+    return None if value is None else str(value)
 
 
 def read_as(cls: type[U], data: Any, path: str = "") -> U:

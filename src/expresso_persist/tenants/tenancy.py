@@ -12,11 +12,12 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist.backups.due import DUE, RUNNER
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.manifest import Manifest
+from expresso_persist.backups.scheduler import DUE, RUNNER
 from expresso_persist.commits import aliases, audit, hash_chain
 from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import insert_tenant
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import EXCLUSIVE, Lease, lock_row
 from expresso_persist.db.tables import (
@@ -104,7 +105,7 @@ class Tenants:
 
         def add(connection: Connection) -> None:
             aliases.clear_mark(connection, name)
-            _add(database, connection, name, secrets.token_hex(8), database.now(connection))
+            insert_tenant(database, connection, name, database.now(connection))
 
         database.transact(add)
         return self._get(name)
@@ -114,9 +115,9 @@ class Tenants:
 
         Its data, its history and its backups stay. The hashes of earlier commits do not
         change (they verify under the name they were made under), so anchors kept elsewhere
-        still hold; a commit of its own tells of the new name. Whoever goes on under the old
+        still hold; a commit of its own records the new name. A client that goes on under the old
         name is answered 401, access tokens are revoked; clients under the new one read
-        everything anew. Copies at
+        everything again. Copies at
         mirrors stay in the old name's folder, and archives say the old name.
 
         Args:
@@ -232,19 +233,6 @@ class Tenants:
                 )
 
 
-def _add(
-    database: Database, connection: Connection, name: str, epoch: str, now: dt.datetime
-) -> None:
-    row = {
-        "tenant_id": name,
-        "revision": 0,
-        "head_hash": hash_chain.GENESIS,
-        "epoch": epoch,
-        "created_at": now,
-    }
-    database.insert_if_absent(connection, tenants, row)
-
-
 def _lock(database: Database, connection: Connection, name: str) -> Head:
     """Keep everybody else from writing for this tenant, backups included."""
     query = sa.select(tenants.c.epoch, tenants.c.revision, tenants.c.head_hash).where(
@@ -278,7 +266,7 @@ def _move(database: Database, connection: Connection, old: str, new: str) -> Non
         # each of which says the old name in itself.
         gone = sa.delete(table).where(table.c.tenant_id == old)
         connection.execute(gone if table is not leases else gone.where(leases.c.name != DUE))
-    # Another epoch: whoever comes under the new name reads everything anew.
+    # Another epoch: clients under the new name read everything again.
     copied = [column for column in tenants.c if column.name not in ("tenant_id", "epoch")]
     connection.execute(
         sa.insert(tenants).from_select(
@@ -316,7 +304,7 @@ def _tell(
 ) -> None:
     """The commit that says so; it changes no record."""
     revision, note = head.revision + 1, f"Renamed from {old}"
-    told = aliases.receipt(old, new)
+    text = aliases.receipt(old, new)
     digest = hash_chain.commit_hash(
         head.hash,
         tenant=new,
@@ -327,14 +315,14 @@ def _tell(
         created_at=now,
         idempotency_key=None,
         fingerprint=None,
-        receipt=told,
+        receipt=text,
         rows=(),
     )
     connection.execute(
         sa.insert(commits),
         {
             "tenant_id": new, "revision": revision, "actor": actor, "source": aliases.RENAME,
-            "note": note, "receipt": told, "created_at": now, "hash": digest,
+            "note": note, "receipt": text, "created_at": now, "hash": digest,
         },
     )  # fmt: skip
     connection.execute(

@@ -69,7 +69,7 @@ def verify_backup(call: Call) -> Response:
     request, database = call.keyed, call.store.database
     if request is not None:
         with database.read() as connection:
-            earlier = idempotency.look_up(connection, request)
+            earlier = idempotency.find(connection, request)
         if earlier is not None and earlier.answer is not None:
             return _again(earlier.answer)
     result = call.store.backups.verify(_id(call))

@@ -22,8 +22,14 @@ from expresso_persist.http.endpoints.endpoint import (
 )
 from expresso_persist.http.messages import Response, success
 from expresso_persist.model.records import Operation
-from expresso_persist.stock.movements import BATCH_TYPES, AdjustMovement, update_operations
-from expresso_persist.stock.requests import UPDATE_TYPES, Update, read_update
+from expresso_persist.stock.movements import update_operations
+from expresso_persist.stock.requests import (
+    BATCH_TYPES,
+    UPDATE_TYPES,
+    AdjustMovement,
+    Update,
+    read_update,
+)
 
 __all__ = ["ENDPOINTS"]
 
@@ -88,11 +94,11 @@ def batch_update(call: Call) -> Response:
                 f"{path} is not {{type, data}}.", problems=[Problem(path, "{type, data}")]
             )
         updates.append(read_update(item["type"], item.get("data"), f"{path}.data", BATCH_TYPES))
-    return _commit(call, updates)
+    return _commit(call, updates, "updates")
 
 
-def _commit(call: Call, updates: Sequence[Update]) -> Response:
-    decide, expected = update_operations(updates), call.expected_revision
+def _commit(call: Call, updates: Sequence[Update], path: str = "") -> Response:
+    decide, expected = update_operations(updates, path), call.expected_revision
 
     def operations(state: State) -> list[Operation]:
         decided = decide(state)

@@ -8,7 +8,7 @@ from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints.endpoint import OF_WRITE, STANDING, Endpoint
 from expresso_persist.http.messages import Response, success
-from expresso_persist.stock.movements import MOVEMENT_TYPES, read_movement
+from expresso_persist.stock.requests import MOVEMENT_TYPES, read_movement
 
 __all__ = ["ENDPOINTS"]
 
