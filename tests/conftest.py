@@ -114,8 +114,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
     It is empty, or migrated already where the test has its `store` in it.
     """
-    prefix = "migrated_" if "store" in request.fixturenames else ""
-    url: str = request.getfixturevalue(f"{prefix}{request.param}_url")
+    migrated = "store" in request.fixturenames and request.param in ("sqlite", "postgresql")
+    url: str = request.getfixturevalue(f"{'migrated_' if migrated else ''}{request.param}_url")
     return url
 
 

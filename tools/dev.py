@@ -96,6 +96,19 @@ class Environment:
         return f"{ROOT}\n{digest.hexdigest()}"
 
 
+def sources_now() -> str:
+    """Digest of what the wheels are made from, to see whether they have to be made again."""
+    digest = hashlib.sha256()
+    for distribution in DISTRIBUTIONS:
+        files = [distribution / "pyproject.toml", distribution / "README.md", ROOT / "LICENSE"]
+        files += sorted(f for f in (distribution / "src").rglob("*") if f.suffix != ".pyc")
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _with_server(distribution: Path) -> str:
     """An adapter with the server that `serve` runs it under."""
     return f"{distribution}[serve]" if distribution != ROOT else str(distribution)
@@ -124,8 +137,11 @@ def test(arguments: list[str]) -> None:
         environment.pip("--upgrade", "pip>=25.1")  # the first with dependency groups
         environment.pip("--group", "pyproject.toml:test", *DISTRIBUTIONS)
         environment.remember()
-    say("building and installing the three wheels")
-    environment.pip("--force-reinstall", "--no-deps", "--no-build-isolation", *DISTRIBUTIONS)
+    installed, sources = environment.folder / "sources", sources_now()
+    if not installed.exists() or installed.read_text() != sources:
+        say("building and installing the three wheels")
+        environment.pip("--force-reinstall", "--no-deps", "--no-build-isolation", *DISTRIBUTIONS)
+        installed.write_text(sources)
 
     binaries = environment.binaries
     steps: dict[str, list[object]] = {
@@ -144,9 +160,9 @@ def test(arguments: list[str]) -> None:
                 failed.append(name)
     say("tests")
     workers = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
-    installed = {**os.environ, "EXPRESSO_TEST_INSTALLED": "1"}
+    variables = {**os.environ, "EXPRESSO_TEST_INSTALLED": "1"}
     try:
-        run(binaries / "python", "-m", "pytest", *(arguments or workers), env=installed)
+        run(binaries / "python", "-m", "pytest", *(arguments or workers), env=variables)
     except subprocess.CalledProcessError as error:
         failed.append("tests" if error.returncode != 5 else "tests (none were run)")
     say(f"{time.monotonic() - started:.0f} seconds")

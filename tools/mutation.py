@@ -1,6 +1,6 @@
 """Changes the rooms that guard data, one small fault at a time: do their tests notice?
 
-`python tools/mutation.py` runs every room, `python tools/mutation.py rotation tokens` those.
+`python tools/mutation.py` runs every room, `python tools/mutation.py db/leases` that one.
 It prints a line per room and the changes that no test noticed, as differences. Each room is
 run in a copy of the sources, with the test files that the table names; SQLite only, so that
 a run needs no server.

@@ -82,11 +82,22 @@ def test_the_cache_is_loaded_and_valid(tab: Tab, one_server: Any) -> None:
     assert tab.run("return service.loadFromDatabase()") is None
 
 
+def test_the_cache_is_valid_as_soon_as_it_is_loaded(context: Any, one_server: Any) -> None:
+    """Before the feed has said anything; and not while the server is away."""
+    for feed in ("stream", "changes"):
+        context.route(f"**/api/inventory/{feed}*", lambda _: None)  # never answered
+    tab = Tab.beside(context, one_server.url, token=one_server.token)
+    read = "await service.initialize(); return [service.isCacheValid(), service.status().caughtUp]"
+    assert tab.run(read) == [True, False]
+    tab.page.evaluate("() => { const now = Date.now; Date.now = () => now() + 301_000; }")
+    assert tab.run("return service.isCacheValid()") is False
+
+
 def test_the_cache_gets_old(tab: Tab) -> None:
     """Five minutes after the last read; with a live copy, when the server is away."""
     tab.run("await service.getEventInventory()")
-    tab.until("service.isCacheValid()")
     live = tab.run("return service.status().feed !== 'off'")
+    tab.until("status.caughtUp" if live else "service.isCacheValid()")
     tab.page.evaluate("() => { const now = Date.now; Date.now = () => now() + 301_000; }")
     assert tab.run("return service.isCacheValid()") is live
 

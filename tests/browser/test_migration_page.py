@@ -89,6 +89,10 @@ def test_the_printed_link_signs_in_once(migration: Any, fixture_dump: Read) -> N
     migration.page.reload()
     migration.sees("Ready.")
     migration.analyze()
+    migration.page.goto("about:blank")
+    migration.page.goto(link)
+    migration.sees("That sign-in link was used before")
+    migration.analyze()  # still signed in
 
     other = migration.page.context.browser.new_context()
     second = other.new_page()
@@ -250,7 +254,7 @@ def test_a_fresh_link_signs_the_open_tab_in(migration: Any, fixture_dump: Read) 
     assert not migration.page.get_by_role("heading", name="Sign in").is_visible()
 
     migration.page.evaluate("location.hash = 'token=used-or-wrong'")
-    migration.sees("Signed in.")  # the tab's session holds
+    migration.sees("That sign-in link was used before")  # and the tab's session holds
     migration.press("Sign out")
     migration.page.evaluate("location.hash = 'token=used-or-wrong'")
     migration.page.get_by_role("alert").filter(has_text="link").wait_for()

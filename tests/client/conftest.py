@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ci import missing
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "web"

@@ -10,6 +10,7 @@ import pytest
 
 WEB = Path(__file__).resolve().parents[2] / "src" / "expresso_persist" / "web"
 FILES = [f"DatabaseInventoryService.{ending}" for ending in ("js", "cjs", "d.ts")]
+PLACES = ("/home/", "/work/", "/tmp/", "file://", "node_modules")
 Node = Callable[..., CompletedProcess[str]]
 
 
@@ -26,9 +27,7 @@ def test_made_files_name_no_path_of_a_machine(name: str) -> None:
     """ESLint passes over them, and nothing says where they were made."""
     text = (WEB / name).read_text()
     assert text.startswith("/* eslint-disable */\n")
-    assert not any(
-        place in text for place in ("/home/", "/work/", "/tmp/", "file://", "node_modules")
-    )
+    assert not any(place in text for place in PLACES)
 
 
 def test_commonjs_runners_load_the_client(run_node: Node) -> None:

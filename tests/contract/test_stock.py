@@ -108,3 +108,18 @@ def test_an_adjust_in_a_batch_sees_what_comes_before_it(client: Any, stocked: St
     below = {"type": "adjust", "data": {**place, "station_id": 1, "delta": -1, "floor": 6}}
     refused = client("POST", "/api/inventory/batch-update", {"updates": [below]})
     assert (refused.status, refused.json["data"]["value"]) == (422, 6)
+
+
+def test_an_adjust_in_a_batch_adds_and_sets_nothing(client: Any, stocked: Store) -> None:
+    """So that a batch that is offered after a loss goes with what others set meanwhile."""
+    place = {"category": "milk", "item": "oat"}
+    level = {"category": "milk", "item_id": "oat", "total": 10}
+    assert client("POST", "/api/inventory/event-stock/update", level).status == 200
+    updates = [
+        {"type": "adjust", "data": {**place, "delta": 2}},
+        {"type": "setting", "data": {"key": "open", "value": 1}},
+    ]
+    assert client("POST", "/api/inventory/batch-update", {"updates": updates}).status == 200
+    data = client("GET", "/api/inventory/get-all").json["data"]
+    stock = {"quantity": 12, "allocated": 5, "available": 17}
+    assert data["event_stock_levels"] == {"milk": {"oat": stock}}

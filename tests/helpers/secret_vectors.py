@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+
+from secret_shapes import SHAPES, random_text, shaped
 
 _LETTERS = "aB3dE5gH7jK9mN1pQ4sT6vW8xY2zC0fR"
 _HEX = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -71,7 +74,11 @@ def credentials() -> dict[str, str]:
     }
     for kind in "pousr":
         found[f"github {kind}"] = f"gh{kind}" + "_" + letters(36)
-    return found | {"github fine-grained": "github" + "_pat_" + letters(22) + "_" + letters(59)}
+    found["github fine-grained"] = "github" + "_pat_" + letters(22) + "_" + letters(59)
+    for service, shapes in SHAPES.items():
+        for number, shape in enumerate(shapes):
+            found[f"{service} {number}"] = shaped(shape, random.Random(shape))
+    return found
 
 
 NAMES = [
@@ -149,6 +156,33 @@ HARMLESS = [
     *("Pineapple: 40 g", "Shipping: 4711", "spin: 4711", "a=b&c=d", "Kaffee: stark", "1:2:3"),
     *("http://user:***@host", "https://user:<password>@host", "Geheimnis-Bohne: 12", "x" * 300),
     *("[not json", "{neither", "[1,2", "-----BEGIN CERTIFICATE-----", "tokens sold: 40"),
+    *("milk_3", "oat-milk-barista-edition-2026", "live_music_and_coffee_at_the_main_stage_2026"),
+    *("test_run_of_the_second_grinder_before_opening", "secret_ingredient_of_the_house_blend"),
+    *("pat. pending", "Pattern: dots", "s.oliver mugs", "A3-poster: 2", "A3-300 g", "EAA members"),
+    *("API-2 and API-3", "sm_pat_cups", "dp. 12 bar", "sl. 2 spoons", "AC/DC|AB/CD", "100%|50%"),
+    *("glass-bottles-with-long-handles-2026", "Curl: 2 kg", "curl the milk -u", "kind: secret"),
+    *("Basic ingredients for everybody", "Authorization: by the organisers", "v1.0-beta"),
+    *("access-control-for-helpers-2026", "ACCADEMIA DEL CAFFE", "CAPPUCCINO", "ABIA", "YC-2026"),
+    *("ORDER-20260101-000000000123-ABCDEFGH", "RE-2026/000123", "DE89370400440532013000", "aio_1"),
+    *(
+        "pk.",
+        "sk. 40 cups",
+        "t1. and t2.",
+        "ico-nic cups",
+        "EZ pour-over",
+        "ntn_",
+        "tfp_bar",
+        "xai-",
+    ),
+    *("https://cdn.example.org/img/2026/oat_milk-1024x768@2x.png?v=1733022000#top",),
+    *(f"https://cdn.example.org/{_HEX}{_HEX[:8]}.jpg", f"sha256:{_HEX * 2}", f"md5-{_HEX}"),
+    *(
+        "4b1d" + _HEX,
+        "4b1d" + (_HEX * 2)[:36],
+        f"{_HEX}-usa",
+        "ed6f4e37-4b1d-4f9d-8f4c-1f0a2b3c4d5e",
+    ),
+    *("rgba(111, 78, 55, 0.5)", "hsl(26 34% 33%)", "Grafana dashboard", "Vault of beans: 7"),
 ]
 """Text without a secret."""
 
@@ -176,3 +210,11 @@ def documents() -> list[tuple[str, str, list[str]]]:
         ("items", '{"milk":{"Geheimnis-Bohne":{"id":"milk_1733022000000","unit":"L"}}}', []),
         ("ids", '{"drink_token":{"id":"extras_1733022000000","enabled":true}}', []),
     ]  # fmt: skip
+
+
+def pictures() -> list[str]:
+    """Pictures as pages hold them: much of any text is in Base64 by chance."""
+    chance = random.Random("pictures")
+    noise = [random_text("b", 100_000, chance) for _ in range(8)]
+    dark = ["".join(chance.choices(("AAAA", "AAEA", "EAAA", "/EAA", "AQVN"), k=20_000))] * 2
+    return [f"data:image/png;base64,{content}==" for content in noise + dark]

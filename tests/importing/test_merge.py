@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expresso_persist import Store
 from expresso_persist.documents.merge import by_id, is_empty, merge
 from expresso_persist.model import json_text
 
@@ -114,3 +115,23 @@ def test_twice_is_once_and_nothing_is_lost(existing: Any, incoming: Any, prefer:
         assert any(path[: len(above)] == above for above in excused)
     if is_empty(incoming) and not is_empty(existing):
         assert united == existing
+
+
+ARTEFACTS = ("undefined", "NaN", " ", "[object Object]", "null", '""')
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("event_inventory", "5"),
+        *((k, t) for k in ("event_inventory", "event_menu") for t in ARTEFACTS),
+    ],
+)
+def test_what_is_no_document_takes_the_place_of_none(store: Store, key: str, text: str) -> None:
+    """JavaScript leaves such texts where there was nothing to store."""
+    full = '{"milk":[{"id":"m1","name":"Oat"}]}'
+    store.importer.import_({"localStorage": {key: full}}, actor="anna")
+    for _ in range(2):
+        receipt = store.importer.import_({"localStorage": {key: text}}, actor="bert")
+        assert store.inventory.dump()["localStorage"][key] == full
+        assert all(conflict.resolution == "existing" for conflict in receipt.conflicts)

@@ -7,6 +7,7 @@ import io
 import pytest
 
 from expresso_persist import Store
+from expresso_persist.errors import InvalidInput
 
 TAB = "coffee_cue_active_tab"
 BROKEN = '{"half": '
@@ -84,3 +85,22 @@ def test_whole_restores_of_a_first_version_take_the_revision(store: Store) -> No
         record = StoredDocument.of(TAB, device, data=device)
         store.inventory.commit([Put(record)], actor="test")
     assert store.inventory.dump()["from_devices"] == {TAB: "a"}
+
+
+def test_an_export_that_comes_back_keeps_whose_preferences_they_are(store: Store) -> None:
+    """Into the same database it changes nothing; into a new one it names the devices."""
+    for device, value in (("A", "1"), ("B", "2")):
+        dump = {"localStorage": {"coffee_cue_selected_station": value}, "device_id": device}
+        store.importer.import_(dump, actor=device)
+    exported = store.inventory.dump()
+    assert not store.importer.import_(exported, actor="anna").committed
+    fresh = store.for_tenant("fresh")
+    fresh.importer.import_(exported, actor="anna")
+    again = fresh.inventory.dump()
+    assert (again["localStorage"], again["from_devices"]) == (
+        exported["localStorage"], {"coffee_cue_selected_station": "B"},
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="from_devices"):
+        store.importer.import_({**exported, "from_devices": ["A"]}, actor="anna")
+    named = fresh.importer.import_({**exported, "device_id": "C"}, actor="anna")
+    assert named.device_id == "C"

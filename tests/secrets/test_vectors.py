@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import secret_vectors as vectors
 from expresso_persist.model import secret_rules, secrets
+from secret_shapes import SHAPES, shaped
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {
@@ -23,6 +25,27 @@ KEYS = [key for key, _, _ in vectors.documents()]
 @pytest.mark.parametrize("text", TEXTS.values(), ids=[name.split(":")[0] for name in TEXTS])
 def test_credentials_of_services_are_found(text: str) -> None:
     assert secrets.is_secret_text(text)
+
+
+@pytest.mark.parametrize("service", SHAPES)
+def test_any_credential_of_a_services_shape_is_found(service: str) -> None:
+    """Whatever chance puts into it, and after any sign that may stand before it."""
+    for shape in SHAPES[service]:
+        chance = random.Random(f"{shape} again")
+        for before in ("", "x=", '"', "(", "\n", ": ", "<b>", "ö "):
+            text = before + shaped(shape, chance)
+            assert secrets.is_secret_text(text), text
+
+
+def test_every_format_has_a_shape() -> None:
+    """Those that are no service's have vectors of their own."""
+    assert {format_.name for format_ in secret_rules.FORMATS} - {*SHAPES} == {"bearer", "Discord"}
+
+
+def test_pictures_hold_no_secret() -> None:
+    for picture in vectors.pictures():
+        assert not secrets.is_secret_text(picture)
+        assert not secrets.is_secret_text(picture.replace("+", "-").replace("/", "_"))
 
 
 @pytest.mark.parametrize("name", vectors.NAMES)

@@ -149,6 +149,13 @@ class _Alignment:
         self.names = names.replaced(self.kind, hosts)
         # A document without items has no layout that could be kept.
         self.flat = _is_flat(*((hosts, host_root) if hosts else (guests, guest_root)))
+        # A station may have both kinds: an item without a category may be one of any.
+        self.some_flat = self.flat or (
+            self.kind == _ALLOTTED and any(not record.parts[-2] for record in hosts)
+        )
+        self.flat_names = Counter(
+            self.flat_name(record) for record in guests if self.kind not in LISTED
+        )
 
     def aligned(self) -> Aligned:
         guests = self.guests
@@ -184,7 +191,9 @@ class _Alignment:
         if len({record.parts for record in records}) < len(records):
             raise Clash
         # The same when the guest comes again, and finds by address what was matched or added.
-        reshaped = len(renamed) < len(matched) or any(
+        # One of a flat document that changed its category is where it was.
+        elsewhere = [old for old, new in matched if not self.flat or old[-1] != new[-1]]
+        reshaped = len(renamed) < len(elsewhere) or any(
             self.is_reshaped(old, new) for old, new in zip(guests, records, strict=True)
         )
         if not matched and records == [*guests]:
@@ -212,7 +221,7 @@ class _Alignment:
         scope = dict(zip(record.key_columns[:-1], record.parts[:-1], strict=True))
         if scope["category"]:
             yield scope
-            if self.flat:
+            if self.some_flat:
                 yield {**scope, "category": ""}
         if not scope["category"] or (self.flat and self.kind == _STOCK):
             # Nothing says which category it is, or names are unique whatever the category.
@@ -249,6 +258,7 @@ class _Alignment:
             scope = {"category": host.parts[-2]}
             ids = [
                 self.names.find(_INVENTORY, **scope, item_id=parts[-1])
+                or self.names.find(_INVENTORY, **scope, own_id=parts[-1])
                 for parts in (record.parts, host.parts)
             ]
             found = record.parts[-1] if ids[0] and not ids[1] else None
@@ -265,14 +275,23 @@ class _Alignment:
             if (before, after) == ("list", "map") and name is not None:
                 address = name
         elif self.is_flat(record) != self.flat:
-            known = known_items(self.names.find, address, category or None)
-            if len(known) == 1 and not self.flat:
-                category, address = known[0].parts[0], stock_id(known[0])
-            elif self.flat:
-                address = (_name(known[0]) if len(known) == 1 else None) or address
+            if self.flat:
+                name = self.flat_name(record)
+                address = name if name is not None and self.flat_names[name] == 1 else address
                 category = category if self.kind == _STOCK else ""
+            else:
+                known = known_items(self.names.find, address, category or None)
+                if len(known) == 1:
+                    category, address = known[0].parts[0], stock_id(known[0])
         parts = (*record.parts[:-2], category, address)
         return record.parts if parts in taken else parts
+
+    def flat_name(self, record: Record) -> str | None:
+        """What a document without categories calls an item; None where a name means several."""
+        category, address = record.parts[-2:]
+        known = known_items(self.names.find, address, category or None)
+        name = _name(known[0]) if len(known) == 1 else None
+        return name if name and len(known_items(self.names.find, name)) == 1 else None
 
     def new_text(self, record: Record, parts: tuple[str, ...]) -> str:
         """The value of such an item in the host's form."""
@@ -299,6 +318,10 @@ class _Alignment:
 
     def known_text(self, record: Record, host: Record) -> str:
         """The value of an item that the host has; where it stands says its category."""
+        name, data = _name(host), record.data
+        if name == record.parts[-1] != host.parts[-1] and isinstance(data, dict) and "name" in data:
+            # It was found by this name, and would not be found again under another one.
+            record = attrs.evolve(record, text=json_text.dumps({**data, "name": name}))
         if self.kind != _STOCK or not self.is_flat(record) or self.stands_flat(host.parts):
             return record.text
         data, stored = record.data, host.data

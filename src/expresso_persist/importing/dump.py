@@ -46,11 +46,19 @@ class Item:
 
 @attrs.frozen
 class Dump:
-    """A dump of one browser's localStorage."""
+    """A dump of one browser's localStorage.
+
+    Attributes:
+        items: Its keys, in order.
+        origin: The origin whose storage it was.
+        device_id: What the browser is called.
+        from_devices: Which device a key is from, in what was exported from several.
+    """
 
     items: tuple[Item, ...]
     origin: str | None = None
     device_id: str | None = None
+    from_devices: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def read_dump(source: bytes | str | Mapping[str, Any]) -> Dump:
@@ -92,7 +100,19 @@ def read_dump(source: bytes | str | Mapping[str, Any]) -> Dump:
         items,
         origin=_optional_text(document, "origin") if wrapped else None,
         device_id=_optional_text(document, "device_id") if wrapped else None,
+        from_devices=_from_devices(document) if wrapped else {},
     )
+
+
+def _from_devices(document: Mapping[str, Any]) -> dict[str, str]:
+    given = document.get("from_devices", {})
+    if not isinstance(given, Mapping):
+        raise InvalidInput(
+            "from_devices is an object of device names.",
+            problems=[Problem("from_devices", "an object")],
+        )
+    named = {key: _optional_text(given, key) for key in given}
+    return {key: name for key, name in named.items() if name is not None}
 
 
 def _item(key: str, value: Any, raw_strings: bool) -> Item:

@@ -45,6 +45,7 @@ Mode: TypeAlias = Literal["merge", "replace"]
 OnConflict: TypeAlias = Literal["incoming", "existing", "fail"]
 
 # Kinds that a dump speaks for; what is quarantined is only ever added.
+_NOTHING_TO_STORE = ("", "undefined", "null", "NaN", "[object Object]")
 _BUSINESS_KINDS = (
     "event_inventory",
     "event_stock",
@@ -112,16 +113,20 @@ class Request:
         self.include = sorted(set(include))
         self.device_id = device_id if device_id is not None else (self.dump.device_id or "")
         json_text.check_storable(device_id=self.device_id)
-        secrets.refuse_text(device_id=self.device_id, origin=self.dump.origin)
-        if len(self.device_id) > codec.MAX_NAME:
-            raise InvalidInput(
-                f"A device's name has at most {codec.MAX_NAME} characters.",
-                problems=[Problem("device_id", f"at most {codec.MAX_NAME} characters")],
-            )
+        secrets.refuse_text(origin=self.dump.origin)
+        for name in {self.device_id, *self.dump.from_devices.values()}:
+            secrets.refuse_text(device_id=name)
+            if len(name) > codec.MAX_NAME:
+                raise InvalidInput(
+                    f"A device's name has at most {codec.MAX_NAME} characters.",
+                    problems=[Problem("device_id", f"at most {codec.MAX_NAME} characters")],
+                )
         self.left_out: dict[str, KeyReceipt] = {}
         self.documents: list[Document] = []
         for item in self.dump.items:
-            read = read_item(item, self.device_id, "caches" in include)
+            # Another device named for the whole dump counts for all of it.
+            device = self.device_id or self.dump.from_devices.get(item.key, "")
+            read = read_item(item, device, "caches" in include)
             if isinstance(read, KeyReceipt):
                 self.left_out[item.key] = read
             else:
@@ -138,7 +143,9 @@ class Request:
         digest = hashlib.sha256()
         for item in self.dump.items:
             digest.update(json.dumps([item.key, item.raw]).encode())
-        options = [self.mode, self.on_conflict, self.device_id, *self.include]
+        options: list[Json] = [self.mode, self.on_conflict, self.device_id, *self.include]
+        if self.dump.from_devices:
+            options.append({**self.dump.from_devices})
         digest.update(json.dumps(options).encode())
         return digest.hexdigest()
 
@@ -394,6 +401,11 @@ class _Decision:
         if self.replace:
             self._note(document, record, existing.data, record.data)
             return existing if self.prefer == "existing" else record
+        if _says_nothing(record.data) and not is_empty(existing.data):
+            self._note(
+                document, record, existing.data, record.data, cause="empty", resolution="existing"
+            )
+            return existing
         value, differences = merge(existing.data, record.data, self.prefer)
         for found in differences:
             self._note(
@@ -420,8 +432,18 @@ class _Decision:
         if not self.replace and is_empty(incoming):
             self._note(document, record, existing, incoming, cause="empty", resolution="existing")
             return False
+        full = isinstance(existing, (dict, list)) and not isinstance(incoming, (dict, list))
+        if full and not self.replace:
+            # A number or a word is no inventory: a merge loses none for it.
+            self._note(document, record, existing, incoming, cause="shape", resolution="existing")
+            return False
         self._note(document, record, existing, incoming, cause="shape")
         return self.prefer == "incoming"
+
+
+def _says_nothing(value: Json) -> bool:
+    """Whether a value is what JavaScript leaves where there was none to store."""
+    return isinstance(value, str) and value.strip() in _NOTHING_TO_STORE
 
 
 def _check_option(name: str, value: object, allowed: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from expresso_persist.documents.render import root_of
 from expresso_persist.errors import ConflictRefused, InvalidInput, Problem
 from expresso_persist.model import json_text
 from expresso_persist.model.json_text import Json
+from expresso_persist.model.operations import apply
 from expresso_persist.model.records import (
     Delete,
     Operation,
@@ -77,11 +78,8 @@ class View:
         self._own_ids: dict[str, list[Record]] | None = None  # of the inventory
 
     def note(self, operations: Iterable[Operation]) -> None:
-        for operation in operations:
-            if isinstance(operation, Put):
-                self._pending[operation.key] = operation.record
-            elif isinstance(operation, Delete):
-                self._pending[operation.key] = None
+        for change in apply(operations, lambda key: self.get(key.kind, *key.parts)):
+            self._pending[change.key] = change.after
 
     def get(self, kind: str, *parts: str) -> Record | None:
         key = RecordKey(kind, parts)

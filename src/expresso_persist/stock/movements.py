@@ -248,34 +248,30 @@ def update_operations(updates: Sequence[Update]) -> Callable[[State], list[Opera
         view = View(state)
         decided: list[Operation] = []
         for update in updates:
-            if isinstance(update, AdjustMovement):
-                puts = _decide(view, update).operations
-                decided += [each for put in puts for each in _as_deltas(view, put)]
-                view.note(puts)
-            else:
-                made = resolve(view, update)
-                decided += made
-                view.note(made)
+            made = (
+                _adjust(view, update)
+                if isinstance(update, AdjustMovement)
+                else resolve(view, update)
+            )
+            view.note(made)
+            decided.extend(made)
         return decided
 
     return operations
 
 
-def _as_deltas(view: View, put: Put) -> list[Operation]:
-    """What a record's new value adds to the old one: the rest of a batch may set, this adds."""
-    before, after = view.get(put.key.kind, *put.key.parts), put.record.data
-    old = None if before is None else before.data
-    if not isinstance(old, dict) or not isinstance(after, dict):
-        return [Adjust(put.key, "quantity", adjusted(_as_number(after), -_as_number(old)))]
-    names = [name for name in after if after[name] != old.get(name)] or [*_names(put.record)[:1]]
-    return [
-        Adjust(put.key, name, adjusted(_as_number(after.get(name)), -_as_number(old.get(name))))
-        for name in names
-    ]
+def _adjust(view: View, movement: AdjustMovement) -> list[Operation]:
+    """An adjustment as part of a batch: deltas, whatever the rest of the batch sets.
 
-
-def _as_number(value: Json) -> float:
-    return value if isinstance(value, (int, float)) else 0
+    Numbers that were set apart stay apart, because what is derived from others does not add.
+    """
+    holding = _Book(view, movement.category, movement.item).required(_station(movement.station_id))
+    data = holding.data if isinstance(holding.data, dict) else {}
+    name = _spelling(data, _names(holding))
+    made: list[Operation] = [Adjust(holding.key, name, movement.delta, movement.floor)]
+    if holding.kind == "event_stock" and _has(data, AVAILABLE):
+        made.append(Adjust(holding.key, _spelling(data, AVAILABLE), movement.delta))
+    return made
 
 
 def _decide(view: View, movement: Movement) -> Decision:
@@ -317,7 +313,7 @@ class _Book:
     # -- the movements --------------------------------------------------------------------
 
     def change(self, station: str | None, delta: float, floor: float | None = None) -> None:
-        self._tell(station, self._add(self._required(station), delta, floor))
+        self._tell(station, self._add(self.required(station), delta, floor))
 
     def count(self, station: str | None, quantity: float) -> float:
         holding = self._holding(station)
@@ -329,7 +325,7 @@ class _Book:
         return difference
 
     def transfer(self, source: str | None, target: str | None, quantity: float) -> None:
-        given = self._required(source)
+        given = self.required(source)
         # The id at the source names the item at the target too, where it is new.
         self.item = given.parts[-1]
         self._tell(source, self._hand(source, given, -quantity))
@@ -353,7 +349,7 @@ class _Book:
 
     # -- the records ----------------------------------------------------------------------
 
-    def _required(self, station: str | None) -> Record:
+    def required(self, station: str | None) -> Record:
         holding = self._holding(station)
         if holding is None:
             raise self._missing(station)
@@ -470,8 +466,12 @@ def _number(record: Record, names: Sequence[str]) -> int | float:
 
 
 def _with(data: Mapping[str, Json], names: Sequence[str], value: Json) -> dict[str, Json]:
-    name = next((name for name in names if name in data), names[0])
-    return {**data, name: value}
+    return {**data, _spelling(data, names): value}
+
+
+def _spelling(data: Mapping[str, Json], names: Sequence[str]) -> str:
+    """The spelling of a number that the record has, or the usual one."""
+    return next((name for name in names if name in data), names[0])
 
 
 def _event_data(record: Record, owned: float, handed: float) -> Json:

@@ -990,6 +990,7 @@ function parsed(text) {
 }
 
 // client/live.js
+var FRESH = 3e5;
 var ALIVE = 2500;
 var SILENCE = 1e4;
 var STREAM_SILENCE = 45e3;
@@ -1037,6 +1038,8 @@ var Live = class {
   /** @type {Commit[]} told by the feed, waiting for the copy */
   #later = [];
   #wanted = 0;
+  /** When the copy was last read from the server; the feed keeps it fresh from then on. */
+  #readAt = -Infinity;
   /** @type {Promise<void> | null} */
   #refetching = null;
   /** @type {Promise<void>} the first answer of the server, or the lack of it */
@@ -1426,6 +1429,11 @@ var Live = class {
     this.#tellStatus();
   }
   /* the copy */
+  /** @returns {boolean} the copy is the server's state, or was a moment ago */
+  isFresh() {
+    const { online, caughtUp } = this.status();
+    return caughtUp || online && !this.#behind() && Math.abs(Date.now() - this.#readAt) < FRESH;
+  }
   #behind() {
     return this.#copy === null || this.#wanted > this.#copy.revision;
   }
@@ -1436,6 +1444,7 @@ var Live = class {
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
     const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
+    this.#readAt = Date.now();
     this.#reached();
     if (envelope.unchanged === true) {
       if (this.#wanted === wanted) this.#wanted = Math.max(0, before);
@@ -2112,7 +2121,6 @@ var TOKEN_KEY = "expresso_persist_token";
 var LEGACY_TOKEN_KEY = "coffee_system_token";
 var DEVICE_KEY = "expresso_persist_device_id";
 var STATIC_PATH = "/static/expresso-persist/";
-var FRESH = 3e5;
 var INVENTORY_KEYS = [
   "event_inventory",
   "event_stock_levels",
@@ -2693,7 +2701,7 @@ var DatabaseInventoryService = class {
   }
   /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
   isCacheValid() {
-    if (this.#live !== null) return this.#live.status().caughtUp;
+    if (this.#live !== null) return this.#live.isFresh();
     return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
   }
   /** @returns {boolean} whether localStorage still holds inventory documents */

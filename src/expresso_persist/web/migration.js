@@ -168,19 +168,23 @@ async function signInAndGoOn(way) {
   else state.pending = pending;
 }
 
+/** @returns {Promise<string | null>} what there is to say about a link that was no use */
 async function signInByLink() {
   const oneTimeToken = session.takeOneTimeToken();
-  if (oneTimeToken !== null) {
-    try {
-      const opened = await service.openSession(oneTimeToken);
-      session.keepToken(opened.token);
-    } catch (error) {
-      // A link that was used before is no harm as long as this tab is still signed in.
-      if (session.token() === null) throw error;
-    } finally {
-      service.setToken(null); // from now on the tab's token is asked for
-    }
+  if (oneTimeToken === null) return null;
+  try {
+    const opened = await service.openSession(oneTimeToken);
+    session.keepToken(opened.token);
+  } catch (error) {
+    // A link that was used before is no harm as long as this tab is still signed in.
+    if (session.token() === null || !(error instanceof ExpressoPersistError)) throw error;
+    return error.status === 401
+      ? 'That sign-in link was used before, or is too old. This tab is still signed in.'
+      : `That sign-in link could not be used now: ${error.message} This tab is still signed in.`;
+  } finally {
+    service.setToken(null); // from now on the tab's token is asked for
   }
+  return null;
 }
 
 /** A fresh link that was pasted into this very tab loads nothing: only its last part changed. */
@@ -188,16 +192,17 @@ async function onFreshLink() {
   if (!session.hasOneTimeToken()) return;
   await underway;
   await signInAndGoOn(async () => {
-    await signInByLink();
+    const useless = await signInByLink();
     await signIn(null);
+    if (useless !== null) tell(useless);
   });
 }
 
 async function start() {
-  await signInByLink();
+  const useless = await signInByLink();
   try {
     await signIn(null); // the host may know the user without a token
-    tell('Ready.');
+    tell(useless ?? 'Ready.');
   } catch (error) {
     if (!(error instanceof ExpressoPersistError && error.status === 401)) throw error;
     askToSignIn('Sign in to use the database of this server.');

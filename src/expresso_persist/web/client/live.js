@@ -12,6 +12,8 @@ import { LEASE, NoShelf, openShelf } from './storage.js';
 import { callAll, copy, randomKey, sleep } from './values.js';
 /** @import { Change, Commit, Copy, Door, Entry, Link, LiveSettings, Parked, Refusal, Shelf, Status, WriteOptions, Written } from './types.js' */
 
+/** How long an answer counts as fresh, in milliseconds. */
+export const FRESH = 300_000;
 const ALIVE = 2500;
 const SILENCE = 10_000;
 const STREAM_SILENCE = 45_000; // three signs of life
@@ -55,6 +57,8 @@ export class Live {
   /** @type {any} the copy with what is not sent yet, or null before it is asked for */ #view = null;
   /** @type {Commit[]} told by the feed, waiting for the copy */ #later = [];
   #wanted = 0;
+  /** When the copy was last read from the server; the feed keeps it fresh from then on. */
+  #readAt = -Infinity;
   /** @type {Promise<void> | null} */ #refetching = null;
   /** @type {Promise<void>} the first answer of the server, or the lack of it */ #contact = Promise.resolve();
   #contacted = false;
@@ -481,6 +485,12 @@ export class Live {
 
   /* the copy */
 
+  /** @returns {boolean} the copy is the server's state, or was a moment ago */
+  isFresh() {
+    const { online, caughtUp } = this.status();
+    return caughtUp || (online && !this.#behind() && Math.abs(Date.now() - this.#readAt) < FRESH);
+  }
+
   #behind() {
     return this.#copy === null || this.#wanted > this.#copy.revision;
   }
@@ -492,6 +502,7 @@ export class Live {
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
     const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
+    this.#readAt = Date.now();
     this.#reached();
     if (envelope.unchanged === true) {
       if (this.#wanted === wanted) this.#wanted = Math.max(0, before);

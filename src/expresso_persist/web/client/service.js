@@ -2,7 +2,7 @@
 
 import { ExpressoPersistError } from './errors.js';
 import { RETRIED_STATUSES, envelopeOf, isLost } from './failures.js';
-import { Live } from './live.js';
+import { FRESH, Live } from './live.js';
 import { ADJUST, GET_ALL } from './paths.js';
 import { adjustment, withUnsent } from './projection.js';
 import { callAll, copy, isObject, own, randomKey, sameJson, sleep } from './values.js';
@@ -13,7 +13,6 @@ const LEGACY_TOKEN_KEY = 'coffee_system_token';
 const DEVICE_KEY = 'expresso_persist_device_id';
 const STATIC_PATH = '/static/expresso-persist/';
 
-const FRESH = 300_000;
 const INVENTORY_KEYS = [
   'event_inventory',
   'event_stock_levels',
@@ -668,7 +667,7 @@ export class DatabaseInventoryService {
 
   /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
   isCacheValid() {
-    if (this.#live !== null) return this.#live.status().caughtUp;
+    if (this.#live !== null) return this.#live.isFresh();
     return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
   }
 
