@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
-WEB = Path(__file__).resolve().parents[2] / "src" / "expresso_persist" / "web"
+from web_tools import TOOLS, installed, run_node
+
+WEB = TOOLS.parents[1] / "src" / "expresso_persist" / "web"
 FILES = [f"DatabaseInventoryService.{ending}" for ending in ("js", "cjs", "d.ts")]
 PLACES = ("/home/", "/work/", "/tmp/", "file://", "node_modules")
-Node = Callable[..., CompletedProcess[str]]
 
 
-def test_made_files_are_current(run_node: Node, tmp_path: Path) -> None:
+def test_made_files_are_current(tmp_path: Path) -> None:
     """Making them again changes nothing."""
+    installed("esbuild")
     made = run_node("build.mjs", tmp_path)
     assert made.returncode == 0, made.stdout + made.stderr
     stale = [name for name in FILES if (tmp_path / name).read_text() != (WEB / name).read_text()]
@@ -30,7 +30,7 @@ def test_made_files_name_no_path_of_a_machine(name: str) -> None:
     assert not any(place in text for place in PLACES)
 
 
-def test_commonjs_runners_load_the_client(run_node: Node) -> None:
+def test_commonjs_runners_load_the_client() -> None:
     """`require` gives the same names as the module, and a ready service."""
     script = (
         f"const client = require({str(WEB / 'DatabaseInventoryService.cjs')!r});"

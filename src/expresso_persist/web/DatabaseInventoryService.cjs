@@ -1,11 +1,9 @@
 /* eslint-disable */
 // Made from client/*.js; edit those.
 "use strict";
-var __create = Object.create;
 var __defProp = Object.defineProperty;
 var __getOwnPropDesc = Object.getOwnPropertyDescriptor;
 var __getOwnPropNames = Object.getOwnPropertyNames;
-var __getProtoOf = Object.getPrototypeOf;
 var __hasOwnProp = Object.prototype.hasOwnProperty;
 var __export = (target, all) => {
   for (var name in all)
@@ -19,14 +17,6 @@ var __copyProps = (to, from, except, desc) => {
   }
   return to;
 };
-var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__getProtoOf(mod)) : {}, __copyProps(
-  // If the importer is in node compatibility mode or this is not an ESM
-  // file that has been converted to a CommonJS file using a Babel-
-  // compatible transform (i.e. "__esModule" has not been set), then set
-  // "default" to the CommonJS "module.exports" for node compatibility.
-  isNodeMode || !mod || !mod.__esModule ? __defProp(target, "default", { value: mod, enumerable: true }) : target,
-  mod
-));
 var __toCommonJS = (mod) => __copyProps(__defProp({}, "__esModule", { value: true }), mod);
 
 // client/index.js
@@ -2154,6 +2144,7 @@ function askBeforeClosing(event) {
 }
 
 // client/service.js
+var BESIDE = "./secrets.js";
 var TOKEN_KEY = "expresso_persist_token";
 var LEGACY_TOKEN_KEY = "coffee_system_token";
 var DEVICE_KEY = "expresso_persist_device_id";
@@ -2779,7 +2770,11 @@ var DatabaseInventoryService = class {
    * @returns {Promise<Map<string, string>>}
    */
   async #withoutSecrets(keys) {
-    const known = await import("./secrets.js").catch(() => null);
+    const known = await import(
+      /* webpackIgnore: true */
+      /* @vite-ignore */
+      BESIDE
+    ).catch(() => null);
     const taken = known === null ? INVENTORY_KEYS : keys;
     const raw = new Map(taken.flatMap((key) => held(key) === null ? [] : [[key, held(key) ?? ""]]));
     return known === null ? raw : known.withholdSecrets(raw).entries;

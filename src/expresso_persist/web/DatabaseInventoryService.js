@@ -2117,6 +2117,7 @@ function askBeforeClosing(event) {
 }
 
 // client/service.js
+var BESIDE = "./secrets.js";
 var TOKEN_KEY = "expresso_persist_token";
 var LEGACY_TOKEN_KEY = "coffee_system_token";
 var DEVICE_KEY = "expresso_persist_device_id";
@@ -2742,7 +2743,11 @@ var DatabaseInventoryService = class {
    * @returns {Promise<Map<string, string>>}
    */
   async #withoutSecrets(keys) {
-    const known = await import("./secrets.js").catch(() => null);
+    const known = await import(
+      /* webpackIgnore: true */
+      /* @vite-ignore */
+      BESIDE
+    ).catch(() => null);
     const taken = known === null ? INVENTORY_KEYS : keys;
     const raw = new Map(taken.flatMap((key) => held(key) === null ? [] : [[key, held(key) ?? ""]]));
     return known === null ? raw : known.withholdSecrets(raw).entries;

@@ -8,6 +8,8 @@ import { adjustment, withUnsent } from './projection.js';
 import { callAll, copy, isObject, own, randomKey, sameJson, sleep } from './values.js';
 /** @import { Change, Door, Fetch, GetToken, Item, Json, JsonObject, MigrationOptions, OnUnauthorized, Parked, ServiceOptions, Status, WriteOptions, Written } from './types.js' */
 
+// Not written into the import: a bundler of a copy without it would fail to find it.
+const BESIDE = './secrets.js';
 const TOKEN_KEY = 'expresso_persist_token';
 const LEGACY_TOKEN_KEY = 'coffee_system_token';
 const DEVICE_KEY = 'expresso_persist_device_id';
@@ -712,7 +714,7 @@ export class DatabaseInventoryService {
    * @returns {Promise<Map<string, string>>}
    */
   async #withoutSecrets(keys) {
-    const known = await import('../secrets.js').catch(() => null);
+    const known = await import(/* webpackIgnore: true */ /* @vite-ignore */ BESIDE).catch(() => null);
     const taken = known === null ? INVENTORY_KEYS : keys;
     const raw = new Map(taken.flatMap((key) => (held(key) === null ? [] : [[key, held(key) ?? '']])));
     return known === null ? raw : known.withholdSecrets(raw).entries;
