@@ -34,7 +34,7 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 export type GetToken = () => string | null | undefined | Promise<string | null | undefined>;
 export type OnUnauthorized = (error: ExpressoPersistError) => string | null | undefined | void | Promise<string | null | undefined | void>;
 /**
- * what the feed tells
+ * what the feed sends
  */
 export type Commit = {
     revision: number;
@@ -313,7 +313,7 @@ export type Entry = {
     ackedAt?: number | undefined;
 };
 /**
- * The local copy: what `get-all` answered, and everything that the feed told since.
+ * The local copy: what `get-all` answered, and everything that the feed sent since.
  */
 export type Copy = {
     data: any;
@@ -328,7 +328,7 @@ export type Copy = {
 /**
  * Where entries and the copy survive the page.
  */
-export type Shelf = {
+export type OutboxStorage = {
     kind: "indexeddb" | "localstorage" | "memory";
     entries: (scope: string) => Promise<Entry[]>;
     /**
@@ -360,7 +360,7 @@ export type Shelf = {
 /**
  * The way to the server.
  */
-export type Door = {
+export type Transport = {
     /**
      * One attempt.
      */
@@ -372,7 +372,7 @@ export type Door = {
     stream: (path: string, signal: AbortSignal) => Promise<Response>;
 };
 /**
- * What a page can be told about itself and the server, by the tab that leads.
+ * What the tab that leads says to the others about the server.
  */
 export type Link = {
     online: boolean | null;
@@ -437,13 +437,13 @@ export class DatabaseInventoryService {
         forget?: boolean;
     }): Promise<void>;
     /**
-     * Be told when what the readers answer has changed; starts the feed.
+     * Call a listener when what the readers answer has changed; starts the feed.
      * @param {(change: Change) => void} listener
      * @returns {() => void} ends it
      */
     onChange(listener: (change: Change) => void): () => void;
     /**
-     * Be told when {@link status} has changed, but for the age.
+     * Call a listener when {@link status} has changed in more than the age.
      * @param {(status: Status) => void} listener
      * @returns {() => void} ends it
      */

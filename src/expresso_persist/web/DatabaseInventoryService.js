@@ -156,7 +156,7 @@ var answerOf = (request) => new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 var isHeld = (lease, owner, now) => isObject(lease) && lease.owner !== owner && lease.until > now && lease.until <= now + 2 * LEASE;
-var IndexedShelf = class {
+var IndexedDbStorage = class {
   kind = (
     /** @type {const} */
     "indexeddb"
@@ -330,7 +330,7 @@ var IndexedShelf = class {
     });
   }
 };
-var TextShelf = class {
+var LocalStorageStorage = class {
   kind = (
     /** @type {const} */
     "localstorage"
@@ -348,12 +348,12 @@ var TextShelf = class {
   async acknowledged(scope) {
     return this.#all("acknowledged", scope);
   }
-  /** @param {string} shelf @param {string} scope */
-  #all(shelf, scope) {
+  /** @param {string} store @param {string} scope */
+  #all(store, scope) {
     const found = [];
     for (let index = 0; index < localStorage.length; index += 1) {
       const name = localStorage.key(index) ?? "";
-      if (!name.startsWith(`${OUTBOX_PREFIX}${shelf}:`)) continue;
+      if (!name.startsWith(`${OUTBOX_PREFIX}${store}:`)) continue;
       const entry = JSON.parse(localStorage.getItem(name) ?? "null");
       if (entry?.scope === scope) found.push(entry);
     }
@@ -396,9 +396,9 @@ var TextShelf = class {
   /** @param {string} scope @param {Entry[]} entries @param {string[]} [gone] */
   async move(scope, entries, gone = []) {
     for (const entry of entries) {
-      const shelf = entry.state === "acked" ? "acknowledged" : "entry";
-      localStorage.setItem(this.#name(scope, entry.id, shelf), JSON.stringify(entry));
-      const other = shelf === "entry" ? "acknowledged" : "entry";
+      const store = entry.state === "acked" ? "acknowledged" : "entry";
+      localStorage.setItem(this.#name(scope, entry.id, store), JSON.stringify(entry));
+      const other = store === "entry" ? "acknowledged" : "entry";
       localStorage.removeItem(this.#name(scope, entry.id, other));
     }
     for (const id of gone) {
@@ -415,12 +415,12 @@ var TextShelf = class {
     await sleep(20);
     return JSON.parse(localStorage.getItem(place) ?? "null")?.owner === owner;
   }
-  /** @param {string} scope @param {string} id @param {string} [shelf] */
-  #name(scope, id, shelf = "entry") {
-    return `${OUTBOX_PREFIX}${shelf}:${scope}:${id}`;
+  /** @param {string} scope @param {string} id @param {string} [store] */
+  #name(scope, id, store = "entry") {
+    return `${OUTBOX_PREFIX}${store}:${scope}:${id}`;
   }
 };
-var NoShelf = class {
+var MemoryStorage = class {
   kind = (
     /** @type {const} */
     "memory"
@@ -454,15 +454,15 @@ var NoShelf = class {
     return true;
   }
 };
-async function openShelf() {
-  for (const shelf of [new IndexedShelf(), new TextShelf()]) {
+async function openStorage() {
+  for (const store of [new IndexedDbStorage(), new LocalStorageStorage()]) {
     try {
-      await shelf.ready();
-      return shelf;
+      await store.ready();
+      return store;
     } catch {
     }
   }
-  return new NoShelf();
+  return new MemoryStorage();
 }
 
 // client/acknowledged.js
@@ -470,8 +470,8 @@ var LONGEST_TRAIL = 1e3;
 var READ_AGAIN = 500;
 var DAY = 864e5;
 var Acknowledged = class {
-  /** @type {Shelf} */
-  #shelf;
+  /** @type {OutboxStorage} */
+  #storage;
   /** @type {string} */
   #scope;
   /** @type {LiveSettings} */
@@ -486,9 +486,9 @@ var Acknowledged = class {
   #filed = 0;
   /** @type {string | null} */
   #position = null;
-  /** @param {Shelf} shelf @param {string} scope @param {LiveSettings} settings */
-  constructor(shelf, scope, settings) {
-    this.#shelf = shelf;
+  /** @param {OutboxStorage} storage @param {string} scope @param {LiveSettings} settings */
+  constructor(storage, scope, settings) {
+    this.#storage = storage;
     this.#scope = scope;
     this.#settings = settings;
   }
@@ -502,9 +502,9 @@ var Acknowledged = class {
   }
   /** What an earlier page, or another tab, left. */
   async load() {
-    const trail = await this.#shelf.copy(this.#scope + TRAIL).catch(() => null) ?? [];
+    const trail = await this.#storage.copy(this.#scope + TRAIL).catch(() => null) ?? [];
     for (const cursor of trail) this.#reach(cursor);
-    for (const entry of await this.#shelf.entries(this.#scope).catch(() => [])) {
+    for (const entry of await this.#storage.entries(this.#scope).catch(() => [])) {
       if (entry.state === "acked") this.took(entry);
     }
     await this.#prune().catch(() => {
@@ -565,9 +565,9 @@ var Acknowledged = class {
   /** Keep what was learnt. */
   async save() {
     const ids = [...this.#passed];
-    await this.#shelf.file(this.#scope, ids);
+    await this.#storage.file(this.#scope, ids);
     for (const id of ids) this.#passed.delete(id);
-    await this.#shelf.keep(this.#scope + TRAIL, [...this.#trail.values()]);
+    await this.#storage.keep(this.#scope + TRAIL, [...this.#trail.values()]);
     this.#filed += ids.length;
     if (this.#filed >= 100) await this.#prune();
   }
@@ -575,7 +575,7 @@ var Acknowledged = class {
   async #prune() {
     this.#filed = 0;
     const { keepDays, keepWrites, keepBytes } = this.#settings;
-    const all = await this.#shelf.acknowledged(this.#scope);
+    const all = await this.#storage.acknowledged(this.#scope);
     all.sort((a, b) => (b.ackedAt ?? 0) - (a.ackedAt ?? 0) || b.seq - a.seq);
     let bytes = 0;
     const gone = all.filter((entry, index) => {
@@ -583,11 +583,11 @@ var Acknowledged = class {
       const age = Date.now() - (entry.ackedAt ?? 0);
       return age > keepDays * DAY || index >= keepWrites || bytes > keepBytes;
     });
-    if (gone.length > 0) await this.#shelf.move(this.#scope, [], gone.map(({ id }) => id));
+    if (gone.length > 0) await this.#storage.move(this.#scope, [], gone.map(({ id }) => id));
   }
   /** @param {string} epoch @returns {Promise<Entry[]>} what another store took, in its order */
   async aside(epoch) {
-    const all = await this.#shelf.acknowledged(this.#scope);
+    const all = await this.#storage.acknowledged(this.#scope);
     return all.filter((entry) => !isOf(entry, epoch)).sort((a, b) => a.seq - b.seq);
   }
   /**
@@ -597,8 +597,8 @@ var Acknowledged = class {
    */
   async heal(ask) {
     const { epoch } = partsOf((await ask(this.#position ?? "now")).cursor);
-    const outbox = await this.#shelf.entries(this.#scope);
-    const filed = (await this.#shelf.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
+    const outbox = await this.#storage.entries(this.#scope);
+    const filed = (await this.#storage.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
     const acked = outbox.filter((entry) => entry.state === "acked");
     const { known, gone } = await this.#shared(ask, epoch, [...filed, ...acked]);
     const end = revisionOf(known.at(-1) ?? "");
@@ -633,7 +633,7 @@ var Acknowledged = class {
         "acked"
       )
     }));
-    await this.#shelf.move(this.#scope, [...offers, ...kept]);
+    await this.#storage.move(this.#scope, [...offers, ...kept]);
     this.#ahead.clear();
     this.#passed.clear();
     this.#trail = new Map(known.map((cursor) => [revisionOf(cursor), cursor]));
@@ -927,10 +927,10 @@ function withUnsent(documents, now) {
 }
 
 // client/signal.js
-var Bell = class {
+var Signal = class {
   /** @type {Set<() => void>} */
   #waiting = /* @__PURE__ */ new Set();
-  ring() {
+  notify() {
     for (const wake of [...this.#waiting]) wake();
   }
   /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
@@ -1003,8 +1003,8 @@ var LONGEST = 600;
 var UNSENT = { revision: null, data: null, pending: true };
 var UNSENT_MESSAGE = "Kept on this device; it is sent as soon as the server can be reached.";
 var Live = class {
-  /** @type {Door} */
-  #door;
+  /** @type {Transport} */
+  #transport;
   /** @type {string} */
   #scope;
   /** @type {LiveSettings} */
@@ -1013,8 +1013,8 @@ var Live = class {
   #stop = new AbortController();
   /** @type {Promise<void> | null} */
   #starting = null;
-  /** @type {Shelf} */
-  #shelf = new NoShelf();
+  /** @type {OutboxStorage} */
+  #storage = new MemoryStorage();
   /** @type {BroadcastChannel | null} */
   #channel = null;
   /** @type {Map<string, Entry>} */
@@ -1035,7 +1035,7 @@ var Live = class {
   #copy = null;
   /** @type {any} the copy with what is not sent yet, or null before it is asked for */
   #view = null;
-  /** @type {Commit[]} told by the feed, waiting for the copy */
+  /** @type {Commit[]} from the feed, waiting for the copy */
   #later = [];
   #wanted = 0;
   /** When the copy was last read from the server; the feed keeps it fresh from then on. */
@@ -1058,9 +1058,9 @@ var Live = class {
   /** @type {AbortController | null} */
   #streaming = null;
   #lastChunk = 0;
-  #sendBell = new Bell();
-  #feedBell = new Bell();
-  #signInBell = new Bell();
+  #sendSignal = new Signal();
+  #feedSignal = new Signal();
+  #signInSignal = new Signal();
   /** @type {Link} */
   #link = { online: null, caughtUp: false, feed: "off", signInNeeded: false, lastServerAck: null, setAside: 0 };
   /** @type {Acknowledged} of the tab that leads */
@@ -1071,14 +1071,14 @@ var Live = class {
   #changeListeners = /* @__PURE__ */ new Set();
   /** @type {Set<(status: Status) => void>} */
   #statusListeners = /* @__PURE__ */ new Set();
-  #toldStatus = "";
+  #notifiedStatus = "";
   #warning = false;
-  /** @param {string} scope @param {Door} door @param {LiveSettings} settings */
-  constructor(scope, door, settings) {
+  /** @param {string} scope @param {Transport} transport @param {LiveSettings} settings */
+  constructor(scope, transport, settings) {
     this.#scope = scope;
-    this.#door = door;
+    this.#transport = transport;
     this.#settings = settings;
-    this.#acknowledged = new Acknowledged(this.#shelf, scope, settings);
+    this.#acknowledged = new Acknowledged(this.#storage, scope, settings);
   }
   get scope() {
     return this.#scope;
@@ -1091,13 +1091,13 @@ var Live = class {
   async #begin() {
     this.#contact = this.#firstContact(
       (async () => {
-        this.#shelf = await openShelf();
+        this.#storage = await openStorage();
         if (typeof BroadcastChannel === "function") {
           this.#channel = new BroadcastChannel(`expresso-persist ${this.#scope}`);
           this.#channel.onmessage = ({ data }) => this.#heard(data);
         }
         await this.#loadEntries();
-        this.#copy ??= await this.#shelf.copy(this.#scope).catch(() => null);
+        this.#copy ??= await this.#storage.copy(this.#scope).catch(() => null);
         this.#view = null;
       })()
     );
@@ -1128,7 +1128,7 @@ var Live = class {
       } catch (error) {
         this.#contactError = error;
         if (!isLost(error) || this.#copy !== null || attempt === this.#settings.retries) break;
-        await this.#feedBell.wait(this.#pause(attempt), this.#stop.signal);
+        await this.#feedSignal.wait(this.#pause(attempt), this.#stop.signal);
       }
     }
     this.#contacted = true;
@@ -1143,7 +1143,7 @@ var Live = class {
     this.#channel?.close();
     await this.#starting?.catch(() => {
     });
-    if (forget) await this.#shelf.forget(this.#scope).catch(() => {
+    if (forget) await this.#storage.forget(this.#scope).catch(() => {
     });
   }
   /* reading */
@@ -1180,11 +1180,11 @@ var Live = class {
   /** @param {string} name @returns {Promise<any>} what {@link keepAnswer} kept */
   async keptAnswer(name) {
     await this.start();
-    return this.#shelf.copy(`${this.#scope} ${name}`).catch(() => null);
+    return this.#storage.copy(`${this.#scope} ${name}`).catch(() => null);
   }
   /** @param {string} name @param {any} answer */
   keepAnswer(name, answer) {
-    void this.#shelf.keep(`${this.#scope} ${name}`, answer).catch(() => {
+    void this.#storage.keep(`${this.#scope} ${name}`, answer).catch(() => {
     });
   }
   #viewed() {
@@ -1240,16 +1240,16 @@ var Live = class {
       caughtUp: link.online === true && link.caughtUp && !behind,
       signInNeeded: link.signInNeeded,
       feed: link.feed,
-      storage: this.#shelf.kind,
-      durable: this.#shelf.kind !== "memory" && !unkept
+      storage: this.#storage.kind,
+      durable: this.#storage.kind !== "memory" && !unkept
     };
   }
   #tellStatus() {
     const status = this.status();
-    const told = JSON.stringify({ ...status, oldestPendingAge: null });
+    const notified = JSON.stringify({ ...status, oldestPendingAge: null });
     this.#warn(this.#settings.warnOnClose && status.pending > 0);
-    if (told === this.#toldStatus) return;
-    this.#toldStatus = told;
+    if (notified === this.#notifiedStatus) return;
+    this.#notifiedStatus = notified;
     callAll(this.#statusListeners, status);
   }
   /** @param {boolean} on only while it is needed: such pages are slower to come back to */
@@ -1264,7 +1264,7 @@ var Live = class {
     const before = JSON.stringify(this.#link);
     this.#link = { ...this.#link, ...link };
     if (JSON.stringify(this.#link) === before) return;
-    if (this.#link.online === false) this.#letGo();
+    if (this.#link.online === false) this.#resolvePending();
     if (this.#leading) this.#postAlive();
     this.#tellStatus();
   }
@@ -1315,7 +1315,7 @@ var Live = class {
   /** @param {Entry} entry */
   async #save(entry) {
     try {
-      entry.seq = await this.#shelf.add(entry);
+      entry.seq = await this.#storage.add(entry);
       this.#volatile.delete(entry.id);
     } catch (error) {
       if (error instanceof DOMException && error.name === "ConstraintError") {
@@ -1329,7 +1329,7 @@ var Live = class {
     }
     this.#saving.delete(entry.id);
     this.#post({ type: "queued", entry, volatile: this.#volatile.has(entry.id) });
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
     this.#tellStatus();
   }
   /** @param {string} id @returns {Promise<any>} settled when the server has taken or refused it */
@@ -1350,7 +1350,7 @@ var Live = class {
     return Promise.race([outcome, sleep(offline ? 0 : this.#settings.patience).then(() => unsent)]);
   }
   /** Nobody shall wait for what takes longer. */
-  #letGo() {
+  #resolvePending() {
     for (const [id, outcome] of this.#outcomes) {
       if (this.#entries.get(id)?.state !== "queued" || this.#saving.has(id)) continue;
       this.#outcomes.delete(id);
@@ -1374,9 +1374,9 @@ var Live = class {
     this.#entries.set(id, entry);
     const outcome = this.#outcome(id);
     this.#tell("write", null);
-    await this.#shelve(id, () => entry);
+    await this.#edit(id, () => entry);
     this.#post({ type: "queued", entry });
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
     return this.#patiently(outcome);
   }
   /** @param {string} id */
@@ -1386,7 +1386,7 @@ var Live = class {
     this.#settled.add(id);
     this.#entries.delete(id);
     this.#volatile.delete(id);
-    await this.#shelve(id, (entry) => entry.state === "parked" ? null : entry);
+    await this.#edit(id, (entry) => entry.state === "parked" ? null : entry);
     this.#post({ type: "discarded", id });
     this.#tellStatus();
   }
@@ -1399,16 +1399,16 @@ var Live = class {
     });
   }
   /** @param {string} id @param {(entry: Entry) => Entry | null} edit */
-  async #shelve(id, edit) {
+  async #edit(id, edit) {
     try {
-      await this.#shelf.edit(this.#scope, id, edit);
+      await this.#storage.edit(this.#scope, id, edit);
     } catch {
     }
   }
   async #loadEntries() {
     const known = new Map(this.#entries);
     const before = [...known.values()].filter((entry) => !this.#saving.has(entry.id));
-    const stored2 = await this.#shelf.entries(this.#scope).catch(() => before);
+    const stored2 = await this.#storage.entries(this.#scope).catch(() => before);
     for (const entry of stored2) {
       const same = this.#entries.get(entry.id) === known.get(entry.id);
       if (same && !this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
@@ -1443,7 +1443,7 @@ var Live = class {
     const before = known?.revision ?? -1;
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
-    const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
+    const envelope = await this.#transport.read(GET_ALL, etag, this.#stop.signal);
     this.#readAt = Date.now();
     this.#reached();
     if (envelope.unchanged === true) {
@@ -1495,7 +1495,7 @@ var Live = class {
       void this.#acknowledged.save().catch(() => {
       });
       if (fresh === null || this.#behind()) return;
-      void this.#shelf.keep(this.#scope, fresh).catch(() => {
+      void this.#storage.keep(this.#scope, fresh).catch(() => {
       });
     }, 1e3);
   }
@@ -1532,14 +1532,14 @@ var Live = class {
   }
   async #refetch() {
     for (let failures = 0; this.#behind() && !this.#stop.signal.aborted; ) {
-      await this.#feedBell.wait(this.#leading ? 100 : 1e3, this.#stop.signal);
+      await this.#feedSignal.wait(this.#leading ? 100 : 1e3, this.#stop.signal);
       if (!this.#behind() || this.#stop.signal.aborted) return;
       try {
         await this.#fetchCopy();
         failures = 0;
       } catch (error) {
         this.#failed(error);
-        await this.#feedBell.wait(this.#pause(failures, error), this.#stop.signal);
+        await this.#feedSignal.wait(this.#pause(failures, error), this.#stop.signal);
         failures += 1;
       }
     }
@@ -1554,7 +1554,7 @@ var Live = class {
         this.#lead = over;
         this.#leading = true;
         this.#leader = this.#me;
-        this.#acknowledged = new Acknowledged(this.#shelf, this.#scope, this.#settings);
+        this.#acknowledged = new Acknowledged(this.#storage, this.#scope, this.#settings);
         await this.#acknowledged.load();
         await this.#loadEntries();
         this.#keepSoon();
@@ -1572,7 +1572,7 @@ var Live = class {
         });
       });
       const wait = this.#link.signInNeeded ? 5e3 + Math.random() * 5e3 : 50;
-      await this.#signInBell.wait(wait, this.#stop.signal);
+      await this.#signInSignal.wait(wait, this.#stop.signal);
     }
   }
   /** @param {(lost: AbortSignal) => Promise<void>} work */
@@ -1624,7 +1624,7 @@ var Live = class {
   }
   /** Without Web Locks, as on plain http. @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
   async #takeLease(work, lost) {
-    const nobody = new Bell();
+    const nobody = new Signal();
     while (!await this.#renew()) {
       await nobody.wait(1e3 + Math.random() * 500, lost.signal);
       if (lost.signal.aborted) return;
@@ -1639,7 +1639,7 @@ var Live = class {
     }
   }
   async #renew() {
-    return this.#shelf.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
+    return this.#storage.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
   }
   /** @param {object} message */
   #post(message) {
@@ -1670,7 +1670,7 @@ var Live = class {
         if (this.#settled.has(message.entry.id)) return;
         this.#entries.set(message.entry.id, message.entry);
         if (message.volatile) this.#volatile.add(message.entry.id);
-        this.#sendBell.ring();
+        this.#sendSignal.notify();
         this.#tell("write", null);
         return;
       case "offered":
@@ -1704,7 +1704,7 @@ var Live = class {
         }
         return;
       case "signed-in":
-        this.#signInBell.ring();
+        this.#signInSignal.notify();
         return;
       default:
     }
@@ -1712,9 +1712,9 @@ var Live = class {
   /** There is another token, or the network is back, or people look at the page again. */
   #wake() {
     if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.#streaming?.abort();
-    this.#signInBell.ring();
-    this.#feedBell.ring();
-    this.#sendBell.ring();
+    this.#signInSignal.notify();
+    this.#feedSignal.notify();
+    this.#sendSignal.notify();
     const before = this.#summary();
     void this.#loadEntries().then(() => {
       if (this.#summary() !== before) this.#tell("write", null);
@@ -1741,7 +1741,7 @@ var Live = class {
         (candidate) => candidate.state === "queued" && !this.#saving.has(candidate.id)
       );
       if (entry === void 0) {
-        await this.#sendBell.wait(6e4, lost);
+        await this.#sendSignal.wait(6e4, lost);
         continue;
       }
       const unlocked = this.#channel !== null && globalThis.navigator?.locks === void 0;
@@ -1764,9 +1764,9 @@ var Live = class {
       }
       this.#failed(fault);
       if (lost.aborted) return void 0;
-      this.#letGo();
+      this.#resolvePending();
       const asked = fault instanceof ExpressoPersistError && fault.retryAfter !== null;
-      await (asked ? new Bell() : this.#sendBell).wait(this.#pause(failures - 1, fault), lost);
+      await (asked ? new Signal() : this.#sendSignal).wait(this.#pause(failures - 1, fault), lost);
     }
     return void 0;
   }
@@ -1775,13 +1775,13 @@ var Live = class {
     const since = entry.base ?? this.#acknowledged.position;
     let kept = true;
     try {
-      const envelope = await this.#door.send(entry, since);
+      const envelope = await this.#transport.send(entry, since);
       const { revision, message, data, cursor = null, before = null } = envelope;
       const answer = { revision, message: message ?? "", data: data ?? null };
       const taken = { state: "acked", revision, cursor, before, since, ackedAt: Date.now(), base: null, lost: null };
       this.#reached();
       this.#linked({ lastServerAck: Date.now() });
-      await this.#shelve(entry.id, (stored2) => ({ ...stored2, ...taken }));
+      await this.#edit(entry.id, (stored2) => ({ ...stored2, ...taken }));
       this.#post({ type: "acked", id: entry.id, answer, cursor });
       this.#acked(entry.id, answer, cursor);
       kept = this.#acknowledged.took({ ...entry, ...taken });
@@ -1799,7 +1799,7 @@ var Live = class {
   async #park(entry, fault) {
     const { message, code, status, details, data } = fault;
     const error = { message, code, status, details, data };
-    await this.#shelve(entry.id, (stored2) => ({ ...stored2, state: "parked", error }));
+    await this.#edit(entry.id, (stored2) => ({ ...stored2, state: "parked", error }));
     this.#post({ type: "parked", id: entry.id, error });
     this.#refused(entry.id, error);
   }
@@ -1814,7 +1814,7 @@ var Live = class {
     this.#forgetDone();
     this.#view = null;
     this.#keepSoon();
-    this.#feedBell.ring();
+    this.#feedSignal.notify();
     this.#tellStatus();
   }
   /** @param {string} id @param {Refusal} refusal */
@@ -1839,7 +1839,7 @@ var Live = class {
     const { signal } = this.#stop;
     const { epoch, offers } = await this.#acknowledged.heal(async (since) => {
       const path = `${CHANGES}?since=${encodeURIComponent(since)}&limit=1`;
-      return (await this.#door.read(path, null, signal)).data;
+      return (await this.#transport.read(path, null, signal)).data;
     });
     const aside = await this.#acknowledged.aside(epoch);
     this.#linked({ setAside: aside.length });
@@ -1855,7 +1855,7 @@ var Live = class {
       this.#entries.set(entry.id, entry);
     }
     this.#tell("write", null);
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
   }
   /** What was refused because something was missing, which has come now. @param {Commit[]} commits */
   async #offerAgain(commits) {
@@ -1872,7 +1872,7 @@ var Live = class {
       error: null
     }));
     if (entries.length === 0) return;
-    for (const entry of entries) await this.#shelve(entry.id, () => entry);
+    for (const entry of entries) await this.#edit(entry.id, () => entry);
     this.#offered(entries);
     this.#post({ type: "offered", entries });
   }
@@ -1882,7 +1882,7 @@ var Live = class {
     await this.#contact;
     const epoch = this.#copy?.epoch ?? null;
     if (epoch === null) return [];
-    return new Acknowledged(this.#shelf, this.#scope, this.#settings).aside(epoch);
+    return new Acknowledged(this.#storage, this.#scope, this.#settings).aside(epoch);
   }
   /** @returns {Promise<Parked[]>} */
   async setAside() {
@@ -1908,10 +1908,10 @@ var Live = class {
         cursor: null,
         revision: null
       }));
-      await this.#shelf.move(this.#scope, entries);
+      await this.#storage.move(this.#scope, entries);
       this.#offered(entries);
       this.#post({ type: "offered", entries });
-    } else await this.#shelf.move(this.#scope, [], chosen.map(({ id }) => id));
+    } else await this.#storage.move(this.#scope, [], chosen.map(({ id }) => id));
     this.#linked({ setAside: all.length - chosen.length });
     this.#post({ type: "set-aside", count: all.length - chosen.length });
   }
@@ -1939,7 +1939,7 @@ var Live = class {
             cursor = await this.#stream(cursor, lost);
             brief = Date.now() - began < 3e3 ? brief + 1 : 0;
             if (brief >= 3) streamAt = Date.now() + 6e4;
-            await this.#feedBell.wait(Math.min(3e3, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
+            await this.#feedSignal.wait(Math.min(3e3, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
           } catch (error) {
             const pause = streamPause(error);
             if (pause === null) throw error;
@@ -1954,13 +1954,13 @@ var Live = class {
         } else {
           this.#linked({ feed: "poll", online: true, caughtUp: true });
           const { pollInterval } = this.#settings;
-          await this.#feedBell.wait(pollInterval * (0.75 + Math.random() / 2), lost);
+          await this.#feedSignal.wait(pollInterval * (0.75 + Math.random() / 2), lost);
         }
       } catch (error) {
         if (lost.aborted) return;
         this.#linked({ caughtUp: false });
         this.#failed(error);
-        await this.#feedBell.wait(this.#pause(failures, error), lost);
+        await this.#feedSignal.wait(this.#pause(failures, error), lost);
         failures += 1;
       }
     }
@@ -1991,7 +1991,7 @@ var Live = class {
       const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ""}`;
       const timeout = wait > 0 ? (wait + 15) * 1e3 : void 0;
       const { ahead } = this.#acknowledged;
-      const { data } = await this.#door.read(path, null, lost, timeout);
+      const { data } = await this.#transport.read(path, null, lost, timeout);
       if (lost.aborted) return cursor;
       this.#reached();
       if (data.reset === true || data.has_more !== true && ahead > revisionOf(data.cursor)) {
@@ -2044,7 +2044,7 @@ var Live = class {
     }, FIRST_BYTE);
     try {
       const since = encodeURIComponent(cursor);
-      const response = await this.#door.stream(`${STREAM}?since=${since}`, streaming.signal);
+      const response = await this.#transport.stream(`${STREAM}?since=${since}`, streaming.signal);
       const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
       const parser = new EventParser();
       for (; ; ) {
@@ -2092,14 +2092,14 @@ var Live = class {
   #reached() {
     const back = this.#link.online === false;
     this.#linked({ online: true, signInNeeded: false });
-    if (back) this.#sendBell.ring();
+    if (back) this.#sendSignal.notify();
   }
   /** @param {unknown} error */
   #failed(error) {
     const status = statusOf(error);
     if (status === 401) {
       this.#linked({ signInNeeded: true, caughtUp: false });
-      this.#letGo();
+      this.#resolvePending();
       this.#lead?.abort();
     } else this.#linked({ online: status >= 400 && status < 500 && !isStranger(error) });
   }
@@ -2265,7 +2265,7 @@ var DatabaseInventoryService = class {
   async start(options) {
     if (options !== void 0) this.configure(options);
     if (this.#live === null) {
-      const live = new Live(this.#scope(), this.#door(), {
+      const live = new Live(this.#scope(), this.#transport(), {
         retries: this.#retries,
         retryDelay: this.#retryDelay,
         maxRetryDelay: this.#maxRetryDelay,
@@ -2294,7 +2294,7 @@ var DatabaseInventoryService = class {
     await live?.stop(options.forget ?? false);
   }
   /**
-   * Be told when what the readers answer has changed; starts the feed.
+   * Call a listener when what the readers answer has changed; starts the feed.
    * @param {(change: Change) => void} listener
    * @returns {() => void} ends it
    */
@@ -2304,7 +2304,7 @@ var DatabaseInventoryService = class {
     return () => void this.#changeListeners.delete(listener);
   }
   /**
-   * Be told when {@link status} has changed, but for the age.
+   * Call a listener when {@link status} has changed in more than the age.
    * @param {(status: Status) => void} listener
    * @returns {() => void} ends it
    */
@@ -2363,8 +2363,8 @@ var DatabaseInventoryService = class {
     const server = this.#baseUrl.startsWith("/") ? origin + this.#baseUrl : this.#baseUrl || origin;
     return `${server} ${this.#user}`;
   }
-  /** @returns {Door} */
-  #door() {
+  /** @returns {Transport} */
+  #transport() {
     return {
       read: (path, etag, signal, timeout) => this.#request("GET", path, { etag, signal, timeout, retries: 0 }),
       send: ({ path, body, key, ifMatch, cursor, lost }, since) => this.#request("POST", path, {

@@ -2,7 +2,7 @@
 
 import { isOf, partsOf, revisionOf } from './cursor.js';
 import { TRAIL } from './storage.js';
-/** @import { Commit, Entry, LiveSettings, Shelf } from './types.js' */
+/** @import { Commit, Entry, LiveSettings, OutboxStorage } from './types.js' */
 
 const LONGEST_TRAIL = 1000;
 const READ_AGAIN = 500; // commits that are read again rather than left out of the trail
@@ -17,7 +17,7 @@ const DAY = 86_400_000;
  * feed has come past it, with its hash; then it is filed, and kept for a while.
  */
 export class Acknowledged {
-  /** @type {Shelf} */ #shelf;
+  /** @type {OutboxStorage} */ #storage;
   /** @type {string} */ #scope;
   /** @type {LiveSettings} */ #settings;
   /** @type {Map<number, string>} cursors by revision, oldest first */ #trail = new Map();
@@ -27,9 +27,9 @@ export class Acknowledged {
   #filed = 0;
   /** @type {string | null} */ #position = null;
 
-  /** @param {Shelf} shelf @param {string} scope @param {LiveSettings} settings */
-  constructor(shelf, scope, settings) {
-    this.#shelf = shelf;
+  /** @param {OutboxStorage} storage @param {string} scope @param {LiveSettings} settings */
+  constructor(storage, scope, settings) {
+    this.#storage = storage;
     this.#scope = scope;
     this.#settings = settings;
   }
@@ -47,9 +47,9 @@ export class Acknowledged {
   /** What an earlier page, or another tab, left. */
   async load() {
     /** @type {string[]} */
-    const trail = (await this.#shelf.copy(this.#scope + TRAIL).catch(() => null)) ?? [];
+    const trail = (await this.#storage.copy(this.#scope + TRAIL).catch(() => null)) ?? [];
     for (const cursor of trail) this.#reach(cursor);
-    for (const entry of await this.#shelf.entries(this.#scope).catch(() => [])) {
+    for (const entry of await this.#storage.entries(this.#scope).catch(() => [])) {
       if (entry.state === 'acked') this.took(entry);
     }
     await this.#prune().catch(() => {});
@@ -119,9 +119,9 @@ export class Acknowledged {
   /** Keep what was learnt. */
   async save() {
     const ids = [...this.#passed];
-    await this.#shelf.file(this.#scope, ids);
+    await this.#storage.file(this.#scope, ids);
     for (const id of ids) this.#passed.delete(id);
-    await this.#shelf.keep(this.#scope + TRAIL, [...this.#trail.values()]);
+    await this.#storage.keep(this.#scope + TRAIL, [...this.#trail.values()]);
     this.#filed += ids.length;
     if (this.#filed >= 100) await this.#prune();
   }
@@ -130,7 +130,7 @@ export class Acknowledged {
   async #prune() {
     this.#filed = 0;
     const { keepDays, keepWrites, keepBytes } = this.#settings;
-    const all = await this.#shelf.acknowledged(this.#scope);
+    const all = await this.#storage.acknowledged(this.#scope);
     all.sort((a, b) => (b.ackedAt ?? 0) - (a.ackedAt ?? 0) || b.seq - a.seq);
     let bytes = 0;
     const gone = all.filter((entry, index) => {
@@ -138,12 +138,12 @@ export class Acknowledged {
       const age = Date.now() - (entry.ackedAt ?? 0);
       return age > keepDays * DAY || index >= keepWrites || bytes > keepBytes;
     });
-    if (gone.length > 0) await this.#shelf.move(this.#scope, [], gone.map(({ id }) => id));
+    if (gone.length > 0) await this.#storage.move(this.#scope, [], gone.map(({ id }) => id));
   }
 
   /** @param {string} epoch @returns {Promise<Entry[]>} what another store took, in its order */
   async aside(epoch) {
-    const all = await this.#shelf.acknowledged(this.#scope);
+    const all = await this.#storage.acknowledged(this.#scope);
     return all.filter((entry) => !isOf(entry, epoch)).sort((a, b) => a.seq - b.seq);
   }
 
@@ -154,8 +154,8 @@ export class Acknowledged {
    */
   async heal(ask) {
     const { epoch } = partsOf((await ask(this.#position ?? 'now')).cursor);
-    const outbox = await this.#shelf.entries(this.#scope);
-    const filed = (await this.#shelf.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
+    const outbox = await this.#storage.entries(this.#scope);
+    const filed = (await this.#storage.acknowledged(this.#scope)).filter((entry) => isOf(entry, epoch));
     const acked = outbox.filter((entry) => entry.state === 'acked');
     const { known, gone } = await this.#shared(ask, epoch, [...filed, ...acked]);
     const end = revisionOf(known.at(-1) ?? '');
@@ -167,7 +167,7 @@ export class Acknowledged {
       .filter(isLost)
       .sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
     // The timelines part before the first of them. What was known when that was sent, or stood
-    // just before it, was on its timeline; what the feed told since may be of the other one.
+    // just before it, was on its timeline; what the feed sent since may be of the other one.
     const [first] = found;
     const isFiled = filed.some((entry) => entry.id === first?.id);
     const most = isFiled ? (first?.revision ?? 0) - 1 : first?.since ? revisionOf(first.since) : 0;
@@ -196,7 +196,7 @@ export class Acknowledged {
       ...entry,
       state: /** @type {const} */ ('acked'),
     }));
-    await this.#shelf.move(this.#scope, [...offers, ...kept]);
+    await this.#storage.move(this.#scope, [...offers, ...kept]);
     this.#ahead.clear();
     this.#passed.clear();
     this.#trail = new Map(known.map((cursor) => [revisionOf(cursor), cursor]));

@@ -1,5 +1,5 @@
 /**
- * DatabaseInventoryService: the browser's door to an Expresso server that keeps its
+ * DatabaseInventoryService: the browser's client of an Expresso server that keeps its
  * inventory in a database. One ES module, no dependencies.
  *
  *     import inventory from '/static/expresso-persist/DatabaseInventoryService.js';

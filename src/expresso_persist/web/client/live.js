@@ -6,11 +6,11 @@ import { ExpressoPersistError } from './errors.js';
 import { NO_STREAM, isLost, isRefusal, isStranger, statusOf, streamPause } from './failures.js';
 import { CHANGES, GET_ALL, STREAM } from './paths.js';
 import { applyCommit, applyWrite } from './projection.js';
-import { Bell } from './signal.js';
+import { Signal } from './signal.js';
 import { EventParser } from './sse.js';
-import { LEASE, NoShelf, openShelf } from './storage.js';
+import { LEASE, MemoryStorage, openStorage } from './storage.js';
 import { callAll, copy, randomKey, sleep } from './values.js';
-/** @import { Change, Commit, Copy, Door, Entry, Link, LiveSettings, Parked, Refusal, Shelf, Status, WriteOptions, Written } from './types.js' */
+/** @import { Change, Commit, Copy, Transport, Entry, Link, LiveSettings, Parked, Refusal, OutboxStorage, Status, WriteOptions, Written } from './types.js' */
 
 /** How long an answer counts as fresh, in milliseconds. */
 export const FRESH = 300_000;
@@ -34,13 +34,13 @@ const UNSENT_MESSAGE = 'Kept on this device; it is sent as soon as the server ca
  * the idempotency key made with the write lets the server apply it once.
  */
 export class Live {
-  /** @type {Door} */ #door;
+  /** @type {Transport} */ #transport;
   /** @type {string} */ #scope;
   /** @type {LiveSettings} */ #settings;
   #me = randomKey();
   #stop = new AbortController();
   /** @type {Promise<void> | null} */ #starting = null;
-  /** @type {Shelf} */ #shelf = new NoShelf();
+  /** @type {OutboxStorage} */ #storage = new MemoryStorage();
   /** @type {BroadcastChannel | null} */ #channel = null;
 
   /** @type {Map<string, Entry>} */ #entries = new Map();
@@ -55,7 +55,7 @@ export class Live {
 
   /** @type {Copy | null} */ #copy = null;
   /** @type {any} the copy with what is not sent yet, or null before it is asked for */ #view = null;
-  /** @type {Commit[]} told by the feed, waiting for the copy */ #later = [];
+  /** @type {Commit[]} from the feed, waiting for the copy */ #later = [];
   #wanted = 0;
   /** When the copy was last read from the server; the feed keeps it fresh from then on. */
   #readAt = -Infinity;
@@ -72,9 +72,9 @@ export class Live {
   /** @type {AbortController | null} */ #lead = null;
   /** @type {AbortController | null} */ #streaming = null;
   #lastChunk = 0;
-  #sendBell = new Bell();
-  #feedBell = new Bell();
-  #signInBell = new Bell();
+  #sendSignal = new Signal();
+  #feedSignal = new Signal();
+  #signInSignal = new Signal();
   /** @type {Link} */
   #link = { online: null, caughtUp: false, feed: 'off', signInNeeded: false, lastServerAck: null, setAside: 0 };
   /** @type {Acknowledged} of the tab that leads */ #acknowledged;
@@ -82,15 +82,15 @@ export class Live {
 
   /** @type {Set<(change: Change) => void>} */ #changeListeners = new Set();
   /** @type {Set<(status: Status) => void>} */ #statusListeners = new Set();
-  #toldStatus = '';
+  #notifiedStatus = '';
   #warning = false;
 
-  /** @param {string} scope @param {Door} door @param {LiveSettings} settings */
-  constructor(scope, door, settings) {
+  /** @param {string} scope @param {Transport} transport @param {LiveSettings} settings */
+  constructor(scope, transport, settings) {
     this.#scope = scope;
-    this.#door = door;
+    this.#transport = transport;
     this.#settings = settings;
-    this.#acknowledged = new Acknowledged(this.#shelf, scope, settings);
+    this.#acknowledged = new Acknowledged(this.#storage, scope, settings);
   }
 
   get scope() {
@@ -106,13 +106,13 @@ export class Live {
   async #begin() {
     this.#contact = this.#firstContact(
       (async () => {
-        this.#shelf = await openShelf();
+        this.#storage = await openStorage();
         if (typeof BroadcastChannel === 'function') {
           this.#channel = new BroadcastChannel(`expresso-persist ${this.#scope}`);
           this.#channel.onmessage = ({ data }) => this.#heard(data);
         }
         await this.#loadEntries();
-        this.#copy ??= await this.#shelf.copy(this.#scope).catch(() => null);
+        this.#copy ??= await this.#storage.copy(this.#scope).catch(() => null);
         this.#view = null;
       })(),
     );
@@ -145,7 +145,7 @@ export class Live {
       } catch (error) {
         this.#contactError = error;
         if (!isLost(error) || this.#copy !== null || attempt === this.#settings.retries) break;
-        await this.#feedBell.wait(this.#pause(attempt), this.#stop.signal);
+        await this.#feedSignal.wait(this.#pause(attempt), this.#stop.signal);
       }
     }
     this.#contacted = true;
@@ -160,7 +160,7 @@ export class Live {
     this.#warn(false);
     this.#channel?.close();
     await this.#starting?.catch(() => {});
-    if (forget) await this.#shelf.forget(this.#scope).catch(() => {});
+    if (forget) await this.#storage.forget(this.#scope).catch(() => {});
   }
 
   /* reading */
@@ -201,12 +201,12 @@ export class Live {
   /** @param {string} name @returns {Promise<any>} what {@link keepAnswer} kept */
   async keptAnswer(name) {
     await this.start();
-    return this.#shelf.copy(`${this.#scope} ${name}`).catch(() => null);
+    return this.#storage.copy(`${this.#scope} ${name}`).catch(() => null);
   }
 
   /** @param {string} name @param {any} answer */
   keepAnswer(name, answer) {
-    void this.#shelf.keep(`${this.#scope} ${name}`, answer).catch(() => {});
+    void this.#storage.keep(`${this.#scope} ${name}`, answer).catch(() => {});
   }
 
   #viewed() {
@@ -269,17 +269,17 @@ export class Live {
       caughtUp: link.online === true && link.caughtUp && !behind,
       signInNeeded: link.signInNeeded,
       feed: link.feed,
-      storage: this.#shelf.kind,
-      durable: this.#shelf.kind !== 'memory' && !unkept,
+      storage: this.#storage.kind,
+      durable: this.#storage.kind !== 'memory' && !unkept,
     };
   }
 
   #tellStatus() {
     const status = this.status();
-    const told = JSON.stringify({ ...status, oldestPendingAge: null });
+    const notified = JSON.stringify({ ...status, oldestPendingAge: null });
     this.#warn(this.#settings.warnOnClose && status.pending > 0);
-    if (told === this.#toldStatus) return;
-    this.#toldStatus = told;
+    if (notified === this.#notifiedStatus) return;
+    this.#notifiedStatus = notified;
     callAll(this.#statusListeners, status);
   }
 
@@ -296,7 +296,7 @@ export class Live {
     const before = JSON.stringify(this.#link);
     this.#link = { ...this.#link, ...link };
     if (JSON.stringify(this.#link) === before) return;
-    if (this.#link.online === false) this.#letGo();
+    if (this.#link.online === false) this.#resolvePending();
     if (this.#leading) this.#postAlive();
     this.#tellStatus();
   }
@@ -352,7 +352,7 @@ export class Live {
   /** @param {Entry} entry */
   async #save(entry) {
     try {
-      entry.seq = await this.#shelf.add(entry);
+      entry.seq = await this.#storage.add(entry);
       this.#volatile.delete(entry.id);
     } catch (error) {
       if (error instanceof DOMException && error.name === 'ConstraintError') {
@@ -360,14 +360,14 @@ export class Live {
         await this.#loadEntries(); // another tab has it, or had it
         return;
       }
-      // Full, or taken away: held in memory, sent all the same, and told by `durable`.
+      // Full, or taken away: held in memory, sent all the same, and `durable` says so.
       const last = this.#inOrder().filter((other) => other.seq < Number.MAX_SAFE_INTEGER).at(-1);
       entry.seq = (last?.seq ?? 0) + 1e-6;
       this.#volatile.add(entry.id);
     }
     this.#saving.delete(entry.id);
     this.#post({ type: 'queued', entry, volatile: this.#volatile.has(entry.id) });
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
     this.#tellStatus();
   }
 
@@ -391,7 +391,7 @@ export class Live {
   }
 
   /** Nobody shall wait for what takes longer. */
-  #letGo() {
+  #resolvePending() {
     for (const [id, outcome] of this.#outcomes) {
       if (this.#entries.get(id)?.state !== 'queued' || this.#saving.has(id)) continue;
       this.#outcomes.delete(id);
@@ -420,9 +420,9 @@ export class Live {
     this.#entries.set(id, entry);
     const outcome = this.#outcome(id);
     this.#tell('write', null);
-    await this.#shelve(id, () => entry);
+    await this.#edit(id, () => entry);
     this.#post({ type: 'queued', entry });
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
     return this.#patiently(outcome);
   }
 
@@ -433,7 +433,7 @@ export class Live {
     this.#settled.add(id);
     this.#entries.delete(id);
     this.#volatile.delete(id);
-    await this.#shelve(id, (entry) => (entry.state === 'parked' ? null : entry));
+    await this.#edit(id, (entry) => (entry.state === 'parked' ? null : entry));
     this.#post({ type: 'discarded', id });
     this.#tellStatus();
   }
@@ -448,9 +448,9 @@ export class Live {
   }
 
   /** @param {string} id @param {(entry: Entry) => Entry | null} edit */
-  async #shelve(id, edit) {
+  async #edit(id, edit) {
     try {
-      await this.#shelf.edit(this.#scope, id, edit);
+      await this.#storage.edit(this.#scope, id, edit);
     } catch {
       // The storage went away. Memory has it; a repetition after a reload does no harm.
     }
@@ -460,7 +460,7 @@ export class Live {
     const known = new Map(this.#entries);
     const before = [...known.values()].filter((entry) => !this.#saving.has(entry.id));
     /** @type {Entry[]} */
-    const stored = await this.#shelf.entries(this.#scope).catch(() => before);
+    const stored = await this.#storage.entries(this.#scope).catch(() => before);
     for (const entry of stored) {
       // What changed while the disk was read is newer than what was read.
       const same = this.#entries.get(entry.id) === known.get(entry.id);
@@ -501,7 +501,7 @@ export class Live {
     const before = known?.revision ?? -1;
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
-    const envelope = await this.#door.read(GET_ALL, etag, this.#stop.signal);
+    const envelope = await this.#transport.read(GET_ALL, etag, this.#stop.signal);
     this.#readAt = Date.now();
     this.#reached();
     if (envelope.unchanged === true) {
@@ -556,7 +556,7 @@ export class Live {
       const fresh = this.#copy;
       void this.#acknowledged.save().catch(() => {});
       if (fresh === null || this.#behind()) return;
-      void this.#shelf.keep(this.#scope, fresh).catch(() => {});
+      void this.#storage.keep(this.#scope, fresh).catch(() => {});
     }, 1000);
   }
 
@@ -597,14 +597,14 @@ export class Live {
   async #refetch() {
     for (let failures = 0; this.#behind() && !this.#stop.signal.aborted; ) {
       // The tab that leads reads for all; the others only when it does not.
-      await this.#feedBell.wait(this.#leading ? 100 : 1000, this.#stop.signal);
+      await this.#feedSignal.wait(this.#leading ? 100 : 1000, this.#stop.signal);
       if (!this.#behind() || this.#stop.signal.aborted) return;
       try {
         await this.#fetchCopy();
         failures = 0;
       } catch (error) {
         this.#failed(error);
-        await this.#feedBell.wait(this.#pause(failures, error), this.#stop.signal);
+        await this.#feedSignal.wait(this.#pause(failures, error), this.#stop.signal);
         failures += 1;
       }
     }
@@ -621,7 +621,7 @@ export class Live {
         this.#lead = over;
         this.#leading = true;
         this.#leader = this.#me;
-        this.#acknowledged = new Acknowledged(this.#shelf, this.#scope, this.#settings);
+        this.#acknowledged = new Acknowledged(this.#storage, this.#scope, this.#settings);
         await this.#acknowledged.load();
         await this.#loadEntries();
         this.#keepSoon();
@@ -635,12 +635,12 @@ export class Live {
       await turn.catch((error) => {
         this.#leading = false;
         setTimeout(() => {
-          throw error; // told as an error of the page; the next turn begins anew
+          throw error; // reported as an error of the page; the next turn begins afresh
         });
       });
       // Another tab may have the token that this one lacks: it gets the turn meanwhile.
       const wait = this.#link.signInNeeded ? 5000 + Math.random() * 5000 : 50;
-      await this.#signInBell.wait(wait, this.#stop.signal);
+      await this.#signInSignal.wait(wait, this.#stop.signal);
     }
   }
 
@@ -697,7 +697,7 @@ export class Live {
 
   /** Without Web Locks, as on plain http. @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
   async #takeLease(work, lost) {
-    const nobody = new Bell();
+    const nobody = new Signal();
     while (!(await this.#renew())) {
       await nobody.wait(1000 + Math.random() * 500, lost.signal);
       if (lost.signal.aborted) return;
@@ -714,7 +714,7 @@ export class Live {
 
   async #renew() {
     // A storage that does not answer keeps nobody from sending.
-    return this.#shelf.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
+    return this.#storage.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
   }
 
   /** @param {object} message */
@@ -741,7 +741,7 @@ export class Live {
           }
         }
         this.#linked(message.link);
-        // A tab that slept may have missed what was told.
+        // A tab that slept may have missed messages.
         this.#wanted = Math.max(this.#wanted, message.revision);
         if (this.#behind()) this.#catchUp();
         return;
@@ -749,7 +749,7 @@ export class Live {
         if (this.#settled.has(message.entry.id)) return;
         this.#entries.set(message.entry.id, message.entry);
         if (message.volatile) this.#volatile.add(message.entry.id);
-        this.#sendBell.ring();
+        this.#sendSignal.notify();
         this.#tell('write', null);
         return;
       case 'offered':
@@ -783,7 +783,7 @@ export class Live {
         }
         return;
       case 'signed-in':
-        this.#signInBell.ring();
+        this.#signInSignal.notify();
         return;
       default:
     }
@@ -793,9 +793,9 @@ export class Live {
   #wake() {
     // After a sleep the timers have slept too, and the connection is rarely alive.
     if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.#streaming?.abort();
-    this.#signInBell.ring();
-    this.#feedBell.ring();
-    this.#sendBell.ring();
+    this.#signInSignal.notify();
+    this.#feedSignal.notify();
+    this.#sendSignal.notify();
     const before = this.#summary();
     void this.#loadEntries().then(() => {
       if (this.#summary() !== before) this.#tell('write', null);
@@ -827,7 +827,7 @@ export class Live {
         (candidate) => candidate.state === 'queued' && !this.#saving.has(candidate.id),
       );
       if (entry === undefined) {
-        await this.#sendBell.wait(60_000, lost);
+        await this.#sendSignal.wait(60_000, lost);
         continue;
       }
       const unlocked = this.#channel !== null && globalThis.navigator?.locks === undefined;
@@ -851,10 +851,10 @@ export class Live {
       }
       this.#failed(fault);
       if (lost.aborted) return undefined;
-      this.#letGo();
+      this.#resolvePending();
       const asked = fault instanceof ExpressoPersistError && fault.retryAfter !== null;
       // A pause that the server asked for is not cut short.
-      await (asked ? new Bell() : this.#sendBell).wait(this.#pause(failures - 1, fault), lost);
+      await (asked ? new Signal() : this.#sendSignal).wait(this.#pause(failures - 1, fault), lost);
     }
     return undefined;
   }
@@ -864,14 +864,14 @@ export class Live {
     const since = entry.base ?? this.#acknowledged.position;
     let kept = true;
     try {
-      const envelope = await this.#door.send(entry, since);
+      const envelope = await this.#transport.send(entry, since);
       const { revision, message, data, cursor = null, before = null } = envelope;
       const answer = { revision, message: message ?? '', data: data ?? null };
       /** @type {Partial<Entry>} */
       const taken = { state: 'acked', revision, cursor, before, since, ackedAt: Date.now(), base: null, lost: null };
       this.#reached();
       this.#linked({ lastServerAck: Date.now() });
-      await this.#shelve(entry.id, (stored) => ({ ...stored, ...taken }));
+      await this.#edit(entry.id, (stored) => ({ ...stored, ...taken }));
       this.#post({ type: 'acked', id: entry.id, answer, cursor });
       this.#acked(entry.id, answer, cursor);
       kept = this.#acknowledged.took({ ...entry, ...taken });
@@ -890,7 +890,7 @@ export class Live {
   async #park(entry, fault) {
     const { message, code, status, details, data } = fault;
     const error = { message, code, status, details, data };
-    await this.#shelve(entry.id, (stored) => ({ ...stored, state: 'parked', error }));
+    await this.#edit(entry.id, (stored) => ({ ...stored, state: 'parked', error }));
     this.#post({ type: 'parked', id: entry.id, error });
     this.#refused(entry.id, error);
   }
@@ -906,7 +906,7 @@ export class Live {
     this.#forgetDone();
     this.#view = null;
     this.#keepSoon();
-    this.#feedBell.ring(); // where the feed is polled
+    this.#feedSignal.notify(); // where the feed is polled
     this.#tellStatus();
   }
 
@@ -935,7 +935,7 @@ export class Live {
     const { signal } = this.#stop;
     const { epoch, offers } = await this.#acknowledged.heal(async (since) => {
       const path = `${CHANGES}?since=${encodeURIComponent(since)}&limit=1`;
-      return (await this.#door.read(path, null, signal)).data;
+      return (await this.#transport.read(path, null, signal)).data;
     });
     const aside = await this.#acknowledged.aside(epoch);
     this.#linked({ setAside: aside.length });
@@ -952,7 +952,7 @@ export class Live {
       this.#entries.set(entry.id, entry);
     }
     this.#tell('write', null);
-    this.#sendBell.ring();
+    this.#sendSignal.notify();
   }
 
   /** What was refused because something was missing, which has come now. @param {Commit[]} commits */
@@ -967,7 +967,7 @@ export class Live {
       error: null,
     }));
     if (entries.length === 0) return;
-    for (const entry of entries) await this.#shelve(entry.id, () => entry);
+    for (const entry of entries) await this.#edit(entry.id, () => entry);
     this.#offered(entries);
     this.#post({ type: 'offered', entries });
   }
@@ -978,7 +978,7 @@ export class Live {
     await this.#contact; // until then the copy may be that of the other store
     const epoch = this.#copy?.epoch ?? null;
     if (epoch === null) return [];
-    return new Acknowledged(this.#shelf, this.#scope, this.#settings).aside(epoch);
+    return new Acknowledged(this.#storage, this.#scope, this.#settings).aside(epoch);
   }
 
   /** @returns {Promise<Parked[]>} */
@@ -1003,10 +1003,10 @@ export class Live {
         cursor: null,
         revision: null,
       }));
-      await this.#shelf.move(this.#scope, entries);
+      await this.#storage.move(this.#scope, entries);
       this.#offered(entries);
       this.#post({ type: 'offered', entries });
-    } else await this.#shelf.move(this.#scope, [], chosen.map(({ id }) => id));
+    } else await this.#storage.move(this.#scope, [], chosen.map(({ id }) => id));
     this.#linked({ setAside: all.length - chosen.length });
     this.#post({ type: 'set-aside', count: all.length - chosen.length });
   }
@@ -1034,7 +1034,7 @@ export class Live {
             brief = Date.now() - began < 3000 ? brief + 1 : 0;
             if (brief >= 3) streamAt = Date.now() + 60_000;
             // Many who were cut at once do not come back at once.
-            await this.#feedBell.wait(Math.min(3000, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
+            await this.#feedSignal.wait(Math.min(3000, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
           } catch (error) {
             const pause = streamPause(error);
             if (pause === null) throw error;
@@ -1049,13 +1049,13 @@ export class Live {
         } else {
           this.#linked({ feed: 'poll', online: true, caughtUp: true });
           const { pollInterval } = this.#settings;
-          await this.#feedBell.wait(pollInterval * (0.75 + Math.random() / 2), lost);
+          await this.#feedSignal.wait(pollInterval * (0.75 + Math.random() / 2), lost);
         }
       } catch (error) {
         if (lost.aborted) return;
         this.#linked({ caughtUp: false });
         this.#failed(error);
-        await this.#feedBell.wait(this.#pause(failures, error), lost);
+        await this.#feedSignal.wait(this.#pause(failures, error), lost);
         failures += 1;
       }
     }
@@ -1089,7 +1089,7 @@ export class Live {
       const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ''}`;
       const timeout = wait > 0 ? (wait + 15) * 1000 : undefined;
       const { ahead } = this.#acknowledged; // what is taken while this is read may not be in it
-      const { data } = await this.#door.read(path, null, lost, timeout);
+      const { data } = await this.#transport.read(path, null, lost, timeout);
       if (lost.aborted) return cursor;
       this.#reached();
       // It ends before what the server took: that is lost, and nothing has taken its place yet.
@@ -1144,7 +1144,7 @@ export class Live {
     }, FIRST_BYTE);
     try {
       const since = encodeURIComponent(cursor);
-      const response = await this.#door.stream(`${STREAM}?since=${since}`, streaming.signal);
+      const response = await this.#transport.stream(`${STREAM}?since=${since}`, streaming.signal);
       const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
       const parser = new EventParser();
       for (;;) {
@@ -1195,7 +1195,7 @@ export class Live {
   #reached() {
     const back = this.#link.online === false;
     this.#linked({ online: true, signInNeeded: false });
-    if (back) this.#sendBell.ring();
+    if (back) this.#sendSignal.notify();
   }
 
   /** @param {unknown} error */
@@ -1203,7 +1203,7 @@ export class Live {
     const status = statusOf(error);
     if (status === 401) {
       this.#linked({ signInNeeded: true, caughtUp: false });
-      this.#letGo();
+      this.#resolvePending();
       this.#lead?.abort();
     } else this.#linked({ online: status >= 400 && status < 500 && !isStranger(error) });
   }

@@ -6,7 +6,7 @@ import { FRESH, Live } from './live.js';
 import { ADJUST, GET_ALL } from './paths.js';
 import { adjustment, withUnsent } from './projection.js';
 import { callAll, copy, isObject, own, randomKey, sameJson, sleep } from './values.js';
-/** @import { Change, Door, Fetch, GetToken, Item, Json, JsonObject, MigrationOptions, OnUnauthorized, Parked, ServiceOptions, Status, WriteOptions, Written } from './types.js' */
+/** @import { Change, Transport, Fetch, GetToken, Item, Json, JsonObject, MigrationOptions, OnUnauthorized, Parked, ServiceOptions, Status, WriteOptions, Written } from './types.js' */
 
 // Not written into the import: a bundler of a copy without it would fail to find it.
 const BESIDE = './secrets.js';
@@ -174,7 +174,7 @@ export class DatabaseInventoryService {
   async start(options) {
     if (options !== undefined) this.configure(options);
     if (this.#live === null) {
-      const live = new Live(this.#scope(), this.#door(), {
+      const live = new Live(this.#scope(), this.#transport(), {
         retries: this.#retries,
         retryDelay: this.#retryDelay,
         maxRetryDelay: this.#maxRetryDelay,
@@ -205,7 +205,7 @@ export class DatabaseInventoryService {
   }
 
   /**
-   * Be told when what the readers answer has changed; starts the feed.
+   * Call a listener when what the readers answer has changed; starts the feed.
    * @param {(change: Change) => void} listener
    * @returns {() => void} ends it
    */
@@ -216,7 +216,7 @@ export class DatabaseInventoryService {
   }
 
   /**
-   * Be told when {@link status} has changed, but for the age.
+   * Call a listener when {@link status} has changed in more than the age.
    * @param {(status: Status) => void} listener
    * @returns {() => void} ends it
    */
@@ -286,8 +286,8 @@ export class DatabaseInventoryService {
     return `${server} ${this.#user}`;
   }
 
-  /** @returns {Door} */
-  #door() {
+  /** @returns {Transport} */
+  #transport() {
     return {
       read: (path, etag, signal, timeout) =>
         this.#request('GET', path, { etag, signal, timeout, retries: 0 }),

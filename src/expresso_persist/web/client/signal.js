@@ -1,10 +1,10 @@
 /** A wake-up call for loops that wait. */
 
 /** Something to wait for, with a time limit. */
-export class Bell {
+export class Signal {
   /** @type {Set<() => void>} */ #waiting = new Set();
 
-  ring() {
+  notify() {
     for (const wake of [...this.#waiting]) wake();
   }
 

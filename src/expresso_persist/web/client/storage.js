@@ -1,7 +1,7 @@
 /** Where the outbox and the local copy survive a reload. */
 
 import { isObject, sleep } from './values.js';
-/** @import { Entry, Shelf } from './types.js' */
+/** @import { Entry, OutboxStorage } from './types.js' */
 
 const OUTBOX_PREFIX = 'expresso_persist_outbox:';
 
@@ -21,7 +21,7 @@ const isHeld = (lease, owner, now) =>
   isObject(lease) && lease.owner !== owner && lease.until > now && lease.until <= now + 2 * LEASE;
 
 /** IndexedDB, shared by all tabs of the origin. */
-class IndexedShelf {
+class IndexedDbStorage {
   kind = /** @type {const} */ ('indexeddb');
   /** @type {Promise<IDBDatabase> | null} */ #database = null;
 
@@ -195,7 +195,7 @@ class IndexedShelf {
 }
 
 /** localStorage, where IndexedDB is not to be had; only for what is not sent yet. */
-class TextShelf {
+class LocalStorageStorage {
   kind = /** @type {const} */ ('localstorage');
 
   ready() {
@@ -214,13 +214,13 @@ class TextShelf {
     return this.#all('acknowledged', scope);
   }
 
-  /** @param {string} shelf @param {string} scope */
-  #all(shelf, scope) {
+  /** @param {string} store @param {string} scope */
+  #all(store, scope) {
     /** @type {Entry[]} */
     const found = [];
     for (let index = 0; index < localStorage.length; index += 1) {
       const name = localStorage.key(index) ?? '';
-      if (!name.startsWith(`${OUTBOX_PREFIX}${shelf}:`)) continue;
+      if (!name.startsWith(`${OUTBOX_PREFIX}${store}:`)) continue;
       const entry = JSON.parse(localStorage.getItem(name) ?? 'null');
       if (entry?.scope === scope) found.push(entry);
     }
@@ -269,10 +269,10 @@ class TextShelf {
   /** @param {string} scope @param {Entry[]} entries @param {string[]} [gone] */
   async move(scope, entries, gone = []) {
     for (const entry of entries) {
-      const shelf = entry.state === 'acked' ? 'acknowledged' : 'entry';
-      localStorage.setItem(this.#name(scope, entry.id, shelf), JSON.stringify(entry));
+      const store = entry.state === 'acked' ? 'acknowledged' : 'entry';
+      localStorage.setItem(this.#name(scope, entry.id, store), JSON.stringify(entry));
       // After the other is there: a tab killed in between leaves it twice, and sends it once more.
-      const other = shelf === 'entry' ? 'acknowledged' : 'entry';
+      const other = store === 'entry' ? 'acknowledged' : 'entry';
       localStorage.removeItem(this.#name(scope, entry.id, other));
     }
     for (const id of gone) {
@@ -291,14 +291,14 @@ class TextShelf {
     return JSON.parse(localStorage.getItem(place) ?? 'null')?.owner === owner;
   }
 
-  /** @param {string} scope @param {string} id @param {string} [shelf] */
-  #name(scope, id, shelf = 'entry') {
-    return `${OUTBOX_PREFIX}${shelf}:${scope}:${id}`;
+  /** @param {string} scope @param {string} id @param {string} [store] */
+  #name(scope, id, store = 'entry') {
+    return `${OUTBOX_PREFIX}${store}:${scope}:${id}`;
   }
 }
 
 /** Nothing survives the page. */
-export class NoShelf {
+export class MemoryStorage {
   kind = /** @type {const} */ ('memory');
   /** @returns {Promise<Entry[]>} */
   async entries() {
@@ -325,15 +325,15 @@ export class NoShelf {
   }
 }
 
-/** @returns {Promise<Shelf>} the best that this browser has */
-export async function openShelf() {
-  for (const shelf of [new IndexedShelf(), new TextShelf()]) {
+/** @returns {Promise<OutboxStorage>} the best that this browser has */
+export async function openStorage() {
+  for (const store of [new IndexedDbStorage(), new LocalStorageStorage()]) {
     try {
-      await shelf.ready();
-      return shelf;
+      await store.ready();
+      return store;
     } catch {
       // Private mode, a full disk, a policy: the next one.
     }
   }
-  return new NoShelf();
+  return new MemoryStorage();
 }

@@ -12,7 +12,7 @@
 /** @typedef {(error: ExpressoPersistError) => string | null | undefined | void | Promise<string | null | undefined | void>} OnUnauthorized */
 
 /**
- * @typedef {object} Commit what the feed tells
+ * @typedef {object} Commit what the feed sends
  * @property {number} revision
  * @property {string} actor
  * @property {string} source
@@ -144,7 +144,7 @@
  */
 
 /**
- * The local copy: what `get-all` answered, and everything that the feed told since.
+ * The local copy: what `get-all` answered, and everything that the feed sent since.
  * @typedef {object} Copy
  * @property {any} data
  * @property {string} cursor
@@ -155,7 +155,7 @@
 
 /**
  * Where entries and the copy survive the page.
- * @typedef {object} Shelf
+ * @typedef {object} OutboxStorage
  * @property {'indexeddb' | 'localstorage' | 'memory'} kind
  * @property {(scope: string) => Promise<Entry[]>} entries
  * @property {(entry: Entry) => Promise<number>} add Answers its place in the order.
@@ -172,14 +172,14 @@
 
 /**
  * The way to the server.
- * @typedef {object} Door
+ * @typedef {object} Transport
  * @property {(path: string, etag: string | null, signal: AbortSignal, timeout?: number) => Promise<any>} read One attempt.
  * @property {(entry: Entry, since: string | null) => Promise<any>} send One attempt.
  * @property {(path: string, signal: AbortSignal) => Promise<Response>} stream
  */
 
 /**
- * What a page can be told about itself and the server, by the tab that leads.
+ * What the tab that leads says to the others about the server.
  * @typedef {object} Link
  * @property {boolean | null} online
  * @property {boolean} caughtUp
