@@ -159,6 +159,12 @@ function streamPause(error) {
   if (code === "too_many_streams" || status === 429) return Math.max(30, retryAfter ?? 0) * 1e3;
   return null;
 }
+var LONGEST = 600;
+function pauseAfter(failures, { retryDelay, maxRetryDelay }, error) {
+  const asked = error instanceof ExpressoPersistError ? error.retryAfter : null;
+  if (asked !== null) return Math.min(asked, LONGEST) * 1e3 * (1 + Math.random() / 4);
+  return Math.min(maxRetryDelay, retryDelay * 2 ** failures) * (0.5 + Math.random() / 2);
+}
 
 // client/cursor.js
 function partsOf(cursor) {
@@ -172,6 +178,297 @@ function cursorOf(etag) {
 var revisionOf = (cursor) => partsOf(cursor).revision;
 var isOf = (entry, epoch) => entry.cursor == null || partsOf(entry.cursor).epoch === epoch;
 var isDone = (entry, copy2) => entry.state === "acked" && copy2 !== null && (!isOf(entry, copy2.epoch) || (entry.revision ?? 0) <= copy2.revision);
+
+// client/paths.js
+var GET_ALL = "/api/inventory/get-all";
+var CHANGES = "/api/inventory/changes";
+var STREAM = "/api/inventory/stream";
+var ADJUST = "/api/inventory/adjust";
+
+// client/sse.js
+var EventParser = class {
+  #rest = "";
+  /** @type {{event: string, id: string | null, data: string[]}} */
+  #next = { event: "message", id: null, data: [] };
+  /** Milliseconds after which the server wants to be asked again. */
+  retry = 2e3;
+  /** @param {string} text @returns {{event: string, id: string | null, data: any}[]} */
+  push(text) {
+    const events = [];
+    const lines = (this.#rest + text).split(/\r?\n/);
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) {
+      const colon = line.indexOf(":");
+      const field = colon < 0 ? line : line.slice(0, colon);
+      const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+      if (line === "") {
+        const { event, id, data } = this.#next;
+        if (data.length > 0) events.push({ event, id, data: parsed(data.join("\n")) });
+        this.#next = { event: "message", id: null, data: [] };
+      } else if (field === "event") this.#next.event = value;
+      else if (field === "id") this.#next.id = value;
+      else if (field === "data") this.#next.data.push(value);
+      else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+    }
+    return events;
+  }
+};
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ExpressoPersistError("The feed of the server arrived damaged.", {
+      code: "network",
+      cause
+    });
+  }
+}
+
+// client/feed.js
+var STREAM_SILENCE = 45e3;
+var STREAM_STALE = 2e4;
+var FIRST_BYTE = 1e4;
+var BRIEF = 3e3;
+var LONG_POLL = 25;
+var HOLD = 1e3;
+var Feed = class {
+  /** @type {FeedContext} */
+  #context;
+  /** @type {AbortController | null} */
+  #streaming = null;
+  #lastChunk = 0;
+  #streamAt = 0;
+  #waitAt = 0;
+  /** Streams in a row that ended at once. */
+  #brief = 0;
+  /** @param {FeedContext} context */
+  constructor(context) {
+    this.#context = context;
+  }
+  /** End the stream that is open; another one is begun where it ended. */
+  cut() {
+    this.#streaming?.abort();
+  }
+  /** After a sleep the timers have slept too, and the connection is rarely alive. */
+  cutIfStale() {
+    if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.cut();
+  }
+  /** @param {AbortSignal} lost */
+  async follow(lost) {
+    const { link, replica, settings, wake } = this.#context;
+    this.#streamAt = 0;
+    this.#waitAt = 0;
+    this.#brief = 0;
+    let failures = 0;
+    let cursor = "";
+    while (!lost.aborted) {
+      try {
+        if (replica.copy === null) await replica.fetch();
+        cursor = cursor || await this.#followFrom(this.#copied());
+        cursor = await this.#page(cursor, 0, lost);
+        failures = 0;
+        if (lost.aborted) return;
+        cursor = await this.#wait(cursor, lost);
+      } catch (error) {
+        if (lost.aborted) return;
+        link.update({ caughtUp: false });
+        link.failed(error);
+        await wake.wait(pauseAfter(failures, settings, error), lost);
+        failures += 1;
+      }
+    }
+  }
+  #copied() {
+    return this.#context.replica.copy?.cursor ?? "";
+  }
+  /** @param {string} copied the cursor of the copy @returns {Promise<string>} where to follow from */
+  async #followFrom(copied) {
+    const { recovery, replica } = this.#context;
+    const from = recovery.acknowledged.from(copied);
+    if (from === null) {
+      await recovery.heal();
+      recovery.acknowledged.begin(copied);
+      return copied;
+    }
+    replica.want(revisionOf(from));
+    await recovery.countAside(partsOf(from).epoch);
+    return from;
+  }
+  /** Wait for something new, in the best way that works. @param {string} cursor @param {AbortSignal} lost */
+  async #wait(cursor, lost) {
+    const { link, settings, wake } = this.#context;
+    if (Date.now() >= this.#streamAt) return this.#tryStream(cursor, lost);
+    if (Date.now() >= this.#waitAt) {
+      const began = Date.now();
+      link.update({ feed: "long-poll", online: true, caughtUp: true });
+      const after = await this.#page(cursor, LONG_POLL, lost);
+      if (after === cursor && Date.now() - began < 1e3) this.#waitAt = Date.now() + NO_STREAM;
+      return after;
+    }
+    link.update({ feed: "poll", online: true, caughtUp: true });
+    await wake.wait(settings.pollInterval * (0.75 + Math.random() / 2), lost);
+    return cursor;
+  }
+  /** @param {string} cursor @param {AbortSignal} lost */
+  async #tryStream(cursor, lost) {
+    const began = Date.now();
+    try {
+      cursor = await this.#stream(cursor, lost);
+      this.#brief = Date.now() - began < BRIEF ? this.#brief + 1 : 0;
+      if (this.#brief >= 3) this.#streamAt = Date.now() + 6e4;
+      const pause = Math.min(3e3, 200 * 2 ** this.#brief) * (0.5 + Math.random());
+      await this.#context.wake.wait(pause, lost);
+    } catch (error) {
+      const pause = streamPause(error);
+      if (pause === null) throw error;
+      this.#streamAt = Date.now() + pause * (0.75 + Math.random() / 2);
+    }
+    return cursor;
+  }
+  /**
+   * Read what came after a cursor, to the end.
+   * @param {string} cursor
+   * @param {number} wait seconds that the server may wait for something
+   * @param {AbortSignal} lost
+   */
+  async #page(cursor, wait, lost) {
+    const { link, recovery, transport } = this.#context;
+    for (let more = true; more && !lost.aborted; wait = 0) {
+      const since = encodeURIComponent(cursor);
+      const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ""}`;
+      const timeout = wait > 0 ? (wait + 15) * 1e3 : void 0;
+      const { ahead } = recovery.acknowledged;
+      const { data } = await transport.read(path, null, lost, timeout);
+      if (lost.aborted) return cursor;
+      link.reached();
+      if (data.reset === true || data.has_more !== true && ahead > revisionOf(data.cursor)) {
+        cursor = await this.#reset();
+        continue;
+      }
+      await this.#take(data.commits, data.cursor);
+      cursor = data.cursor;
+      more = data.has_more === true;
+    }
+    return cursor;
+  }
+  /** @returns {Promise<string>} where to go on */
+  async #reset() {
+    const { link, recovery, replica } = this.#context;
+    link.update({ caughtUp: false });
+    await recovery.heal();
+    await replica.fetch(true);
+    const cursor = this.#copied();
+    recovery.acknowledged.begin(cursor);
+    return cursor;
+  }
+  /** @param {Commit[]} commits @param {string} cursor */
+  async #take(commits, cursor) {
+    if (commits.length === 0) return;
+    const { arrived, recovery, replica, sending } = this.#context;
+    const underway = sending();
+    if (underway !== null) await Promise.race([underway, sleep(HOLD)]);
+    if (!recovery.acknowledged.passed(commits, cursor)) {
+      await recovery.heal();
+      recovery.acknowledged.passed(commits, cursor);
+    }
+    replica.keepSoon();
+    replica.absorb(commits, cursor);
+    await arrived(commits, cursor);
+  }
+  /** @param {string} since @param {AbortSignal} lost @returns {Promise<string>} where it ended */
+  async #stream(since, lost) {
+    const { link, transport } = this.#context;
+    const place = { cursor: since };
+    const streaming = new AbortController();
+    const end = () => streaming.abort();
+    lost.addEventListener("abort", end);
+    this.#streaming = streaming;
+    this.#lastChunk = Date.now();
+    let begun = false;
+    let held2 = false;
+    let timer = setTimeout(() => {
+      held2 = true;
+      end();
+    }, FIRST_BYTE);
+    try {
+      const path = `${STREAM}?since=${encodeURIComponent(since)}`;
+      const response = await transport.stream(path, streaming.signal);
+      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+      const parser = new EventParser();
+      for (let open = true; open; ) {
+        const { done, value } = await reader?.read() ?? { done: true, value: void 0 };
+        if (done || lost.aborted) break;
+        clearTimeout(timer);
+        timer = setTimeout(end, STREAM_SILENCE);
+        this.#lastChunk = Date.now();
+        link.reached();
+        if (!begun) link.update({ feed: "stream", caughtUp: true });
+        begun = true;
+        open = await this.#events(parser.push(value), place);
+      }
+      return place.cursor;
+    } catch (error) {
+      if (error instanceof ExpressoPersistError) throw error;
+      if (!held2) return place.cursor;
+      throw new ExpressoPersistError("Something on the way holds the stream back.", {
+        code: "no_stream",
+        cause: error
+      });
+    } finally {
+      clearTimeout(timer);
+      lost.removeEventListener("abort", end);
+      this.#streaming = null;
+      streaming.abort();
+    }
+  }
+  /**
+   * @param {{event: string, id: string | null, data: any}[]} events
+   * @param {{cursor: string}} place moved to where they end
+   * @returns {Promise<boolean>} whether the stream goes on
+   */
+  async #events(events, place) {
+    let commits = [];
+    for (const { event, id, data } of events) {
+      if (event === "commit") {
+        commits.push(data);
+        place.cursor = id ?? place.cursor;
+      } else if (event === "reset") {
+        commits = [];
+        place.cursor = await this.#reset();
+        this.#context.link.update({ caughtUp: true });
+      } else if (event === "end") {
+        await this.#take(commits, place.cursor);
+        return false;
+      }
+    }
+    await this.#take(commits, place.cursor);
+    return true;
+  }
+};
+
+// client/signal.js
+var Signal = class {
+  /** @type {Set<() => void>} */
+  #waiting = /* @__PURE__ */ new Set();
+  notify() {
+    for (const wake of [...this.#waiting]) wake();
+  }
+  /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
+  wait(milliseconds, signal) {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, milliseconds);
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
+      if (signal.aborted) wake();
+    });
+  }
+};
 
 // client/storage.js
 var OUTBOX_PREFIX = "expresso_persist_outbox:";
@@ -492,6 +789,614 @@ async function openStorage() {
   return new MemoryStorage();
 }
 
+// client/leader.js
+var SILENCE = 1e4;
+var Leader = class {
+  /** @type {LeaderContext} */
+  #context;
+  /** @type {OutboxStorage} */
+  #storage = new MemoryStorage();
+  #leading = false;
+  #steal = false;
+  #name = "";
+  #lastAlive = 0;
+  /** @type {AbortController | null} */
+  #turn = null;
+  #signIn = new Signal();
+  /** @param {LeaderContext} context */
+  constructor(context) {
+    this.#context = context;
+  }
+  /** @param {OutboxStorage} storage */
+  open(storage) {
+    this.#storage = storage;
+  }
+  /** @returns {boolean} whether it is this tab */
+  get leading() {
+    return this.#leading;
+  }
+  /** Try at once, instead of leaving the turn to others a while longer. */
+  hurry() {
+    this.#signIn.notify();
+  }
+  /** Give the turn to another tab. */
+  resign() {
+    this.#turn?.abort();
+  }
+  /** @param {string} tab that leads @returns {boolean} whether it is another one than before */
+  sawAlive(tab) {
+    this.#lastAlive = Date.now();
+    const other = this.#name !== tab;
+    this.#name = tab;
+    return other;
+  }
+  /** @returns {Promise<boolean>} whether the turn is still this tab's, renewed where it has to be */
+  async holds() {
+    if (this.#context.tabs.alone || globalThis.navigator?.locks !== void 0) return true;
+    return this.#renew();
+  }
+  /** Lead whenever it is this tab's turn. */
+  async run() {
+    const { signInNeeded, stop } = this.#context;
+    while (!stop.aborted) {
+      await this.#takeTurn((lost) => this.#lead(lost)).catch((error) => {
+        setTimeout(() => {
+          throw error;
+        });
+      });
+      await this.#signIn.wait(signInNeeded() ? 5e3 + Math.random() * 5e3 : 50, stop);
+    }
+  }
+  /** @param {AbortSignal} lost */
+  async #lead(lost) {
+    const turn = new AbortController();
+    lost.addEventListener("abort", () => turn.abort());
+    this.#turn = turn;
+    this.#leading = true;
+    this.#name = this.#context.me;
+    try {
+      await this.#context.work(turn.signal);
+    } finally {
+      this.#leading = false;
+      this.#turn = null;
+    }
+  }
+  /** @param {(lost: AbortSignal) => Promise<void>} work */
+  async #takeTurn(work) {
+    const { stop, tabs } = this.#context;
+    const lost = new AbortController();
+    const locks = globalThis.navigator?.locks;
+    const end = () => lost.abort();
+    stop.addEventListener("abort", end);
+    try {
+      if (tabs.alone) await work(lost.signal);
+      else if (locks === void 0) await this.#takeLease(work, lost);
+      else await this.#takeLock(locks, work, lost);
+    } finally {
+      stop.removeEventListener("abort", end);
+      lost.abort();
+    }
+  }
+  /** @param {LockManager} locks @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
+  async #takeLock(locks, work, lost) {
+    const waiting = new AbortController();
+    const endWaiting = () => waiting.abort();
+    lost.signal.addEventListener("abort", endWaiting);
+    let working = Promise.resolve();
+    let begun = false;
+    const begin = () => {
+      begun = true;
+      working = work(lost.signal);
+      return working;
+    };
+    this.#lastAlive = Date.now();
+    const watch = setInterval(() => {
+      const seen = globalThis.document?.visibilityState !== "hidden";
+      if (begun || !seen || Math.abs(Date.now() - this.#lastAlive) < SILENCE) return;
+      this.#steal = true;
+      waiting.abort();
+    }, 1e3);
+    const steal = this.#steal;
+    this.#steal = false;
+    try {
+      const how = steal ? { steal } : { signal: waiting.signal };
+      await locks.request(`expresso-persist ${this.#context.scope}`, how, begin);
+    } catch {
+    } finally {
+      clearInterval(watch);
+      lost.abort();
+      await working.catch(() => {
+      });
+    }
+  }
+  /** Without Web Locks, as on plain http. @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
+  async #takeLease(work, lost) {
+    const pause = new Signal();
+    while (!await this.#renew()) {
+      await pause.wait(1e3 + Math.random() * 500, lost.signal);
+      if (lost.signal.aborted) return;
+    }
+    const renewal = setInterval(async () => {
+      if (!await this.#renew()) lost.abort();
+    }, LEASE / 3);
+    try {
+      await work(lost.signal);
+    } finally {
+      clearInterval(renewal);
+    }
+  }
+  async #renew() {
+    const { me, scope } = this.#context;
+    return this.#storage.lease(`lead ${scope}`, me).catch(() => true);
+  }
+};
+
+// client/link.js
+var Link = class {
+  /** @type {LinkState} */
+  #state = { online: null, caughtUp: false, feed: "off", signInNeeded: false, lastServerAck: null, setAside: 0 };
+  /** @type {LinkListener} */
+  #listener;
+  /** @param {LinkListener} listener */
+  constructor(listener) {
+    this.#listener = listener;
+  }
+  get state() {
+    return this.#state;
+  }
+  /** @returns {boolean} whether it is known that nothing can be sent now */
+  get offline() {
+    return this.#state.online === false || globalThis.navigator?.onLine === false;
+  }
+  /** @param {Partial<LinkState>} facts */
+  update(facts) {
+    const now = { ...this.#state, ...facts };
+    if (sameJson(now, this.#state)) return;
+    this.#state = now;
+    this.#listener.changed(now);
+  }
+  /** The server answered. */
+  reached() {
+    const back = this.#state.online === false;
+    this.update({ online: true, signInNeeded: false });
+    if (back) this.#listener.back();
+  }
+  /** @param {unknown} error of a request */
+  failed(error) {
+    const status = statusOf(error);
+    if (status === 401) {
+      this.update({ signInNeeded: true, caughtUp: false });
+      this.#listener.refused();
+    } else this.update({ online: status >= 400 && status < 500 && !isStranger(error) });
+  }
+};
+
+// client/entries.js
+var Entries = class {
+  /** @type {Map<string, Entry>} */
+  #known = /* @__PURE__ */ new Map();
+  /** @type {Set<string>} about to be stored */
+  #saving = /* @__PURE__ */ new Set();
+  /** @type {Set<string>} nothing but the memory of a page holds them */
+  #volatile = /* @__PURE__ */ new Set();
+  /** @type {Set<string>} made by this page */
+  #mine = /* @__PURE__ */ new Set();
+  /** @type {Set<string>} done with, lest an old message brings them back */
+  #settled = /* @__PURE__ */ new Set();
+  /** @param {string} id */
+  get(id) {
+    return this.#known.get(id);
+  }
+  /** @param {Entry} entry */
+  set(entry) {
+    this.#known.set(entry.id, entry);
+  }
+  /** @param {Entry} entry a new write of this page */
+  make(entry) {
+    this.set(entry);
+    this.#mine.add(entry.id);
+    this.#saving.add(entry.id);
+  }
+  /** @param {string} id @param {boolean} kept whether the storage has it */
+  saved(id, kept) {
+    this.#saving.delete(id);
+    if (kept) this.#volatile.delete(id);
+    else this.#volatile.add(id);
+  }
+  /** It is in the storage already, from another tab. @param {string} id */
+  notSaved(id) {
+    this.#saving.delete(id);
+  }
+  /** @param {string} id */
+  setVolatile(id) {
+    this.#volatile.add(id);
+  }
+  /** @param {string} id */
+  isVolatile(id) {
+    return this.#volatile.has(id);
+  }
+  /** @param {string} id */
+  isSettled(id) {
+    return this.#settled.has(id);
+  }
+  /** @param {string} id */
+  settle(id) {
+    this.#settled.add(id);
+  }
+  /** @param {Entry} entry that is sent again */
+  reopen(entry) {
+    this.#settled.delete(entry.id);
+    this.set(entry);
+  }
+  /** @param {string} id */
+  discard(id) {
+    this.settle(id);
+    this.#known.delete(id);
+    this.#volatile.delete(id);
+  }
+  /** @param {string} id @returns {boolean} whether it waits in the storage for its turn */
+  isQueued(id) {
+    return this.#known.get(id)?.state === "queued" && !this.#saving.has(id);
+  }
+  /** @returns {Entry[]} */
+  inOrder() {
+    return [...this.#known.values()].sort((a, b) => a.seq - b.seq);
+  }
+  /** @returns {Entry | undefined} the next to send */
+  next() {
+    return this.inOrder().find(({ id }) => this.isQueued(id));
+  }
+  /** @returns {number} a place after all others, where the storage gives none */
+  placeAtEnd() {
+    const last = this.inOrder().filter(({ seq }) => seq < Number.MAX_SAFE_INTEGER).at(-1);
+    return (last?.seq ?? 0) + 1e-6;
+  }
+  /** @param {Copy | null} copy @returns {Entry[]} those whose effect the local copy does not have yet */
+  waiting(copy2) {
+    return this.inOrder().filter((entry) => entry.state !== "parked" && !isDone(entry, copy2));
+  }
+  /** @returns {Parked[]} */
+  parked() {
+    return this.inOrder().filter((entry) => entry.state === "parked").map(({ id, path, body, at, error }) => ({ id, path, body: JSON.parse(body), at, error }));
+  }
+  /** @returns {Entry[]} */
+  volatile() {
+    return [...this.#volatile].flatMap((id) => this.#known.get(id) ?? []);
+  }
+  /** @returns {string} equal as long as the same writes are in the same states */
+  summary() {
+    return JSON.stringify(this.inOrder().map(({ id, key, state }) => [id, key, state]));
+  }
+  /**
+   * What a status says of them. `settled`: the local copy has all that the server took.
+   * @param {Copy | null} copy
+   */
+  figures(copy2) {
+    const entries = [...this.#known.values()];
+    const queued = entries.filter((entry) => entry.state === "queued");
+    const oldest = Math.min(...queued.map((entry) => entry.at));
+    return {
+      pending: queued.length,
+      parked: entries.filter((entry) => entry.state === "parked").length,
+      oldestPendingAge: queued.length > 0 ? Math.max(0, Date.now() - oldest) : null,
+      kept: entries.every(({ id, state }) => state === "acked" || !this.#volatile.has(id)),
+      settled: entries.every((entry) => entry.state !== "acked" || isDone(entry, copy2))
+    };
+  }
+  /** Drop what the local copy has. @param {Copy | null} copy */
+  forgetDone(copy2) {
+    for (const entry of this.#known.values()) {
+      if (!isDone(entry, copy2)) continue;
+      this.#known.delete(entry.id);
+      this.#volatile.delete(entry.id);
+      this.#mine.delete(entry.id);
+    }
+  }
+  /**
+   * Take over what the storage has.
+   * @param {(known: Entry[]) => Promise<Entry[]>} read
+   * @returns {Promise<string[]>} ids of this page that the storage lacks, to be stored again
+   */
+  async merge(read) {
+    const known = new Map(this.#known);
+    const before = [...known.values()].filter((entry) => !this.#saving.has(entry.id));
+    const stored2 = await read(before);
+    for (const entry of stored2) {
+      const same = this.#known.get(entry.id) === known.get(entry.id);
+      if (same && !this.#settled.has(entry.id) && !this.#saving.has(entry.id)) this.set(entry);
+    }
+    const ids = new Set(stored2.map((entry) => entry.id));
+    const missing = [];
+    for (const { id, state } of before) {
+      if (ids.has(id) || this.#volatile.has(id) || state === "acked") continue;
+      const entry = this.#known.get(id);
+      if (entry !== void 0 && state === "queued" && this.#mine.has(id)) {
+        this.#saving.add(id);
+        missing.push(id);
+      } else if (entry === known.get(id)) this.#known.delete(id);
+    }
+    return missing;
+  }
+};
+
+// client/outcomes.js
+var Outcomes = class {
+  /** @type {Map<string, {resolve: (answer: any) => void, reject: (error: any) => void, promise: Promise<any>}>} */
+  #open = /* @__PURE__ */ new Map();
+  /** @param {string} id @returns {Promise<any>} settled when the server has taken or refused it */
+  of(id) {
+    const known = this.#open.get(id);
+    if (known !== void 0) return known.promise;
+    const outcome = {};
+    outcome.promise = new Promise((resolve, reject) => Object.assign(outcome, { resolve, reject }));
+    outcome.promise.catch(() => {
+    });
+    this.#open.set(id, outcome);
+    return outcome.promise;
+  }
+  /** @param {string} id @param {any} answer */
+  resolve(id, answer) {
+    this.#open.get(id)?.resolve(answer);
+    this.#open.delete(id);
+  }
+  /** @param {string} id @param {unknown} error */
+  reject(id, error) {
+    this.#open.get(id)?.reject(error);
+    this.#open.delete(id);
+  }
+  /** @returns {string[]} the ids of those that are not settled */
+  ids() {
+    return [...this.#open.keys()];
+  }
+};
+
+// client/outbox.js
+var UNSENT = {
+  revision: null,
+  data: null,
+  pending: true,
+  message: "Kept on this device; it is sent as soon as the server can be reached."
+};
+var Outbox = class {
+  entries = new Entries();
+  /** Notified when there may be something to send. */
+  ready = new Signal();
+  /** @type {OutboxContext} */
+  #context;
+  /** @type {OutboxStorage} */
+  #storage = new MemoryStorage();
+  #outcomes = new Outcomes();
+  /** @param {OutboxContext} context */
+  constructor(context) {
+    this.#context = context;
+  }
+  /** @param {OutboxStorage} storage */
+  async open(storage) {
+    this.#storage = storage;
+    await this.load();
+  }
+  /** Read what other tabs or an earlier page left in the storage. */
+  async load() {
+    const { scope } = this.#context;
+    const missing = await this.entries.merge(
+      (known) => this.#storage.entries(scope).catch(() => known)
+    );
+    for (const id of missing) {
+      const entry = this.entries.get(id);
+      if (entry === void 0) this.entries.notSaved(id);
+      else await this.#save(entry);
+    }
+    this.forgetDone();
+    this.#context.changed(null);
+  }
+  /** What a status says of it. */
+  figures() {
+    const { kind } = this.#storage;
+    const { kept, ...figures } = this.entries.figures(this.#context.copy());
+    return { ...figures, storage: kind, durable: kind !== "memory" && kept };
+  }
+  /** Drop what the local copy has. */
+  forgetDone() {
+    this.entries.forgetDone(this.#context.copy());
+  }
+  /* what callers do with it */
+  /**
+   * @param {string} path
+   * @param {string} body
+   * @param {WriteOptions} options
+   * @returns {Promise<Written>}
+   */
+  async write(path, body, options) {
+    const id = options.idempotencyKey ?? randomKey();
+    const known = this.entries.get(id);
+    if (known !== void 0) return this.#again(known, path, body);
+    const { scope } = this.#context;
+    const entry = {
+      ...{ scope, id, key: id, path, body, ifMatch: options.ifMatch ?? null, at: Date.now() },
+      ...{ seq: Number.MAX_SAFE_INTEGER, state: "queued", error: null, revision: null, cursor: null }
+    };
+    this.entries.make(entry);
+    const outcome = this.#outcomes.of(id);
+    this.#context.changed("write");
+    await this.#context.started();
+    await this.#save(entry);
+    return this.#patiently(outcome);
+  }
+  /** @param {Entry} known @param {string} path @param {string} body @returns {Promise<Written>} */
+  #again(known, path, body) {
+    if (known.path !== path || known.body !== body) {
+      throw new ExpressoPersistError("This idempotency key stands for another write.", {
+        status: 422,
+        code: "idempotency_mismatch"
+      });
+    }
+    return this.#patiently(this.#outcomes.of(known.id));
+  }
+  /** @param {Entry} entry */
+  async #save(entry) {
+    try {
+      entry.seq = await this.#storage.add(entry);
+      this.entries.saved(entry.id, true);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "ConstraintError") {
+        this.entries.notSaved(entry.id);
+        await this.load();
+        return;
+      }
+      entry.seq = this.entries.placeAtEnd();
+      this.entries.saved(entry.id, false);
+    }
+    this.#context.post({ type: "queued", entry, volatile: this.entries.isVolatile(entry.id) });
+    this.ready.notify();
+    this.#context.changed(null);
+  }
+  /** @param {Promise<any>} outcome @returns {Promise<any>} it, or that it will take longer */
+  async #patiently(outcome) {
+    const patience = this.#context.offline() ? 0 : this.#context.patience;
+    return Promise.race([outcome, sleep(patience).then(() => ({ ...UNSENT }))]);
+  }
+  /** Answer the callers who wait that it takes longer. */
+  resolvePending() {
+    for (const id of this.#outcomes.ids()) {
+      if (this.entries.isQueued(id)) this.#outcomes.resolve(id, { ...UNSENT });
+    }
+  }
+  /**
+   * Send a refused write again.
+   * @param {string} id
+   * @param {string} [body] another one: then it is another write, with a key of its own
+   * @returns {Promise<Written>}
+   */
+  async unpark(id, body) {
+    const parked = this.#parkedEntry(id);
+    const edits = body === void 0 ? {} : { body, key: randomKey(), ifMatch: null };
+    const entry = { ...parked, ...edits, state: "queued", error: null, cursor: null, base: null, lost: null };
+    this.entries.set(entry);
+    const outcome = this.#outcomes.of(id);
+    this.#context.changed("write");
+    await this.#edit(id, () => entry);
+    this.#context.post({ type: "queued", entry });
+    this.ready.notify();
+    return this.#patiently(outcome);
+  }
+  /** @param {string} id of a refused write */
+  async discard(id) {
+    this.#parkedEntry(id);
+    this.#discarded(id);
+    await this.#edit(id, (entry) => entry.state === "parked" ? null : entry);
+    this.#context.post({ type: "discarded", id });
+  }
+  /** @param {string} id @returns {Entry} */
+  #parkedEntry(id) {
+    const entry = this.entries.get(id);
+    if (entry?.state === "parked") return entry;
+    throw new ExpressoPersistError("There is no refused write of this name any more.", {
+      code: "not_found"
+    });
+  }
+  /** @param {string} id @param {(entry: Entry) => Entry | null} edit */
+  async #edit(id, edit) {
+    try {
+      await this.#storage.edit(this.#context.scope, id, edit);
+    } catch {
+    }
+  }
+  /* what becomes of them */
+  /** The server took a write. @param {string} id @param {Partial<Entry>} taken @param {Written} answer */
+  async acknowledge(id, taken, answer) {
+    const cursor = taken.cursor ?? null;
+    await this.#edit(id, (stored2) => ({ ...stored2, ...taken }));
+    this.#context.post({ type: "acked", id, answer, cursor });
+    this.#acked(id, answer, cursor);
+  }
+  /** @param {string} id @param {Written} answer @param {string | null} cursor */
+  #acked(id, answer, cursor) {
+    const entry = this.entries.get(id);
+    this.entries.settle(id);
+    this.#outcomes.resolve(id, answer);
+    if (entry === void 0) return;
+    this.entries.set({ ...entry, state: "acked", revision: answer.revision, cursor });
+    this.forgetDone();
+    this.#context.acked();
+  }
+  /** The server refused a write. @param {string} id @param {ExpressoPersistError} fault */
+  async park(id, { message, code, status, details, data }) {
+    const error = { message, code, status, details, data };
+    await this.#edit(id, (stored2) => ({ ...stored2, state: "parked", error }));
+    this.#context.post({ type: "parked", id, error });
+    this.#refused(id, error);
+  }
+  /** @param {string} id @param {Refusal} refusal */
+  #refused(id, refusal) {
+    const entry = this.entries.get(id);
+    const error = new ExpressoPersistError(refusal.message, refusal);
+    error.parked = id;
+    if (entry !== void 0) this.entries.set({ ...entry, state: "parked", error: refusal });
+    this.#outcomes.reject(id, error);
+    this.#context.changed("refused");
+  }
+  /** @param {string} id */
+  #discarded(id) {
+    this.entries.discard(id);
+    this.#context.changed(null);
+  }
+  /** Send writes again that are stored as queued. @param {Entry[]} entries */
+  offer(entries) {
+    if (entries.length === 0) return;
+    this.#offered(entries);
+    this.#context.post({ type: "offered", entries });
+  }
+  /** @param {Entry[]} entries */
+  #offered(entries) {
+    for (const entry of entries) this.entries.reopen(entry);
+    this.#context.changed("write");
+    this.ready.notify();
+  }
+  /** Offer what was refused because something was missing that has come now. @param {Commit[]} commits */
+  async offerAgain(commits) {
+    if (!commits.some(({ changes }) => changes.some(({ before }) => before === null))) return;
+    const waiting = this.entries.inOrder().filter(
+      ({ state, cursor, error }) => state === "parked" && cursor != null && error?.status === 404
+    );
+    const entries = waiting.map((entry) => ({ ...entry, state: "queued", error: null }));
+    for (const entry of entries) await this.#edit(entry.id, () => entry);
+    this.offer(entries);
+  }
+  /* the other tabs */
+  /** Tell another tab that leads now what no storage holds. */
+  postVolatile() {
+    for (const entry of this.entries.volatile()) {
+      this.#context.post({ type: "queued", entry, volatile: true });
+    }
+  }
+  /** @param {any} message of another tab */
+  receive(message) {
+    switch (message.type) {
+      case "queued":
+        if (this.entries.isSettled(message.entry.id)) return;
+        this.entries.set(message.entry);
+        if (message.volatile) this.entries.setVolatile(message.entry.id);
+        this.ready.notify();
+        this.#context.changed("write");
+        return;
+      case "offered":
+        this.#offered(message.entries);
+        return;
+      case "acked":
+        this.#acked(message.id, message.answer, message.cursor ?? null);
+        return;
+      case "parked":
+        if (this.entries.get(message.id) === void 0) void this.load();
+        this.#refused(message.id, message.error);
+        return;
+      case "discarded":
+        this.#discarded(message.id);
+        return;
+      default:
+    }
+  }
+};
+
 // client/acknowledged.js
 var LONGEST_TRAIL = 1e3;
 var READ_AGAIN = 500;
@@ -691,11 +1596,82 @@ var Acknowledged = class {
   }
 };
 
-// client/paths.js
-var GET_ALL = "/api/inventory/get-all";
-var CHANGES = "/api/inventory/changes";
-var STREAM = "/api/inventory/stream";
-var ADJUST = "/api/inventory/adjust";
+// client/recovery.js
+var Recovery = class {
+  /** @type {RecoveryContext} */
+  #context;
+  /** @type {OutboxStorage} */
+  #storage = new MemoryStorage();
+  /** @type {Acknowledged} of the tab that leads */
+  #acknowledged;
+  /** @type {Promise<void> | null} */
+  #healing = null;
+  /** @param {RecoveryContext} context */
+  constructor(context) {
+    this.#context = context;
+    this.#acknowledged = this.#fresh();
+  }
+  #fresh() {
+    return new Acknowledged(this.#storage, this.#context.scope, this.#context.settings);
+  }
+  /** @param {OutboxStorage} storage */
+  open(storage) {
+    this.#storage = storage;
+  }
+  /** Begin a turn with what an earlier page, or another tab, left. */
+  async load() {
+    this.#acknowledged = this.#fresh();
+    await this.#acknowledged.load();
+  }
+  /** @returns {Acknowledged} as it is in this turn */
+  get acknowledged() {
+    return this.#acknowledged;
+  }
+  /** Put what the server lost back into the outbox. */
+  heal() {
+    this.#healing ??= this.#heal().finally(() => {
+      this.#healing = null;
+    });
+    return this.#healing;
+  }
+  async #heal() {
+    const { keepSoon, offer, stop, transport } = this.#context;
+    const { epoch, offers } = await this.#acknowledged.heal(async (since) => {
+      const path = `${CHANGES}?since=${encodeURIComponent(since)}&limit=1`;
+      return (await transport.read(path, null, stop)).data;
+    });
+    await this.countAside(epoch);
+    offer(offers);
+    keepSoon();
+  }
+  /** @param {string} epoch */
+  async countAside(epoch) {
+    const aside = await this.#acknowledged.aside(epoch);
+    this.#context.link.update({ setAside: aside.length });
+  }
+  /** @param {string | null} epoch of this store @returns {Promise<Entry[]>} the writes that another one took */
+  async aside(epoch) {
+    return epoch === null ? [] : this.#fresh().aside(epoch);
+  }
+  /**
+   * @param {string | null} epoch of this store
+   * @param {string[] | undefined} ids all where left out
+   * @param {boolean} send or drop them
+   */
+  async resolveAside(epoch, ids, send) {
+    const { link, offer, post, scope } = this.#context;
+    const all = await this.aside(epoch);
+    const chosen = all.filter(({ id }) => ids === void 0 || ids.includes(id));
+    if (send) {
+      const entries = chosen.map((entry) => ({ ...entry, state: "queued", cursor: null, revision: null }));
+      await this.#storage.move(scope, entries);
+      offer(entries);
+    } else await this.#storage.move(scope, [], chosen.map(({ id }) => id));
+    const count = all.length - chosen.length;
+    link.update({ setAside: count });
+    post({ type: "set-aside", count });
+  }
+};
 
 // client/projection.js
 var TOTAL = ["quantity", "total", "total_quantity"];
@@ -953,111 +1929,18 @@ function withUnsent(documents, now) {
   return { ...documents, localStorage: storage };
 }
 
-// client/signal.js
-var Signal = class {
-  /** @type {Set<() => void>} */
-  #waiting = /* @__PURE__ */ new Set();
-  notify() {
-    for (const wake of [...this.#waiting]) wake();
-  }
-  /** @param {number} milliseconds @param {AbortSignal} signal @returns {Promise<void>} */
-  wait(milliseconds, signal) {
-    return new Promise((resolve) => {
-      const wake = () => {
-        clearTimeout(timer);
-        this.#waiting.delete(wake);
-        signal.removeEventListener("abort", wake);
-        resolve();
-      };
-      const timer = setTimeout(wake, milliseconds);
-      this.#waiting.add(wake);
-      signal.addEventListener("abort", wake);
-      if (signal.aborted) wake();
-    });
-  }
-};
-
-// client/sse.js
-var EventParser = class {
-  #rest = "";
-  /** @type {{event: string, id: string | null, data: string[]}} */
-  #next = { event: "message", id: null, data: [] };
-  /** Milliseconds after which the server wants to be asked again. */
-  retry = 2e3;
-  /** @param {string} text @returns {{event: string, id: string | null, data: any}[]} */
-  push(text) {
-    const events = [];
-    const lines = (this.#rest + text).split(/\r?\n/);
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) {
-      const colon = line.indexOf(":");
-      const field = colon < 0 ? line : line.slice(0, colon);
-      const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-      if (line === "") {
-        const { event, id, data } = this.#next;
-        if (data.length > 0) events.push({ event, id, data: parsed(data.join("\n")) });
-        this.#next = { event: "message", id: null, data: [] };
-      } else if (field === "event") this.#next.event = value;
-      else if (field === "id") this.#next.id = value;
-      else if (field === "data") this.#next.data.push(value);
-      else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
-    }
-    return events;
-  }
-};
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ExpressoPersistError("The feed of the server arrived damaged.", {
-      code: "network",
-      cause
-    });
-  }
-}
-
-// client/live.js
+// client/replica.js
 var FRESH = 3e5;
-var ALIVE = 2500;
-var SILENCE = 1e4;
-var STREAM_SILENCE = 45e3;
-var STREAM_STALE = 2e4;
-var FIRST_BYTE = 1e4;
-var LONG_POLL = 25;
-var HOLD = 1e3;
-var GIVE_UP = 20;
-var LONGEST = 600;
-var UNSENT = { revision: null, data: null, pending: true };
-var UNSENT_MESSAGE = "Kept on this device; it is sent as soon as the server can be reached.";
-var Live = class {
-  /** @type {Transport} */
-  #transport;
-  /** @type {string} */
-  #scope;
-  /** @type {LiveSettings} */
-  #settings;
-  #me = randomKey();
-  #stop = new AbortController();
-  /** @type {Promise<void> | null} */
-  #starting = null;
+function copyOf(envelope) {
+  const cursor = envelope.cursor ?? cursorOf(envelope.etag ?? "") ?? `.${envelope.revision}.`;
+  const { epoch, revision } = partsOf(cursor);
+  return { data: envelope.data ?? {}, cursor, epoch, revision, etag: envelope.etag ?? null };
+}
+var Replica = class {
+  /** @type {ReplicaContext} */
+  #context;
   /** @type {OutboxStorage} */
   #storage = new MemoryStorage();
-  /** @type {BroadcastChannel | null} */
-  #channel = null;
-  /** @type {Map<string, Entry>} */
-  #entries = /* @__PURE__ */ new Map();
-  /** @type {Set<string>} entries that are about to be stored */
-  #saving = /* @__PURE__ */ new Set();
-  /** @type {Set<string>} entries that nothing but this page's memory holds */
-  #volatile = /* @__PURE__ */ new Set();
-  /** @type {Set<string>} entries that this page made */
-  #mine = /* @__PURE__ */ new Set();
-  /** @type {Set<string>} entries that are done with, lest an old message brings them back */
-  #settled = /* @__PURE__ */ new Set();
-  /** @type {Map<string, {resolve: (answer: any) => void, reject: (error: any) => void, promise: Promise<any>}>} */
-  #outcomes = /* @__PURE__ */ new Map();
-  /** @type {Promise<void> | null} the request that is underway, and what follows from it */
-  #sending = null;
   /** @type {Copy | null} */
   #copy = null;
   /** @type {any} the copy with what is not sent yet, or null before it is asked for */
@@ -1076,110 +1959,50 @@ var Live = class {
   #contactError = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   #keeping = null;
-  #leading = false;
-  #steal = false;
-  #leader = "";
-  #lastAlive = 0;
-  /** @type {AbortController | null} */
-  #lead = null;
-  /** @type {AbortController | null} */
-  #streaming = null;
-  #lastChunk = 0;
-  #sendSignal = new Signal();
-  #feedSignal = new Signal();
-  #signInSignal = new Signal();
-  /** @type {Link} */
-  #link = { online: null, caughtUp: false, feed: "off", signInNeeded: false, lastServerAck: null, setAside: 0 };
-  /** @type {Acknowledged} of the tab that leads */
-  #acknowledged;
-  /** @type {Promise<void> | null} */
-  #healing = null;
-  /** @type {Set<(change: Change) => void>} */
-  #changeListeners = /* @__PURE__ */ new Set();
-  /** @type {Set<(status: Status) => void>} */
-  #statusListeners = /* @__PURE__ */ new Set();
-  #notifiedStatus = "";
-  #warning = false;
-  /** @param {string} scope @param {Transport} transport @param {LiveSettings} settings */
-  constructor(scope, transport, settings) {
-    this.#scope = scope;
-    this.#transport = transport;
-    this.#settings = settings;
-    this.#acknowledged = new Acknowledged(this.#storage, scope, settings);
+  /** @param {ReplicaContext} context */
+  constructor(context) {
+    this.#context = context;
   }
-  get scope() {
-    return this.#scope;
+  /** @param {OutboxStorage} storage */
+  async open(storage) {
+    this.#storage = storage;
+    this.#copy ??= await storage.copy(this.#context.scope).catch(() => null);
+    this.forgetView();
   }
-  /** @returns {Promise<void>} once entries and copy of an earlier visit are there */
-  start() {
-    this.#starting ??= this.#begin();
-    return this.#starting;
+  /** Read from the server for the first time. @param {Promise<void>} opened */
+  connect(opened) {
+    this.#contact = this.#connect(opened);
   }
-  async #begin() {
-    this.#contact = this.#firstContact(
-      (async () => {
-        this.#storage = await openStorage();
-        if (typeof BroadcastChannel === "function") {
-          this.#channel = new BroadcastChannel(`expresso-persist ${this.#scope}`);
-          this.#channel.onmessage = ({ data }) => this.#heard(data);
-        }
-        await this.#loadEntries();
-        this.#copy ??= await this.#storage.copy(this.#scope).catch(() => null);
-        this.#view = null;
-      })()
-    );
-    await this.#loaded;
-    const { signal } = this.#stop;
-    const listen = (target, name, act) => target?.addEventListener?.(name, act, { signal });
-    listen(globalThis, "online", () => this.#wake());
-    listen(globalThis, "offline", () => this.#offline());
-    listen(globalThis, "pageshow", () => this.#wake());
-    listen(globalThis.document, "visibilitychange", () => {
-      if (globalThis.document.visibilityState === "visible") this.#wake();
-    });
-    void this.#leadership();
-    this.#post({ type: "who" });
-    this.#tellStatus();
-  }
-  /** @type {Promise<void>} */
-  #loaded = Promise.resolve();
-  /** @param {Promise<void>} loaded */
-  async #firstContact(loaded) {
-    this.#loaded = loaded;
-    await loaded;
-    for (let attempt = 0; attempt <= this.#settings.retries; attempt += 1) {
+  /** @param {Promise<void>} opened */
+  async #connect(opened) {
+    await opened;
+    const { settings, wake, stop } = this.#context;
+    for (let attempt = 0; attempt <= settings.retries; attempt += 1) {
       try {
-        await this.#fetchCopy();
+        await this.fetch();
         this.#contactError = null;
         break;
       } catch (error) {
         this.#contactError = error;
-        if (!isLost(error) || this.#copy !== null || attempt === this.#settings.retries) break;
-        await this.#feedSignal.wait(this.#pause(attempt), this.#stop.signal);
+        if (!isLost(error) || this.#copy !== null || attempt === settings.retries) break;
+        await wake.wait(pauseAfter(attempt, settings), stop);
       }
     }
     this.#contacted = true;
   }
-  /** End everything in this tab; what is not sent stays in the outbox. @param {boolean} forget */
-  async stop(forget) {
-    this.#stop.abort();
-    this.#lead?.abort();
-    this.#streaming?.abort();
+  /** The first answer of the server has come, or its lack is known. */
+  get contact() {
+    return this.#contact;
+  }
+  close() {
     if (this.#keeping !== null) clearTimeout(this.#keeping);
-    this.#warn(false);
-    this.#channel?.close();
-    await this.#starting?.catch(() => {
-    });
-    if (forget) await this.#storage.forget(this.#scope).catch(() => {
-    });
   }
   /* reading */
   /** @returns {Promise<any>} the documents with what is not sent yet; copy it before you hand it out */
   async data() {
-    await this.start();
     if (!this.#contacted) {
       const known = this.#copy !== null;
-      const wait = globalThis.navigator?.onLine === false ? 0 : this.#settings.patience;
+      const wait = globalThis.navigator?.onLine === false ? 0 : this.#context.settings.patience;
       await (known ? Promise.race([this.#contact, sleep(wait)]) : this.#contact);
     }
     if (this.#copy === null) {
@@ -1188,37 +2011,29 @@ var Live = class {
         this.#contactError = null;
         throw error;
       }
-      await this.#fetchCopy();
+      await this.fetch();
     }
-    return this.#viewed();
+    return this.view();
   }
-  /** Ask the server now. */
-  async refresh() {
-    await this.start();
-    await this.#fetchCopy();
-    return this.#viewed();
+  get copy() {
+    return this.#copy;
   }
-  /** @returns {{data: any, view: any, revision: number, epoch: string, caughtUp: boolean} | null} */
-  peek() {
-    if (this.#copy === null) return null;
-    const { data, revision, epoch } = this.#copy;
-    return { data, view: this.#viewed(), revision, epoch, caughtUp: this.status().caughtUp };
+  /** @returns {boolean} a commit is known that the copy does not have */
+  get behind() {
+    return this.#copy === null || this.#wanted > this.#copy.revision;
   }
-  /** @param {string} name @returns {Promise<any>} what {@link keepAnswer} kept */
-  async keptAnswer(name) {
-    await this.start();
-    return this.#storage.copy(`${this.#scope} ${name}`).catch(() => null);
+  /** @returns {number} the newest revision that is known */
+  get newest() {
+    return this.behind ? this.#wanted : this.#copy?.revision ?? 0;
   }
-  /** @param {string} name @param {any} answer */
-  keepAnswer(name, answer) {
-    void this.#storage.keep(`${this.#scope} ${name}`, answer).catch(() => {
-    });
+  /** @returns {boolean} the copy was the server's state a moment ago */
+  get isRecent() {
+    return !this.behind && Math.abs(Date.now() - this.#readAt) < FRESH;
   }
-  #viewed() {
+  /** @returns {any} the documents with what is not sent yet */
+  view() {
     if (this.#view === null && this.#copy !== null) {
-      const waiting = this.#inOrder().filter(
-        (entry) => entry.state !== "parked" && !isDone(entry, this.#copy)
-      );
+      const waiting = this.#context.waiting();
       this.#view = waiting.length > 0 ? copy(this.#copy.data) : this.#copy.data;
       for (const entry of waiting) {
         try {
@@ -1229,258 +2044,27 @@ var Live = class {
     }
     return this.#view;
   }
-  #inOrder() {
-    return [...this.#entries.values()].sort((a, b) => a.seq - b.seq);
-  }
-  /** @param {(change: Change) => void} listener */
-  onChange(listener) {
-    this.#changeListeners.add(listener);
-    return () => void this.#changeListeners.delete(listener);
-  }
-  /** @param {(status: Status) => void} listener */
-  onStatus(listener) {
-    this.#statusListeners.add(listener);
-    return () => void this.#statusListeners.delete(listener);
-  }
-  /** @param {Change['reason']} reason @param {Commit['changes'] | null} changes */
-  #tell(reason, changes) {
+  /** Make the view again when it is asked for. */
+  forgetView() {
     this.#view = null;
-    callAll(this.#changeListeners, { reason, changes, revision: this.#copy?.revision ?? null });
-    this.#tellStatus();
   }
-  /** @returns {Status} */
-  status() {
-    const entries = [...this.#entries.values()];
-    const queued = entries.filter((entry) => entry.state === "queued");
-    const oldest = Math.min(...queued.map((entry) => entry.at));
-    const link = this.#link;
-    const behind = this.#behind() || // or the copy does not have yet what the server took
-    entries.some((entry) => entry.state === "acked" && !isDone(entry, this.#copy));
-    const unkept = entries.some(({ id, state }) => state !== "acked" && this.#volatile.has(id));
-    return {
-      online: link.online === true,
-      pending: queued.length,
-      parked: entries.filter((entry) => entry.state === "parked").length,
-      oldestPendingAge: queued.length > 0 ? Math.max(0, Date.now() - oldest) : null,
-      lastServerAck: link.lastServerAck,
-      setAside: link.setAside,
-      caughtUp: link.online === true && link.caughtUp && !behind,
-      signInNeeded: link.signInNeeded,
-      feed: link.feed,
-      storage: this.#storage.kind,
-      durable: this.#storage.kind !== "memory" && !unkept
-    };
-  }
-  #tellStatus() {
-    const status = this.status();
-    const notified = JSON.stringify({ ...status, oldestPendingAge: null });
-    this.#warn(this.#settings.warnOnClose && status.pending > 0);
-    if (notified === this.#notifiedStatus) return;
-    this.#notifiedStatus = notified;
-    callAll(this.#statusListeners, status);
-  }
-  /** @param {boolean} on only while it is needed: such pages are slower to come back to */
-  #warn(on) {
-    if (on === this.#warning) return;
-    this.#warning = on;
-    if (on) globalThis.addEventListener?.("beforeunload", askBeforeClosing);
-    else globalThis.removeEventListener?.("beforeunload", askBeforeClosing);
-  }
-  /** @param {Partial<Link>} link */
-  #linked(link) {
-    const before = JSON.stringify(this.#link);
-    this.#link = { ...this.#link, ...link };
-    if (JSON.stringify(this.#link) === before) return;
-    if (this.#link.online === false) this.#resolvePending();
-    if (this.#leading) this.#postAlive();
-    this.#tellStatus();
-  }
-  /* writing */
-  /**
-   * @param {string} path
-   * @param {string} body
-   * @param {WriteOptions} options
-   * @returns {Promise<Written>}
-   */
-  async write(path, body, options) {
-    const id = options.idempotencyKey ?? randomKey();
-    const known = this.#entries.get(id);
-    if (known !== void 0) return this.#again(known, path, body);
-    const entry = {
-      scope: this.#scope,
-      id,
-      key: id,
-      path,
-      body,
-      ifMatch: options.ifMatch ?? null,
-      at: Date.now(),
-      seq: Number.MAX_SAFE_INTEGER,
-      state: "queued",
-      error: null,
-      revision: null,
-      cursor: null
-    };
-    this.#entries.set(id, entry);
-    this.#mine.add(id);
-    this.#saving.add(id);
-    const outcome = this.#outcome(id);
-    this.#tell("write", null);
-    await this.start();
-    await this.#save(entry);
-    return this.#patiently(outcome);
-  }
-  /** @param {Entry} known @param {string} path @param {string} body @returns {Promise<Written>} */
-  #again(known, path, body) {
-    if (known.path !== path || known.body !== body) {
-      throw new ExpressoPersistError("This idempotency key stands for another write.", {
-        status: 422,
-        code: "idempotency_mismatch"
-      });
-    }
-    return this.#patiently(this.#outcome(known.id));
-  }
-  /** @param {Entry} entry */
-  async #save(entry) {
-    try {
-      entry.seq = await this.#storage.add(entry);
-      this.#volatile.delete(entry.id);
-    } catch (error) {
-      if (error instanceof DOMException && error.name === "ConstraintError") {
-        this.#saving.delete(entry.id);
-        await this.#loadEntries();
-        return;
-      }
-      const last = this.#inOrder().filter((other) => other.seq < Number.MAX_SAFE_INTEGER).at(-1);
-      entry.seq = (last?.seq ?? 0) + 1e-6;
-      this.#volatile.add(entry.id);
-    }
-    this.#saving.delete(entry.id);
-    this.#post({ type: "queued", entry, volatile: this.#volatile.has(entry.id) });
-    this.#sendSignal.notify();
-    this.#tellStatus();
-  }
-  /** @param {string} id @returns {Promise<any>} settled when the server has taken or refused it */
-  #outcome(id) {
-    const known = this.#outcomes.get(id);
-    if (known !== void 0) return known.promise;
-    const outcome = {};
-    outcome.promise = new Promise((resolve, reject) => Object.assign(outcome, { resolve, reject }));
-    outcome.promise.catch(() => {
-    });
-    this.#outcomes.set(id, outcome);
-    return outcome.promise;
-  }
-  /** @param {Promise<any>} outcome @returns {Promise<any>} it, or that it will take longer */
-  async #patiently(outcome) {
-    const offline = this.#link.online === false || globalThis.navigator?.onLine === false;
-    const unsent = { ...UNSENT, message: UNSENT_MESSAGE };
-    return Promise.race([outcome, sleep(offline ? 0 : this.#settings.patience).then(() => unsent)]);
-  }
-  /** Nobody shall wait for what takes longer. */
-  #resolvePending() {
-    for (const [id, outcome] of this.#outcomes) {
-      if (this.#entries.get(id)?.state !== "queued" || this.#saving.has(id)) continue;
-      this.#outcomes.delete(id);
-      outcome.resolve({ ...UNSENT, message: UNSENT_MESSAGE });
-    }
-  }
-  /** @returns {Parked[]} */
-  parked() {
-    return this.#inOrder().filter((entry) => entry.state === "parked").map(({ id, path, body, at, error }) => ({ id, path, body: JSON.parse(body), at, error }));
-  }
-  /**
-   * @param {string} id
-   * @param {string} [body] another one: then it is another write, with a key of its own
-   * @returns {Promise<Written>}
-   */
-  async unpark(id, body) {
-    await this.start();
-    const parked = this.#parkedEntry(id);
-    const edits = body === void 0 ? {} : { body, key: randomKey(), ifMatch: null };
-    const entry = { ...parked, ...edits, state: "queued", error: null, cursor: null, base: null, lost: null };
-    this.#entries.set(id, entry);
-    const outcome = this.#outcome(id);
-    this.#tell("write", null);
-    await this.#edit(id, () => entry);
-    this.#post({ type: "queued", entry });
-    this.#sendSignal.notify();
-    return this.#patiently(outcome);
-  }
-  /** @param {string} id */
-  async discard(id) {
-    await this.start();
-    this.#parkedEntry(id);
-    this.#settled.add(id);
-    this.#entries.delete(id);
-    this.#volatile.delete(id);
-    await this.#edit(id, (entry) => entry.state === "parked" ? null : entry);
-    this.#post({ type: "discarded", id });
-    this.#tellStatus();
-  }
-  /** @param {string} id @returns {Entry} */
-  #parkedEntry(id) {
-    const entry = this.#entries.get(id);
-    if (entry?.state === "parked") return entry;
-    throw new ExpressoPersistError("There is no refused write of this name any more.", {
-      code: "not_found"
-    });
-  }
-  /** @param {string} id @param {(entry: Entry) => Entry | null} edit */
-  async #edit(id, edit) {
-    try {
-      await this.#storage.edit(this.#scope, id, edit);
-    } catch {
-    }
-  }
-  async #loadEntries() {
-    const known = new Map(this.#entries);
-    const before = [...known.values()].filter((entry) => !this.#saving.has(entry.id));
-    const stored2 = await this.#storage.entries(this.#scope).catch(() => before);
-    for (const entry of stored2) {
-      const same = this.#entries.get(entry.id) === known.get(entry.id);
-      if (same && !this.#settled.has(entry.id) && !this.#saving.has(entry.id)) {
-        this.#entries.set(entry.id, entry);
-      }
-    }
-    const ids = new Set(stored2.map((entry) => entry.id));
-    for (const { id, state } of before) {
-      if (ids.has(id) || this.#volatile.has(id) || state === "acked") continue;
-      const entry = this.#entries.get(id);
-      if (entry !== void 0 && state === "queued" && this.#mine.has(id)) {
-        this.#saving.add(id);
-        await this.#save(entry);
-      } else if (entry === known.get(id)) this.#entries.delete(id);
-    }
-    this.#forgetDone();
-    this.#view = null;
-    this.#tellStatus();
-  }
-  /* the copy */
-  /** @returns {boolean} the copy is the server's state, or was a moment ago */
-  isFresh() {
-    const { online, caughtUp } = this.status();
-    return caughtUp || online && !this.#behind() && Math.abs(Date.now() - this.#readAt) < FRESH;
-  }
-  #behind() {
-    return this.#copy === null || this.#wanted > this.#copy.revision;
-  }
+  /* another copy */
   /** @param {boolean} [lost] the server lost what the copy has: do not compare it with that */
-  async #fetchCopy(lost = false) {
+  async fetch(lost = false) {
+    const { transport, link, stop } = this.#context;
     const known = this.#copy;
     const before = known?.revision ?? -1;
     const wanted = this.#wanted;
     const etag = lost ? null : known?.etag ?? null;
-    const envelope = await this.#transport.read(GET_ALL, etag, this.#stop.signal);
+    const envelope = await transport.read(GET_ALL, etag, stop);
     this.#readAt = Date.now();
-    this.#reached();
+    link.reached();
     if (envelope.unchanged === true) {
       if (this.#wanted === wanted) this.#wanted = Math.max(0, before);
-      this.#tellStatus();
+      this.#context.changed(null, null);
       return;
     }
-    const cursor = envelope.cursor ?? cursorOf(envelope.etag ?? "") ?? `.${envelope.revision}.`;
-    const { epoch, revision } = partsOf(cursor);
-    const fresh = { data: envelope.data ?? {}, cursor, epoch, revision, etag: envelope.etag ?? null };
+    const fresh = copyOf(envelope);
     const older = known !== null && (fresh.revision < before || fresh.epoch !== known.epoch);
     if (this.#wanted === wanted) this.#wanted = fresh.revision;
     this.#adopt(fresh, lost || older);
@@ -1495,44 +2079,42 @@ var Live = class {
       this.#later = [];
       this.#wanted = fresh.revision;
     }
-    this.#forgetDone();
-    this.#view = null;
-    if (this.#leading) this.#post({ type: "copy", copy: fresh, reset });
-    this.#keepSoon();
+    this.forgetView();
+    this.#context.moved();
+    if (this.#context.leading()) this.#context.post({ type: "copy", copy: fresh, reset });
+    this.keepSoon();
     const later = this.#later;
     this.#later = [];
-    if (changed) this.#tell(reset ? "reset" : "feed", null);
-    if (later.length > 0) this.#absorb(later, fresh.cursor);
-    this.#tellStatus();
+    if (changed) this.#context.changed(reset ? "reset" : "feed", null);
+    if (later.length > 0) this.absorb(later, fresh.cursor);
+    this.#context.changed(null, null);
   }
-  #forgetDone() {
-    for (const entry of this.#entries.values()) {
-      if (isDone(entry, this.#copy)) {
-        this.#entries.delete(entry.id);
-        this.#volatile.delete(entry.id);
-        this.#mine.delete(entry.id);
-      }
-    }
+  /** Take over the copy of the tab that leads. @param {Copy} theirs @param {boolean} reset */
+  adoptFrom(theirs, reset) {
+    if (reset || theirs.epoch === this.#copy?.epoch) this.#adopt(theirs, reset);
   }
-  #keepSoon() {
-    if (!this.#leading || this.#keeping !== null) return;
+  /** Store the copy a moment later, once for all that happens until then. */
+  keepSoon() {
+    const { leading, save, scope } = this.#context;
+    if (!leading() || this.#keeping !== null) return;
     this.#keeping = setTimeout(() => {
       this.#keeping = null;
       const fresh = this.#copy;
-      void this.#acknowledged.save().catch(() => {
+      void save().catch(() => {
       });
-      if (fresh === null || this.#behind()) return;
-      void this.#storage.keep(this.#scope, fresh).catch(() => {
+      if (fresh === null || this.behind) return;
+      void this.#storage.keep(scope, fresh).catch(() => {
       });
     }, 1e3);
   }
-  /** @param {Commit[]} commits @param {string} cursor where they end */
-  #absorb(commits, cursor) {
+  /* keeping up */
+  /** @param {Commit[]} commits of the feed @param {string} cursor where they end */
+  absorb(commits, cursor) {
     const changes = [];
     for (const commit of commits) {
       const known = this.#copy;
       if (known !== null && commit.revision <= known.revision) continue;
-      const next = known !== null && !this.#behind() && commit.revision === known.revision + 1;
+      const next = known !== null && !this.behind && commit.revision === known.revision + 1;
       if (next && applyCommit(known.data, commit)) {
         known.revision = commit.revision;
         known.etag = null;
@@ -1542,606 +2124,520 @@ var Live = class {
       this.#later = [...this.#later.slice(-500), commit];
       this.#wanted = Math.max(this.#wanted, commit.revision);
     }
-    if (this.#behind()) this.#catchUp();
+    if (this.behind) this.#catchUp();
     else if (this.#copy !== null) this.#copy.cursor = cursor;
     if (changes.length === 0) return;
     this.#wanted = Math.max(this.#wanted, this.#copy?.revision ?? 0);
-    this.#forgetDone();
-    this.#keepSoon();
-    this.#tell("feed", changes);
+    this.#context.moved();
+    this.keepSoon();
+    this.#context.changed("feed", changes);
   }
-  /** Read the copy anew, once for all that was missed. */
+  /** Have at least a revision before long. @param {number} revision */
+  want(revision) {
+    this.#wanted = Math.max(this.#wanted, revision);
+    if (this.behind) this.#catchUp();
+  }
+  /** Read the copy again, once for all that was missed. */
   #catchUp() {
     this.#refetching ??= this.#refetch().finally(() => {
       this.#refetching = null;
-      this.#tellStatus();
+      this.#context.changed(null, null);
     });
   }
   async #refetch() {
-    for (let failures = 0; this.#behind() && !this.#stop.signal.aborted; ) {
-      await this.#feedSignal.wait(this.#leading ? 100 : 1e3, this.#stop.signal);
-      if (!this.#behind() || this.#stop.signal.aborted) return;
+    const { leading, link, settings, stop, wake } = this.#context;
+    for (let failures = 0; this.behind && !stop.aborted; ) {
+      await wake.wait(leading() ? 100 : 1e3, stop);
+      if (!this.behind || stop.aborted) return;
       try {
-        await this.#fetchCopy();
+        await this.fetch();
         failures = 0;
       } catch (error) {
-        this.#failed(error);
-        await this.#feedSignal.wait(this.#pause(failures, error), this.#stop.signal);
+        link.failed(error);
+        await wake.wait(pauseAfter(failures, settings, error), stop);
         failures += 1;
       }
     }
   }
-  /* one tab for all */
-  async #leadership() {
-    while (!this.#stop.signal.aborted) {
-      const turn = this.#takeTurn(async (lost) => {
-        const over = new AbortController();
-        const end = () => over.abort();
-        lost.addEventListener("abort", end);
-        this.#lead = over;
-        this.#leading = true;
-        this.#leader = this.#me;
-        this.#acknowledged = new Acknowledged(this.#storage, this.#scope, this.#settings);
-        await this.#acknowledged.load();
-        await this.#loadEntries();
-        this.#keepSoon();
-        this.#postAlive();
-        const pulse = setInterval(() => this.#postAlive(), ALIVE);
-        await Promise.all([this.#sendAll(over.signal), this.#follow(over.signal)]);
-        clearInterval(pulse);
-        this.#leading = false;
-        this.#lead = null;
-      });
-      await turn.catch((error) => {
-        this.#leading = false;
-        setTimeout(() => {
-          throw error;
-        });
-      });
-      const wait = this.#link.signInNeeded ? 5e3 + Math.random() * 5e3 : 50;
-      await this.#signInSignal.wait(wait, this.#stop.signal);
-    }
+};
+
+// client/sender.js
+var GIVE_UP = 20;
+var Sender = class {
+  /** @type {SenderContext} */
+  #context;
+  /** @type {Promise<void> | null} */
+  #sending = null;
+  /** @param {SenderContext} context */
+  constructor(context) {
+    this.#context = context;
   }
-  /** @param {(lost: AbortSignal) => Promise<void>} work */
-  async #takeTurn(work) {
-    const lost = new AbortController();
-    const locks = globalThis.navigator?.locks;
-    const end = () => lost.abort();
-    this.#stop.signal.addEventListener("abort", end);
-    try {
-      if (this.#channel === null) await work(lost.signal);
-      else if (locks === void 0) await this.#takeLease(work, lost);
-      else await this.#takeLock(locks, work, lost);
-    } finally {
-      this.#stop.signal.removeEventListener("abort", end);
-      lost.abort();
-    }
+  /** @returns {Promise<void> | null} the request that is underway, and what follows from it */
+  get sending() {
+    return this.#sending;
   }
-  /** @param {LockManager} locks @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
-  async #takeLock(locks, work, lost) {
-    const waiting = new AbortController();
-    const endWaiting = () => waiting.abort();
-    lost.signal.addEventListener("abort", endWaiting);
-    let working = Promise.resolve();
-    let begun = false;
-    const begin = () => {
-      begun = true;
-      working = work(lost.signal);
-      return working;
-    };
-    this.#lastAlive = Date.now();
-    const watch = setInterval(() => {
-      const seen = globalThis.document?.visibilityState !== "hidden";
-      if (begun || !seen || Math.abs(Date.now() - this.#lastAlive) < SILENCE) return;
-      this.#steal = true;
-      waiting.abort();
-    }, 1e3);
-    const steal = this.#steal;
-    this.#steal = false;
-    try {
-      const how = steal ? { steal } : { signal: waiting.signal };
-      await locks.request(`expresso-persist ${this.#scope}`, how, begin);
-    } catch {
-    } finally {
-      clearInterval(watch);
-      lost.abort();
-      await working.catch(() => {
-      });
-    }
-  }
-  /** Without Web Locks, as on plain http. @param {(lost: AbortSignal) => Promise<void>} work @param {AbortController} lost */
-  async #takeLease(work, lost) {
-    const nobody = new Signal();
-    while (!await this.#renew()) {
-      await nobody.wait(1e3 + Math.random() * 500, lost.signal);
-      if (lost.signal.aborted) return;
-    }
-    const renewal = setInterval(async () => {
-      if (!await this.#renew()) lost.abort();
-    }, LEASE / 3);
-    try {
-      await work(lost.signal);
-    } finally {
-      clearInterval(renewal);
-    }
-  }
-  async #renew() {
-    return this.#storage.lease(`lead ${this.#scope}`, this.#me).catch(() => true);
-  }
-  /** @param {object} message */
-  #post(message) {
-    if (!this.#stop.signal.aborted) this.#channel?.postMessage({ from: this.#me, ...message });
-  }
-  #postAlive() {
-    const revision = this.#behind() ? this.#wanted : this.#copy?.revision ?? 0;
-    this.#post({ type: "alive", link: this.#link, revision });
-  }
-  /** @param {any} message of another tab */
-  #heard(message) {
-    if (this.#stop.signal.aborted) return;
-    switch (message.type) {
-      case "alive":
-        if (this.#leading) return;
-        this.#lastAlive = Date.now();
-        if (this.#leader !== message.from) {
-          this.#leader = message.from;
-          for (const id of this.#volatile) {
-            this.#post({ type: "queued", entry: this.#entries.get(id), volatile: true });
-          }
-        }
-        this.#linked(message.link);
-        this.#wanted = Math.max(this.#wanted, message.revision);
-        if (this.#behind()) this.#catchUp();
-        return;
-      case "queued":
-        if (this.#settled.has(message.entry.id)) return;
-        this.#entries.set(message.entry.id, message.entry);
-        if (message.volatile) this.#volatile.add(message.entry.id);
-        this.#sendSignal.notify();
-        this.#tell("write", null);
-        return;
-      case "offered":
-        this.#offered(message.entries);
-        return;
-      case "acked":
-        this.#acked(message.id, message.answer, message.cursor ?? null);
-        return;
-      case "parked":
-        if (!this.#entries.has(message.id)) void this.#loadEntries();
-        this.#refused(message.id, message.error);
-        return;
-      case "discarded":
-        this.#settled.add(message.id);
-        this.#entries.delete(message.id);
-        this.#volatile.delete(message.id);
-        this.#tellStatus();
-        return;
-      case "set-aside":
-        this.#linked({ setAside: message.count });
-        return;
-      case "who":
-        if (this.#leading) this.#postAlive();
-        return;
-      case "commits":
-        if (!this.#leading) this.#absorb(message.commits, message.cursor);
-        return;
-      case "copy":
-        if (!this.#leading && (message.reset || message.copy.epoch === this.#copy?.epoch)) {
-          this.#adopt(message.copy, message.reset);
-        }
-        return;
-      case "signed-in":
-        this.#signInSignal.notify();
-        return;
-      default:
-    }
-  }
-  /** There is another token, or the network is back, or people look at the page again. */
-  #wake() {
-    if (Math.abs(Date.now() - this.#lastChunk) > STREAM_STALE) this.#streaming?.abort();
-    this.#signInSignal.notify();
-    this.#feedSignal.notify();
-    this.#sendSignal.notify();
-    const before = this.#summary();
-    void this.#loadEntries().then(() => {
-      if (this.#summary() !== before) this.#tell("write", null);
-    });
-  }
-  /** @returns {string} */
-  #summary() {
-    return JSON.stringify(this.#inOrder().map(({ id, key, state }) => [id, key, state]));
-  }
-  #offline() {
-    this.#linked({ online: false, caughtUp: false });
-    this.#streaming?.abort();
-  }
-  signedIn() {
-    this.#post({ type: "signed-in" });
-    this.#streaming?.abort();
-    this.#wake();
-  }
-  /* sending */
   /** @param {AbortSignal} lost */
-  async #sendAll(lost) {
+  async run(lost) {
+    const { holds, link, outbox, resign, settings } = this.#context;
     for (let failures = 0; !lost.aborted; ) {
-      const entry = this.#inOrder().find(
-        (candidate) => candidate.state === "queued" && !this.#saving.has(candidate.id)
-      );
+      const entry = outbox.entries.next();
       if (entry === void 0) {
-        await this.#sendSignal.wait(6e4, lost);
+        await outbox.ready.wait(6e4, lost);
         continue;
       }
-      const unlocked = this.#channel !== null && globalThis.navigator?.locks === void 0;
-      if (unlocked && !await this.#renew()) return this.#lead?.abort();
-      let fault = null;
-      this.#sending = this.#sendOne(entry).catch((error) => {
-        fault = error;
-      });
-      await this.#sending;
-      this.#sending = null;
+      if (!await holds()) return resign();
+      const fault = await this.#try(entry);
       if (fault === null) {
         failures = 0;
         continue;
       }
       failures += 1;
       if (statusOf(fault) === 500 && failures >= GIVE_UP && fault instanceof ExpressoPersistError) {
-        await this.#park(entry, fault);
+        await outbox.park(entry.id, fault);
         failures = 0;
         continue;
       }
-      this.#failed(fault);
+      link.failed(fault);
       if (lost.aborted) return void 0;
-      this.#resolvePending();
+      outbox.resolvePending();
       const asked = fault instanceof ExpressoPersistError && fault.retryAfter !== null;
-      await (asked ? new Signal() : this.#sendSignal).wait(this.#pause(failures - 1, fault), lost);
+      await (asked ? new Signal() : outbox.ready).wait(pauseAfter(failures - 1, settings, fault), lost);
     }
     return void 0;
   }
+  /** @param {Entry} entry @returns {Promise<unknown>} why it is to be sent again, or null */
+  async #try(entry) {
+    let fault = null;
+    this.#sending = this.#send(entry).catch((error) => {
+      fault = error;
+    });
+    await this.#sending;
+    this.#sending = null;
+    return fault;
+  }
   /** @param {Entry} entry */
-  async #sendOne(entry) {
-    const since = entry.base ?? this.#acknowledged.position;
+  async #send(entry) {
+    const { link, outbox, recovery, transport } = this.#context;
+    const since = entry.base ?? recovery.acknowledged.position;
     let kept = true;
     try {
-      const envelope = await this.#transport.send(entry, since);
+      const envelope = await transport.send(entry, since);
       const { revision, message, data, cursor = null, before = null } = envelope;
       const answer = { revision, message: message ?? "", data: data ?? null };
       const taken = { state: "acked", revision, cursor, before, since, ackedAt: Date.now(), base: null, lost: null };
-      this.#reached();
-      this.#linked({ lastServerAck: Date.now() });
-      await this.#edit(entry.id, (stored2) => ({ ...stored2, ...taken }));
-      this.#post({ type: "acked", id: entry.id, answer, cursor });
-      this.#acked(entry.id, answer, cursor);
-      kept = this.#acknowledged.took({ ...entry, ...taken });
+      link.reached();
+      link.update({ lastServerAck: Date.now() });
+      await outbox.acknowledge(entry.id, taken, answer);
+      kept = recovery.acknowledged.took({ ...entry, ...taken });
     } catch (error) {
       if (error instanceof ExpressoPersistError && error.code === "timeline_lost") {
-        await this.#heal();
+        await recovery.heal();
       }
       if (!isRefusal(error)) throw error;
-      this.#reached();
-      await this.#park(entry, error);
+      link.reached();
+      await outbox.park(entry.id, error);
     }
-    if (!kept) await this.#heal();
+    if (!kept) await recovery.heal();
   }
-  /** @param {Entry} entry @param {ExpressoPersistError} fault */
-  async #park(entry, fault) {
-    const { message, code, status, details, data } = fault;
-    const error = { message, code, status, details, data };
-    await this.#edit(entry.id, (stored2) => ({ ...stored2, state: "parked", error }));
-    this.#post({ type: "parked", id: entry.id, error });
-    this.#refused(entry.id, error);
+};
+
+// client/tabs.js
+var Tabs = class {
+  #me;
+  #scope;
+  #stop;
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  /** @param {string} scope @param {string} me name of this tab @param {AbortSignal} stop */
+  constructor(scope, me, stop) {
+    this.#scope = scope;
+    this.#me = me;
+    this.#stop = stop;
   }
-  /** @param {string} id @param {Written} answer @param {string | null} cursor */
-  #acked(id, answer, cursor) {
-    const entry = this.#entries.get(id);
-    this.#settled.add(id);
-    this.#outcomes.get(id)?.resolve(answer);
-    this.#outcomes.delete(id);
-    if (entry === void 0) return;
-    this.#entries.set(id, { ...entry, state: "acked", revision: answer.revision, cursor });
-    this.#forgetDone();
-    this.#view = null;
-    this.#keepSoon();
-    this.#feedSignal.notify();
-    this.#tellStatus();
+  /** @returns {boolean} whether no other tab can be heard */
+  get alone() {
+    return this.#channel === null;
   }
-  /** @param {string} id @param {Refusal} refusal */
-  #refused(id, refusal) {
-    const entry = this.#entries.get(id);
-    const error = new ExpressoPersistError(refusal.message, refusal);
-    error.parked = id;
-    if (entry !== void 0) this.#entries.set(id, { ...entry, state: "parked", error: refusal });
-    this.#outcomes.get(id)?.reject(error);
-    this.#outcomes.delete(id);
-    this.#tell("refused", null);
+  /** @param {(message: any) => void} receive */
+  open(receive) {
+    if (typeof BroadcastChannel !== "function") return;
+    this.#channel = new BroadcastChannel(`expresso-persist ${this.#scope}`);
+    this.#channel.onmessage = ({ data }) => {
+      if (!this.#stop.aborted) receive(data);
+    };
   }
-  /* what the server lost */
-  /** Put what the server lost back into the outbox; one at a time. */
-  #heal() {
-    this.#healing ??= this.#healed().finally(() => {
-      this.#healing = null;
+  /** @param {{type: string, [part: string]: any}} message */
+  post(message) {
+    if (!this.#stop.aborted) this.#channel?.postMessage({ from: this.#me, ...message });
+  }
+  close() {
+    this.#channel?.close();
+  }
+};
+
+// client/parts.js
+var Parts = class {
+  /** @type {Tabs} */
+  tabs;
+  /** @type {Link} */
+  link;
+  /** @type {Outbox} */
+  outbox;
+  /** @type {Replica} */
+  replica;
+  /** @type {Recovery} */
+  recovery;
+  /** @type {Sender} */
+  sender;
+  /** @type {Feed} */
+  feed;
+  /** @type {Leader} */
+  leader;
+  /** Notified when a pause of what reads is to be cut short. */
+  wake = new Signal();
+  /** @param {PartsContext} context */
+  constructor(context) {
+    const { changed, lead, linkChanged, scope, settings, started, stop, transport } = context;
+    const { wake } = this;
+    const me = randomKey();
+    const tabs = new Tabs(scope, me, stop);
+    const post = tabs.post.bind(tabs);
+    const link = this.#makeLink(linkChanged);
+    const shared = { scope, settings, transport, link, stop, post };
+    this.tabs = tabs;
+    this.link = link;
+    this.outbox = new Outbox({
+      ...{ scope, post, started, patience: settings.patience },
+      copy: () => this.replica.copy,
+      offline: () => link.offline,
+      changed: (reason) => changed(reason, null),
+      acked: () => {
+        changed(null, null);
+        this.replica.keepSoon();
+        wake.notify();
+      }
     });
-    return this.#healing;
-  }
-  async #healed() {
-    const { signal } = this.#stop;
-    const { epoch, offers } = await this.#acknowledged.heal(async (since) => {
-      const path = `${CHANGES}?since=${encodeURIComponent(since)}&limit=1`;
-      return (await this.#transport.read(path, null, signal)).data;
+    this.replica = new Replica({
+      ...{ ...shared, wake, changed },
+      leading: () => this.leader.leading,
+      waiting: () => this.outbox.entries.waiting(this.replica.copy),
+      moved: () => this.outbox.forgetDone(),
+      save: () => this.recovery.acknowledged.save()
     });
-    const aside = await this.#acknowledged.aside(epoch);
-    this.#linked({ setAside: aside.length });
-    this.#offered(offers);
-    if (offers.length > 0) this.#post({ type: "offered", entries: offers });
-    this.#keepSoon();
+    const { outbox, replica } = this;
+    const recovery = new Recovery({
+      ...shared,
+      offer: (entries) => outbox.offer(entries),
+      keepSoon: () => replica.keepSoon()
+    });
+    this.recovery = recovery;
+    this.sender = new Sender({
+      ...{ ...shared, outbox, recovery },
+      holds: () => this.leader.holds(),
+      resign: () => this.leader.resign()
+    });
+    this.feed = this.#makeFeed({ ...shared, wake, replica, recovery });
+    const signInNeeded = () => link.state.signInNeeded;
+    this.leader = new Leader({ scope, me, tabs, stop, signInNeeded, work: lead });
   }
-  /** @param {Entry[]} entries that are offered again */
-  #offered(entries) {
-    if (entries.length === 0) return;
-    for (const entry of entries) {
-      this.#settled.delete(entry.id);
-      this.#entries.set(entry.id, entry);
-    }
-    this.#tell("write", null);
-    this.#sendSignal.notify();
-  }
-  /** What was refused because something was missing, which has come now. @param {Commit[]} commits */
-  async #offerAgain(commits) {
-    if (!commits.some(({ changes }) => changes.some(({ before }) => before === null))) return;
-    const waiting = this.#inOrder().filter(
-      ({ state, cursor, error }) => state === "parked" && cursor != null && error?.status === 404
-    );
-    const entries = waiting.map((entry) => ({
-      ...entry,
-      state: (
-        /** @type {const} */
-        "queued"
-      ),
-      error: null
-    }));
-    if (entries.length === 0) return;
-    for (const entry of entries) await this.#edit(entry.id, () => entry);
-    this.#offered(entries);
-    this.#post({ type: "offered", entries });
-  }
-  /** @returns {Promise<Entry[]>} the writes that another store took */
-  async #otherStores() {
-    await this.start();
-    await this.#contact;
-    const epoch = this.#copy?.epoch ?? null;
-    if (epoch === null) return [];
-    return new Acknowledged(this.#storage, this.#scope, this.#settings).aside(epoch);
-  }
-  /** @returns {Promise<Parked[]>} */
-  async setAside() {
-    return (await this.#otherStores()).map(({ id, path, body, at }) => ({
-      id,
-      path,
-      body: JSON.parse(body),
-      at,
-      error: null
-    }));
-  }
-  /** @param {string[] | undefined} ids all where left out @param {boolean} send or let go of them */
-  async resolveSetAside(ids, send) {
-    const all = await this.#otherStores();
-    const chosen = all.filter(({ id }) => ids === void 0 || ids.includes(id));
-    if (send) {
-      const entries = chosen.map((entry) => ({
-        ...entry,
-        state: (
-          /** @type {const} */
-          "queued"
-        ),
-        cursor: null,
-        revision: null
-      }));
-      await this.#storage.move(this.#scope, entries);
-      this.#offered(entries);
-      this.#post({ type: "offered", entries });
-    } else await this.#storage.move(this.#scope, [], chosen.map(({ id }) => id));
-    this.#linked({ setAside: all.length - chosen.length });
-    this.#post({ type: "set-aside", count: all.length - chosen.length });
-  }
-  /* following */
-  /** @param {AbortSignal} lost */
-  async #follow(lost) {
-    let failures = 0;
-    let streamAt = 0;
-    let waitAt = 0;
-    let cursor = "";
-    let brief = 0;
-    while (!lost.aborted) {
-      try {
-        if (this.#copy === null) await this.#fetchCopy();
-        cursor = cursor || await this.#followFrom(
-          /** @type {Copy | null} */
-          this.#copy?.cursor ?? ""
-        );
-        cursor = await this.#page(cursor, 0, lost);
-        failures = 0;
-        if (lost.aborted) return;
-        if (Date.now() >= streamAt) {
-          const began = Date.now();
-          try {
-            cursor = await this.#stream(cursor, lost);
-            brief = Date.now() - began < 3e3 ? brief + 1 : 0;
-            if (brief >= 3) streamAt = Date.now() + 6e4;
-            await this.#feedSignal.wait(Math.min(3e3, 200 * 2 ** brief) * (0.5 + Math.random()), lost);
-          } catch (error) {
-            const pause = streamPause(error);
-            if (pause === null) throw error;
-            streamAt = Date.now() + pause * (0.75 + Math.random() / 2);
-          }
-        } else if (Date.now() >= waitAt) {
-          const began = Date.now();
-          this.#linked({ feed: "long-poll", online: true, caughtUp: true });
-          const after = await this.#page(cursor, LONG_POLL, lost);
-          if (after === cursor && Date.now() - began < 1e3) waitAt = Date.now() + NO_STREAM;
-          cursor = after;
-        } else {
-          this.#linked({ feed: "poll", online: true, caughtUp: true });
-          const { pollInterval } = this.#settings;
-          await this.#feedSignal.wait(pollInterval * (0.75 + Math.random() / 2), lost);
-        }
-      } catch (error) {
-        if (lost.aborted) return;
-        this.#linked({ caughtUp: false });
-        this.#failed(error);
-        await this.#feedSignal.wait(this.#pause(failures, error), lost);
-        failures += 1;
+  /** @param {() => void} changed */
+  #makeLink(changed) {
+    return new Link({
+      changed: ({ online }) => {
+        if (online === false) this.outbox.resolvePending();
+        changed();
+      },
+      back: () => this.outbox.ready.notify(),
+      refused: () => {
+        this.outbox.resolvePending();
+        this.leader.resign();
       }
-    }
+    });
   }
-  /** @param {string} copied the cursor of the copy @returns {Promise<string>} where to follow from */
-  async #followFrom(copied) {
-    const from = this.#acknowledged.from(copied);
-    if (from === null) {
-      await this.#heal();
-      this.#acknowledged.begin(copied);
-      return copied;
-    }
-    this.#wanted = Math.max(this.#wanted, revisionOf(from));
-    if (this.#behind()) this.#catchUp();
-    const aside = await this.#acknowledged.aside(partsOf(from).epoch);
-    this.#linked({ setAside: aside.length });
-    return from;
-  }
-  /**
-   * Read what came after a cursor, to the end.
-   * @param {string} cursor
-   * @param {number} wait seconds that the server may wait for something
-   * @param {AbortSignal} lost
-   */
-  async #page(cursor, wait, lost) {
-    for (let more = true; more && !lost.aborted; wait = 0) {
-      const since = encodeURIComponent(cursor);
-      const path = `${CHANGES}?since=${since}&limit=500${wait > 0 ? `&wait=${wait}` : ""}`;
-      const timeout = wait > 0 ? (wait + 15) * 1e3 : void 0;
-      const { ahead } = this.#acknowledged;
-      const { data } = await this.#transport.read(path, null, lost, timeout);
-      if (lost.aborted) return cursor;
-      this.#reached();
-      if (data.reset === true || data.has_more !== true && ahead > revisionOf(data.cursor)) {
-        cursor = await this.#reset();
-        continue;
+  /** @param {Omit<ConstructorParameters<typeof Feed>[0], 'sending' | 'arrived'>} shared */
+  #makeFeed(shared) {
+    return new Feed({
+      ...shared,
+      sending: () => this.sender.sending,
+      arrived: async (commits, cursor) => {
+        if (this.leader.leading) this.tabs.post({ type: "commits", commits, cursor });
+        await this.outbox.offerAgain(commits);
       }
-      await this.#take(data.commits, data.cursor);
-      cursor = data.cursor;
-      more = data.has_more === true;
-    }
-    return cursor;
+    });
   }
-  /** @returns {Promise<string>} where to go on */
-  async #reset() {
-    this.#linked({ caughtUp: false });
-    await this.#heal();
-    await this.#fetchCopy(true);
-    const cursor = (
-      /** @type {Copy | null} */
-      this.#copy?.cursor ?? ""
-    );
-    this.#acknowledged.begin(cursor);
-    return cursor;
+};
+
+// client/status.js
+var StatusNotifier = class {
+  /** @type {Set<(status: Status) => void>} */
+  #listeners = /* @__PURE__ */ new Set();
+  #notified = "";
+  #warnOnClose;
+  #warning = false;
+  /** @param {boolean} warnOnClose */
+  constructor(warnOnClose) {
+    this.#warnOnClose = warnOnClose;
   }
-  /** @param {Commit[]} commits @param {string} cursor */
-  async #take(commits, cursor) {
-    if (commits.length === 0) return;
-    if (this.#sending !== null) await Promise.race([this.#sending, sleep(HOLD)]);
-    if (!this.#acknowledged.passed(commits, cursor)) {
-      await this.#heal();
-      this.#acknowledged.passed(commits, cursor);
-    }
-    this.#keepSoon();
-    this.#absorb(commits, cursor);
-    if (this.#leading) this.#post({ type: "commits", commits, cursor });
-    await this.#offerAgain(commits);
+  /** @param {(status: Status) => void} listener @returns {() => void} ends it */
+  add(listener) {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
-  /** @param {string} cursor @param {AbortSignal} lost @returns {Promise<string>} where it ended */
-  async #stream(cursor, lost) {
-    const streaming = new AbortController();
-    const end = () => streaming.abort();
-    lost.addEventListener("abort", end);
-    this.#streaming = streaming;
-    this.#lastChunk = Date.now();
-    let begun = false;
-    let held2 = false;
-    let timer = setTimeout(() => {
-      held2 = true;
-      end();
-    }, FIRST_BYTE);
-    try {
-      const since = encodeURIComponent(cursor);
-      const response = await this.#transport.stream(`${STREAM}?since=${since}`, streaming.signal);
-      const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-      const parser = new EventParser();
-      for (; ; ) {
-        const { done, value } = await reader?.read() ?? { done: true, value: void 0 };
-        if (done || lost.aborted) return cursor;
-        clearTimeout(timer);
-        timer = setTimeout(end, STREAM_SILENCE);
-        this.#lastChunk = Date.now();
-        this.#reached();
-        if (!begun) this.#linked({ feed: "stream", caughtUp: true });
-        begun = true;
-        let commits = [];
-        for (const { event, id, data } of parser.push(value)) {
-          if (event === "commit") {
-            commits.push(data);
-            cursor = id ?? cursor;
-          } else if (event === "reset") {
-            commits = [];
-            cursor = await this.#reset();
-            this.#linked({ caughtUp: true });
-          } else if (event === "end") {
-            await this.#take(commits, cursor);
-            return cursor;
-          }
-        }
-        await this.#take(commits, cursor);
-      }
-    } catch (error) {
-      if (error instanceof ExpressoPersistError) throw error;
-      if (held2) {
-        throw new ExpressoPersistError("Something on the way holds the stream back.", {
-          code: "no_stream",
-          cause: error
-        });
-      }
-      return cursor;
-    } finally {
-      clearTimeout(timer);
-      lost.removeEventListener("abort", end);
-      this.#streaming = null;
-      streaming.abort();
-    }
+  /** @param {Status} status */
+  notify(status) {
+    const text = JSON.stringify({ ...status, oldestPendingAge: null });
+    this.#warn(this.#warnOnClose && status.pending > 0);
+    if (text === this.#notified) return;
+    this.#notified = text;
+    callAll(this.#listeners, status);
   }
-  /* how it goes */
-  #reached() {
-    const back = this.#link.online === false;
-    this.#linked({ online: true, signInNeeded: false });
-    if (back) this.#sendSignal.notify();
+  close() {
+    this.#warn(false);
   }
-  /** @param {unknown} error */
-  #failed(error) {
-    const status = statusOf(error);
-    if (status === 401) {
-      this.#linked({ signInNeeded: true, caughtUp: false });
-      this.#resolvePending();
-      this.#lead?.abort();
-    } else this.#linked({ online: status >= 400 && status < 500 && !isStranger(error) });
-  }
-  /** @param {number} failures @param {unknown} [error] @returns {number} milliseconds */
-  #pause(failures, error) {
-    const asked = error instanceof ExpressoPersistError ? error.retryAfter : null;
-    if (asked !== null) return Math.min(asked, LONGEST) * 1e3 * (1 + Math.random() / 4);
-    const { retryDelay, maxRetryDelay } = this.#settings;
-    return Math.min(maxRetryDelay, retryDelay * 2 ** failures) * (0.5 + Math.random() / 2);
+  /** @param {boolean} on only while it is needed: such pages are slower to come back to */
+  #warn(on) {
+    if (on === this.#warning) return;
+    this.#warning = on;
+    if (on) globalThis.addEventListener?.("beforeunload", askBeforeClosing);
+    else globalThis.removeEventListener?.("beforeunload", askBeforeClosing);
   }
 };
 function askBeforeClosing(event) {
   event.preventDefault();
   event.returnValue = true;
 }
+
+// client/live.js
+var ALIVE = 2500;
+var Live = class {
+  /** @type {string} */
+  #scope;
+  /** @type {Parts} */
+  #parts;
+  #stop = new AbortController();
+  /** @type {Promise<void> | null} */
+  #starting = null;
+  /** @type {OutboxStorage} */
+  #storage = new MemoryStorage();
+  /** @type {Set<(change: Change) => void>} */
+  #changeListeners = /* @__PURE__ */ new Set();
+  /** @type {StatusNotifier} */
+  #statusListeners;
+  /** @param {string} scope @param {Transport} transport @param {LiveSettings} settings */
+  constructor(scope, transport, settings) {
+    this.#scope = scope;
+    this.#statusListeners = new StatusNotifier(settings.warnOnClose);
+    this.#parts = new Parts({
+      ...{ scope, transport, settings, stop: this.#stop.signal },
+      started: () => this.start(),
+      changed: (reason, changes) => this.#changed(reason, changes),
+      linkChanged: () => {
+        if (this.#parts.leader.leading) this.#postAlive();
+        this.#notifyStatus();
+      },
+      lead: (lost) => this.#lead(lost)
+    });
+  }
+  get scope() {
+    return this.#scope;
+  }
+  /** @returns {Promise<void>} once entries and copy of an earlier visit are there */
+  start() {
+    this.#starting ??= this.#begin();
+    return this.#starting;
+  }
+  async #begin() {
+    const opened = this.#open();
+    this.#parts.replica.connect(opened);
+    await opened;
+    const { signal } = this.#stop;
+    const listen = (target, name, act) => target?.addEventListener?.(name, act, { signal });
+    listen(globalThis, "online", () => this.#wake());
+    listen(globalThis, "offline", () => this.#offline());
+    listen(globalThis, "pageshow", () => this.#wake());
+    listen(globalThis.document, "visibilitychange", () => {
+      if (globalThis.document.visibilityState === "visible") this.#wake();
+    });
+    void this.#parts.leader.run();
+    this.#parts.tabs.post({ type: "who" });
+    this.#notifyStatus();
+  }
+  async #open() {
+    this.#storage = await openStorage();
+    this.#parts.recovery.open(this.#storage);
+    this.#parts.leader.open(this.#storage);
+    this.#parts.tabs.open((message) => this.#receive(message));
+    await this.#parts.outbox.open(this.#storage);
+    await this.#parts.replica.open(this.#storage);
+  }
+  /** What the tab that leads does for all. @param {AbortSignal} lost */
+  async #lead(lost) {
+    await this.#parts.recovery.load();
+    await this.#parts.outbox.load();
+    this.#parts.replica.keepSoon();
+    this.#postAlive();
+    const pulse = setInterval(() => this.#postAlive(), ALIVE);
+    try {
+      await Promise.all([this.#parts.sender.run(lost), this.#parts.feed.follow(lost)]);
+    } finally {
+      clearInterval(pulse);
+    }
+  }
+  /** End everything in this tab; what is not sent stays in the outbox. @param {boolean} forget */
+  async stop(forget) {
+    this.#stop.abort();
+    this.#parts.leader.resign();
+    this.#parts.feed.cut();
+    this.#parts.replica.close();
+    this.#statusListeners.close();
+    this.#parts.tabs.close();
+    await this.#starting?.catch(() => {
+    });
+    if (forget) await this.#storage.forget(this.#scope).catch(() => {
+    });
+  }
+  /* reading */
+  /** @returns {Promise<any>} the documents with what is not sent yet; copy it before you hand it out */
+  async data() {
+    await this.start();
+    return this.#parts.replica.data();
+  }
+  /** Ask the server now. */
+  async refresh() {
+    await this.start();
+    await this.#parts.replica.fetch();
+    return this.#parts.replica.view();
+  }
+  /** @returns {{data: any, view: any, revision: number, epoch: string, caughtUp: boolean} | null} */
+  peek() {
+    const { copy: copy2 } = this.#parts.replica;
+    if (copy2 === null) return null;
+    const { data, revision, epoch } = copy2;
+    return { data, view: this.#parts.replica.view(), revision, epoch, caughtUp: this.status().caughtUp };
+  }
+  /** @param {string} name @returns {Promise<any>} what {@link keepAnswer} kept */
+  async keptAnswer(name) {
+    await this.start();
+    return this.#storage.copy(`${this.#scope} ${name}`).catch(() => null);
+  }
+  /** @param {string} name @param {any} answer */
+  keepAnswer(name, answer) {
+    void this.#storage.keep(`${this.#scope} ${name}`, answer).catch(() => {
+    });
+  }
+  /** @returns {boolean} the copy is the server's state, or was a moment ago */
+  isFresh() {
+    const { online, caughtUp } = this.status();
+    return caughtUp || online && this.#parts.replica.isRecent;
+  }
+  /* writing */
+  /** @param {string} path @param {string} body @param {WriteOptions} options @returns {Promise<Written>} */
+  async write(path, body, options) {
+    return this.#parts.outbox.write(path, body, options);
+  }
+  /** @returns {Parked[]} */
+  parked() {
+    return this.#parts.outbox.entries.parked();
+  }
+  /** @param {string} id @param {string} [body] another one @returns {Promise<Written>} */
+  async unpark(id, body) {
+    await this.start();
+    return this.#parts.outbox.unpark(id, body);
+  }
+  /** @param {string} id */
+  async discard(id) {
+    await this.start();
+    await this.#parts.outbox.discard(id);
+  }
+  /** @returns {Promise<Parked[]>} the writes that another store took */
+  async setAside() {
+    const entries = await this.#parts.recovery.aside(await this.#epoch());
+    return entries.map(({ id, path, body, at }) => ({ id, path, body: JSON.parse(body), at, error: null }));
+  }
+  /** @param {string[] | undefined} ids all where left out @param {boolean} send or drop them */
+  async resolveSetAside(ids, send) {
+    await this.#parts.recovery.resolveAside(await this.#epoch(), ids, send);
+  }
+  /** @returns {Promise<string | null>} of this store */
+  async #epoch() {
+    await this.start();
+    await this.#parts.replica.contact;
+    return this.#parts.replica.copy?.epoch ?? null;
+  }
+  /* how it goes */
+  /** @param {(change: Change) => void} listener */
+  onChange(listener) {
+    this.#changeListeners.add(listener);
+    return () => void this.#changeListeners.delete(listener);
+  }
+  /** @param {(status: Status) => void} listener */
+  onStatus(listener) {
+    return this.#statusListeners.add(listener);
+  }
+  /** @param {Change['reason'] | null} reason @param {Commit['changes'] | null} changes */
+  #changed(reason, changes) {
+    this.#parts.replica.forgetView();
+    const revision = this.#parts.replica.copy?.revision ?? null;
+    if (reason !== null) callAll(this.#changeListeners, { reason, changes, revision });
+    this.#notifyStatus();
+  }
+  /** @returns {Status} */
+  status() {
+    const { settled, ...figures } = this.#parts.outbox.figures();
+    const { online, caughtUp, ...link } = this.#parts.link.state;
+    const isOnline = online === true;
+    return {
+      ...figures,
+      ...link,
+      online: isOnline,
+      caughtUp: isOnline && caughtUp && settled && !this.#parts.replica.behind
+    };
+  }
+  #notifyStatus() {
+    this.#statusListeners.notify(this.status());
+  }
+  /* the other tabs, and the browser */
+  #postAlive() {
+    this.#parts.tabs.post({ type: "alive", link: this.#parts.link.state, revision: this.#parts.replica.newest });
+  }
+  /** @param {any} message of another tab */
+  #receive(message) {
+    const { leading } = this.#parts.leader;
+    if (message.type === "alive" && !leading) this.#follow(message);
+    else if (message.type === "who" && leading) this.#postAlive();
+    else if (message.type === "commits" && !leading) this.#parts.replica.absorb(message.commits, message.cursor);
+    else if (message.type === "copy" && !leading) this.#parts.replica.adoptFrom(message.copy, message.reset);
+    else if (message.type === "set-aside") this.#parts.link.update({ setAside: message.count });
+    else if (message.type === "signed-in") this.#parts.leader.hurry();
+    else this.#parts.outbox.receive(message);
+  }
+  /** @param {any} alive from the tab that leads */
+  #follow({ from, link, revision }) {
+    if (this.#parts.leader.sawAlive(from)) this.#parts.outbox.postVolatile();
+    this.#parts.link.update(link);
+    this.#parts.replica.want(revision);
+  }
+  /** There is another token, or the network is back, or people look at the page again. */
+  #wake() {
+    this.#parts.feed.cutIfStale();
+    this.#parts.leader.hurry();
+    this.#parts.wake.notify();
+    this.#parts.outbox.ready.notify();
+    const before = this.#parts.outbox.entries.summary();
+    void this.#parts.outbox.load().then(() => {
+      if (this.#parts.outbox.entries.summary() !== before) this.#changed("write", null);
+    });
+  }
+  #offline() {
+    this.#parts.link.update({ online: false, caughtUp: false });
+    this.#parts.feed.cut();
+  }
+  signedIn() {
+    this.#parts.tabs.post({ type: "signed-in" });
+    this.#parts.feed.cut();
+    this.#wake();
+  }
+};
 
 // client/service.js
 var BESIDE = "./secrets.js";

@@ -374,7 +374,7 @@ export type Transport = {
 /**
  * What the tab that leads says to the others about the server.
  */
-export type Link = {
+export type LinkState = {
     online: boolean | null;
     caughtUp: boolean;
     feed: Status["feed"];

@@ -96,3 +96,17 @@ export function streamPause(error) {
   if (code === 'too_many_streams' || status === 429) return Math.max(30, retryAfter ?? 0) * 1000;
   return null;
 }
+
+const LONGEST = 600; // seconds; a client that is asked for a longer pause is asked again
+
+/**
+ * @param {number} failures so far, without this one
+ * @param {{retryDelay: number, maxRetryDelay: number}} settings
+ * @param {unknown} [error]
+ * @returns {number} milliseconds to wait before the next attempt
+ */
+export function pauseAfter(failures, { retryDelay, maxRetryDelay }, error) {
+  const asked = error instanceof ExpressoPersistError ? error.retryAfter : null;
+  if (asked !== null) return Math.min(asked, LONGEST) * 1000 * (1 + Math.random() / 4);
+  return Math.min(maxRetryDelay, retryDelay * 2 ** failures) * (0.5 + Math.random() / 2);
+}

@@ -2,9 +2,10 @@
 
 import { ExpressoPersistError } from './errors.js';
 import { RETRIED_STATUSES, envelopeOf, isLost } from './failures.js';
-import { FRESH, Live } from './live.js';
+import { Live } from './live.js';
 import { ADJUST, GET_ALL } from './paths.js';
 import { adjustment, withUnsent } from './projection.js';
+import { FRESH } from './replica.js';
 import { callAll, copy, isObject, own, randomKey, sameJson, sleep } from './values.js';
 /** @import { Change, Transport, Fetch, GetToken, Item, Json, JsonObject, MigrationOptions, OnUnauthorized, Parked, ServiceOptions, Status, WriteOptions, Written } from './types.js' */
 

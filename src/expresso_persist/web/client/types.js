@@ -180,7 +180,7 @@
 
 /**
  * What the tab that leads says to the others about the server.
- * @typedef {object} Link
+ * @typedef {object} LinkState
  * @property {boolean | null} online
  * @property {boolean} caughtUp
  * @property {Status['feed']} feed
