@@ -54,13 +54,16 @@ function declarations() {
       [tsc, '--project', project, '--rootDir', WEB, '--outDir', directory, ...emit],
       { stdio: 'inherit' },
     );
-    const parts = ['types', 'errors', 'service', 'index'].map((name) =>
-      readFileSync(join(directory, 'client', `${name}.d.ts`), 'utf8').replace(
-        /^(import|export \{|\/\*\* @import).*\n/gm,
-        '',
-      ),
-    );
-    return `${HEAD}\n${parts.join('\n')}`;
+    const parts = ['types', 'errors', 'control', 'reading', 'writing', 'service', 'index'];
+    const texts = parts.map((name) => readFileSync(join(directory, 'client', `${name}.d.ts`), 'utf8'));
+    const text = texts
+      .join('\n')
+      .replace(/^(import|export \{|\/\*\* @import).*\n/gm, '')
+      .replace(/import\("\.\/\w+\.js"\)\./g, '')
+      // What applications cannot make themselves: the classes below the service.
+      .replace(/^export (class (?:LiveControl|Reading|Writing) )/gm, 'declare $1')
+      .replace(/^.*@param \{Connection\}.*\n.*\bconstructor\(.*\n/gm, '');
+    return `${HEAD}\n${text}`;
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -1534,30 +1534,14 @@ var Acknowledged = class {
     const acked = outbox.filter((entry) => entry.state === "acked");
     const { known, gone } = await this.#shared(ask, epoch, [...filed, ...acked]);
     const end = revisionOf(known.at(-1) ?? "");
-    const before = (most2) => known.filter((cursor) => revisionOf(cursor) <= most2).at(-1) ?? "";
     const isLost2 = (entry) => entry.cursor != null && (entry.revision ?? 0) > end;
-    const found = [...filed, ...acked.filter((entry) => isOf(entry, epoch))].filter(isLost2).sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
-    const [first] = found;
-    const isFiled = filed.some((entry) => entry.id === first?.id);
-    const most = isFiled ? (first?.revision ?? 0) - 1 : first?.since ? revisionOf(first.since) : 0;
-    const base = first?.before != null && known.includes(first.before) ? first.before : before(most);
-    const oldest = gone.find((cursor) => revisionOf(cursor) > revisionOf(base)) ?? null;
-    const lost = found.map((entry) => ({ ...entry, base, lost: oldest }));
-    const places = lost.map((entry) => entry.seq).sort((a, b) => a - b);
-    const offers = lost.map((entry, index) => ({
-      ...entry,
-      state: "queued",
-      seq: places[index] ?? entry.seq
-    }));
-    for (const entry of outbox) {
-      if (entry.state !== "queued" || entry.cursor == null || !isOf(entry, epoch)) continue;
-      const base2 = entry.base ?? known[0] ?? "";
-      const isThere = known.includes(base2) || revisionOf(base2) <= end && !(await ask(base2)).reset;
-      const common = (revisionOf(base2) > end ? known.at(-1) : known[0]) ?? "";
-      offers.push(isThere ? entry : { ...entry, base: common, lost: base2 });
-    }
+    const here = acked.filter((entry) => isOf(entry, epoch));
+    const offers = [
+      ...offersOf(filed.filter(isLost2), here.filter(isLost2), known, gone),
+      ...await rebased(outbox.filter((entry) => isOffered(entry, epoch)), known, ask)
+    ];
     const aside = outbox.filter((entry) => entry.state !== "parked" && !isOf(entry, epoch));
-    const survived = acked.filter((entry) => isOf(entry, epoch) && !isLost2(entry));
+    const survived = here.filter((entry) => !isLost2(entry));
     const kept = [...aside, ...survived].map((entry) => ({
       ...entry,
       state: (
@@ -1595,6 +1579,33 @@ var Acknowledged = class {
     return { known: sorted.slice(0, low + 1), gone: sorted.slice(low + 1) };
   }
 };
+var isOffered = (entry, epoch) => entry.state === "queued" && entry.cursor != null && isOf(entry, epoch);
+function offersOf(filed, acked, known, gone) {
+  const found = [...filed, ...acked].sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
+  const [first] = found;
+  if (first === void 0) return [];
+  const sentAt = first.since ? revisionOf(first.since) : 0;
+  const most = filed.includes(first) ? (first.revision ?? 0) - 1 : sentAt;
+  const before = known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? "";
+  const base = first.before != null && known.includes(first.before) ? first.before : before;
+  const lost = gone.find((cursor) => revisionOf(cursor) > revisionOf(base)) ?? null;
+  const places = found.map((entry) => entry.seq).sort((a, b) => a - b);
+  return found.map((entry, index) => ({
+    ...entry,
+    ...{ base, lost, state: "queued", seq: places[index] ?? entry.seq }
+  }));
+}
+async function rebased(offered, known, ask) {
+  const end = revisionOf(known.at(-1) ?? "");
+  const found = [];
+  for (const entry of offered) {
+    const base = entry.base ?? known[0] ?? "";
+    const isThere = known.includes(base) || revisionOf(base) <= end && !(await ask(base)).reset;
+    const common = (revisionOf(base) > end ? known.at(-1) : known[0]) ?? "";
+    found.push(isThere ? entry : { ...entry, base: common, lost: base });
+  }
+  return found;
+}
 
 // client/recovery.js
 var Recovery = class {
@@ -2639,19 +2650,43 @@ var Live = class {
   }
 };
 
-// client/service.js
-var BESIDE = "./secrets.js";
-var TOKEN_KEY = "expresso_persist_token";
-var LEGACY_TOKEN_KEY = "coffee_system_token";
-var DEVICE_KEY = "expresso_persist_device_id";
+// client/options.js
 var STATIC_PATH = "/static/expresso-persist/";
-var INVENTORY_KEYS = [
-  "event_inventory",
-  "event_stock_levels",
-  "station_inventory_configs",
-  "station_inventory_quantities"
-];
-var SETTING_KEYS = ["branding_settings", "sms_settings", "system_settings"];
+var MAY_BE_NULL = ["token", "getToken", "deviceId"];
+var defaultOptions = () => ({
+  baseUrl: baseUrlOf(""),
+  // bundles that are no modules have none
+  token: null,
+  getToken: null,
+  fetch: (url, init) => globalThis.fetch(url, init),
+  deviceId: null,
+  retries: 3,
+  retryDelay: 400,
+  maxRetryDelay: 1e4,
+  timeout: 3e4,
+  patience: 4e3,
+  pollInterval: 3e3,
+  warnOnClose: true,
+  keepDays: 7,
+  keepWrites: 5e3,
+  keepBytes: 8 * 1024 * 1024,
+  live: true,
+  user: "",
+  onUnauthorized: null
+});
+function baseUrlOf(moduleUrl) {
+  const end = moduleUrl.lastIndexOf(STATIC_PATH);
+  return /^https?:/.test(moduleUrl) && end >= 0 ? moduleUrl.slice(0, end) : "";
+}
+function setOptions(options, given) {
+  const changes = Object.entries(given).filter(
+    ([name, value]) => name in options && (value != null || value === null && MAY_BE_NULL.includes(name))
+  );
+  Object.assign(options, Object.fromEntries(changes));
+  while (options.baseUrl.endsWith("/")) options.baseUrl = options.baseUrl.slice(0, -1);
+}
+
+// client/page-storage.js
 function stored(area, key) {
   try {
     return globalThis[area].getItem(key);
@@ -2671,21 +2706,347 @@ function sameText(a, b) {
     return false;
   }
 }
-function baseUrlOf(moduleUrl) {
-  const end = moduleUrl.lastIndexOf(STATIC_PATH);
-  return /^https?:/.test(moduleUrl) && end >= 0 ? moduleUrl.slice(0, end) : "";
+
+// client/transport.js
+var TOKEN_KEY = "expresso_persist_token";
+var LEGACY_TOKEN_KEY = "coffee_system_token";
+function headersOf(parts, token) {
+  const values = {
+    Accept: "application/json",
+    "Content-Type": parts.body === void 0 ? null : "application/json",
+    Authorization: token ? `Bearer ${token}` : null,
+    "If-None-Match": parts.etag,
+    "Idempotency-Key": parts.idempotencyKey,
+    "If-Match": parts.ifMatch === void 0 ? null : `"${parts.ifMatch}"`,
+    "Expresso-Since": parts.since,
+    "Expresso-Acknowledged": parts.acknowledged,
+    "Expresso-Lost": parts.acknowledged ? parts.lost : null
+  };
+  return Object.fromEntries(Object.entries(values).flatMap(([name, value]) => value ? [[name, value]] : []));
 }
-function itemReference(item) {
-  if (typeof item === "string") return { item_name: item };
-  if ("item_name" in item) return { item_name: item.item_name };
-  return { item_id: "item_id" in item ? item.item_id : item.id };
-}
-function itemText(item) {
-  if (typeof item === "string") return item;
-  if ("item_name" in item) return item.item_name;
-  return "item_id" in item ? item.item_id : item.id;
-}
-var placeText = (station) => station == null ? null : String(station);
+var HttpTransport = class {
+  /** @type {Options} */
+  #options;
+  /** @type {Promise<string | null> | null} */
+  #refreshing = null;
+  /** @param {Options} options shared with who may change them */
+  constructor(options) {
+    this.#options = options;
+  }
+  /** @param {string} path @param {string | null} etag @param {AbortSignal} signal @param {number} [timeout] */
+  read(path, etag, signal, timeout) {
+    return this.request("GET", path, { etag, signal, timeout, retries: 0 });
+  }
+  /** @param {Entry} entry @param {string | null} since */
+  send({ path, body, key, ifMatch, cursor, lost }, since) {
+    return this.request("POST", path, {
+      body: path === ADJUST ? JSON.stringify(adjustment(JSON.parse(body))) : body,
+      idempotencyKey: key,
+      ifMatch: ifMatch ?? void 0,
+      since,
+      acknowledged: cursor ?? null,
+      lost: lost ?? null,
+      retries: 0
+    });
+  }
+  /**
+   * Send, and send again with the same key when the way to the server failed.
+   * @param {'GET' | 'POST'} method
+   * @param {string} path
+   * @param {RequestParts} parts
+   * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
+   */
+  async request(method, path, parts) {
+    const options = this.#options;
+    const token = parts.anonymous ? null : await this.currentToken();
+    const headers = headersOf(parts, token);
+    const init = { method, headers, cache: "no-store", credentials: "same-origin" };
+    if (parts.signal !== void 0) init.signal = parts.signal;
+    if (parts.body !== void 0) init.body = parts.body;
+    const send = parts.fetch ?? options.fetch;
+    const retries = parts.retries ?? options.retries;
+    let refreshed = parts.anonymous ?? false;
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await this.#attempt(send, options.baseUrl + path, init, parts.timeout ?? options.timeout);
+      } catch (error) {
+        if (!(error instanceof ExpressoPersistError)) throw error;
+        if (error.status === 401 && !refreshed) {
+          refreshed = true;
+          const fresh = await this.#freshToken(token, error);
+          if (fresh === null) throw error;
+          headers.Authorization = `Bearer ${fresh}`;
+          attempt -= 1;
+          continue;
+        }
+        if (attempt >= retries) throw error;
+        await sleep(this.#pause(attempt, error));
+      }
+    }
+  }
+  /** @param {number} attempt @param {ExpressoPersistError} error thrown again where repeating does not help */
+  #pause(attempt, error) {
+    const passing = ["network", "timeout", "busy"].includes(error.code);
+    if (!passing && !RETRIED_STATUSES.has(error.status)) throw error;
+    const { maxRetryDelay, retryDelay } = this.#options;
+    const backoff = retryDelay * 2 ** attempt * (0.75 + Math.random() / 2);
+    const wait = error.retryAfter === null ? backoff : error.retryAfter * 1e3;
+    if (wait > maxRetryDelay) throw error;
+    return wait;
+  }
+  /**
+   * @param {Fetch} send
+   * @param {string} url
+   * @param {RequestInit} init
+   * @param {number} timeout
+   * @returns {Promise<any>}
+   */
+  async #attempt(send, url, init, timeout) {
+    const abort = new AbortController();
+    const end = () => abort.abort();
+    const timer = setTimeout(end, timeout);
+    init.signal?.addEventListener("abort", end);
+    if (init.signal?.aborted) end();
+    try {
+      const response = await send(url, { ...init, signal: abort.signal });
+      if (response.status === 304) return { unchanged: true };
+      const envelope = await envelopeOf(response);
+      envelope.etag = response.headers.get("ETag");
+      return envelope;
+    } catch (cause) {
+      if (cause instanceof ExpressoPersistError) throw cause;
+      throw abort.signal.aborted ? new ExpressoPersistError("The server did not answer in time.", { code: "timeout", cause }) : new ExpressoPersistError(
+        "The server cannot be reached. Check that it runs and that this device is online.",
+        { code: "network", cause }
+      );
+    } finally {
+      clearTimeout(timer);
+      init.signal?.removeEventListener("abort", end);
+    }
+  }
+  /**
+   * Open the feed.
+   * @param {string} path
+   * @param {AbortSignal} signal
+   * @returns {Promise<Response>}
+   */
+  async stream(path, signal) {
+    for (let refreshed = false; ; refreshed = true) {
+      const token = await this.currentToken();
+      const headers = { Accept: "text/event-stream" };
+      if (token) headers.Authorization = `Bearer ${token}`;
+      const { baseUrl, fetch: send } = this.#options;
+      const response = await send(baseUrl + path, {
+        headers,
+        signal,
+        cache: "no-store",
+        credentials: "same-origin"
+      });
+      const type = response.headers.get("Content-Type") ?? "";
+      if (response.ok && /^text\/event-stream\b/i.test(type)) return response;
+      try {
+        await envelopeOf(response);
+      } catch (error) {
+        const refused = error instanceof ExpressoPersistError && error.status === 401;
+        if (!refused || refreshed) throw error;
+        if (await this.#freshToken(token, error) === null) throw error;
+        continue;
+      }
+      throw new ExpressoPersistError("The server has no stream.", { code: "no_stream" });
+    }
+  }
+  /**
+   * Another token in place of a refused one, asked for once however many requests need it.
+   * @param {string | null} refused
+   * @param {ExpressoPersistError} error
+   * @returns {Promise<string | null>} null when there is none
+   */
+  async #freshToken(refused, error) {
+    const options = this.#options;
+    const hook = options.onUnauthorized;
+    if (hook === null) return null;
+    const current = await this.currentToken();
+    if (current !== null && current !== refused) return current;
+    this.#refreshing ??= (async () => {
+      const given = await hook(error) ?? null;
+      if (given !== null && options.getToken === null) options.token = given;
+      return given ?? this.currentToken();
+    })().finally(() => {
+      this.#refreshing = null;
+    });
+    const fresh = await this.#refreshing;
+    return fresh === refused ? null : fresh;
+  }
+  /** @returns {Promise<string | null>} the bearer token of the page */
+  async currentToken() {
+    const { token, getToken } = this.#options;
+    if (token !== null) return token;
+    if (getToken !== null) return await getToken() ?? null;
+    return stored("sessionStorage", TOKEN_KEY) ?? stored("localStorage", LEGACY_TOKEN_KEY);
+  }
+};
+
+// client/connection.js
+var DEVICE_KEY = "expresso_persist_device_id";
+var Connection = class {
+  options = defaultOptions();
+  transport = new HttpTransport(this.options);
+  /** @type {Live | null} */
+  live = null;
+  /** @type {number | null} when all was last read, without a local copy */
+  #loadedAt = null;
+  /** @type {Set<(change: Change) => void>} */
+  changeListeners = /* @__PURE__ */ new Set();
+  /** @type {Set<(status: Status) => void>} */
+  statusListeners = /* @__PURE__ */ new Set();
+  /** @type {Map<string, {token: string | null, etag: string | null, data: any}>} */
+  #answers = /* @__PURE__ */ new Map();
+  /** @type {Map<string, {token: string | null, answer: Promise<any>}>} */
+  #reading = /* @__PURE__ */ new Map();
+  /** @param {ServiceOptions} options */
+  configure(options) {
+    setOptions(this.options, options);
+    this.forget();
+    if (this.live !== null && this.live.scope !== this.#scope()) {
+      void this.stop(false).then(() => this.start());
+    } else if (options.token !== void 0 || options.getToken !== void 0) {
+      this.live?.signedIn();
+    }
+  }
+  async start() {
+    if (this.live === null) {
+      const live = new Live(this.#scope(), this.transport, { ...this.options });
+      this.live = live;
+      live.onChange((change) => callAll(this.changeListeners, change));
+      live.onStatus((status) => callAll(this.statusListeners, status));
+    }
+    await this.live.start();
+  }
+  /** @param {boolean} forget also the local copy */
+  async stop(forget) {
+    const live = this.live;
+    this.live = null;
+    this.forget();
+    await live?.stop(forget);
+  }
+  /** @returns {Live} */
+  get started() {
+    if (this.live !== null) return this.live;
+    throw new ExpressoPersistError("Call start() first.", { code: "not_started" });
+  }
+  #scope() {
+    const { baseUrl, user } = this.options;
+    const origin = globalThis.location?.origin ?? "";
+    const server = baseUrl.startsWith("/") ? origin + baseUrl : baseUrl || origin;
+    return `${server} ${user}`;
+  }
+  /** Forget what was read. */
+  forget() {
+    this.#answers = /* @__PURE__ */ new Map();
+    this.#reading = /* @__PURE__ */ new Map();
+  }
+  async refresh() {
+    this.forget();
+    await this.live?.refresh();
+  }
+  /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
+  isFresh() {
+    if (this.live !== null) return this.live.isFresh();
+    return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
+  }
+  /** @param {string | null} [deviceId] @returns {Promise<any>} */
+  async documents(deviceId) {
+    const device = deviceId ?? this.options.deviceId ?? stored("localStorage", DEVICE_KEY);
+    const path = "/api/migration/documents" + (device ? `?device_id=${encodeURIComponent(device)}` : "");
+    const live = this.live;
+    if (live === null) return this.read(path);
+    return withUnsent(await this.#liveDocuments(live, path), live.peek());
+  }
+  /** @param {Live} live @param {string} path @returns {Promise<any>} */
+  async #liveDocuments(live, path) {
+    await live.start();
+    const known = this.#answers.get(path);
+    const now = live.peek();
+    const current = now?.caughtUp === true && known?.data.epoch === now.epoch && known.data.revision >= now.revision;
+    if (known !== void 0 && current) return known.data;
+    try {
+      const documents = await this.read(path);
+      live.keepAnswer(path, documents);
+      return documents;
+    } catch (error) {
+      const kept = isLost(error) ? known?.data ?? await live.keptAnswer(path) : null;
+      if (kept === null) throw error;
+      return kept;
+    }
+  }
+  /**
+   * The only way in. The server is always asked, but an unchanged answer is not sent again;
+   * callers that ask at the same time share one request.
+   * @param {string} path
+   * @returns {Promise<any>} shared: copy it before you hand it out
+   */
+  async read(path) {
+    if (path === GET_ALL && this.live !== null) return this.live.data();
+    const token = await this.transport.currentToken();
+    const underway = this.#reading.get(path);
+    if (underway !== void 0 && underway.token === token) return underway.answer;
+    const answer = this.#ask(path, token).finally(() => {
+      if (this.#reading.get(path)?.answer === answer) this.#reading.delete(path);
+    });
+    this.#reading.set(path, { token, answer });
+    return answer;
+  }
+  /** @param {string} path @param {string | null} token @returns {Promise<any>} */
+  async #ask(path, token) {
+    const known = this.#answers.get(path);
+    const etag = known !== void 0 && known.token === token ? known.etag : null;
+    const answers = this.#answers;
+    const envelope = await this.transport.request("GET", path, { etag });
+    if (path === GET_ALL) this.#loadedAt = Date.now();
+    if (envelope.unchanged === true && known !== void 0) return known.data;
+    answers.set(path, { token, etag: envelope.etag, data: envelope.data ?? null });
+    return envelope.data ?? null;
+  }
+  /**
+   * The only way out: through the outbox, if there is one.
+   * @param {string} path
+   * @param {object} body
+   * @param {WriteOptions} [options]
+   * @returns {Promise<Written>}
+   */
+  async write(path, body, options = {}) {
+    if (this.live === null || options.fetch !== void 0) {
+      return this.writeNow(path, body, options);
+    }
+    return this.live.write(path, JSON.stringify(body), options);
+  }
+  /**
+   * @param {string} path
+   * @param {object} body
+   * @param {WriteOptions} [options]
+   * @returns {Promise<Written>}
+   */
+  async writeNow(path, body, options = {}) {
+    try {
+      const envelope = await this.transport.request("POST", path, {
+        body: JSON.stringify(body),
+        idempotencyKey: options.idempotencyKey ?? randomKey(),
+        ifMatch: options.ifMatch,
+        timeout: options.timeout,
+        fetch: options.fetch
+      });
+      return {
+        revision: envelope.revision,
+        message: envelope.message ?? "",
+        data: envelope.data ?? null
+      };
+    } finally {
+      this.#reading.clear();
+    }
+  }
+};
+
+// client/control.js
 var NOT_STARTED = {
   online: false,
   pending: 0,
@@ -2699,77 +3060,16 @@ var NOT_STARTED = {
   storage: "memory",
   durable: false
 };
-var DatabaseInventoryService = class {
-  /** @type {string} */
-  #baseUrl = baseUrlOf("");
-  // bundles that are no modules have none
-  /** @type {string | null} */
-  #token = null;
-  /** @type {GetToken | null} */
-  #getToken = null;
-  /** @type {Fetch} */
-  #fetch = (url, init) => globalThis.fetch(url, init);
-  /** @type {string | null} */
-  #deviceId = null;
-  #retries = 3;
-  #retryDelay = 400;
-  #maxRetryDelay = 1e4;
-  #timeout = 3e4;
-  #patience = 4e3;
-  #pollInterval = 3e3;
-  #warnOnClose = true;
-  #keepDays = 7;
-  #keepWrites = 5e3;
-  #keepBytes = 8 * 1024 * 1024;
-  #wantsLive = true;
-  /** @type {number | null} when all was last read, without a local copy */
-  #loadedAt = null;
-  #user = "";
-  /** @type {OnUnauthorized | null} */
-  #onUnauthorized = null;
-  /** @type {Promise<string | null> | null} */
-  #refreshing = null;
-  /** @type {Live | null} */
-  #live = null;
-  /** @type {Set<(change: Change) => void>} */
-  #changeListeners = /* @__PURE__ */ new Set();
-  /** @type {Set<(status: Status) => void>} */
-  #statusListeners = /* @__PURE__ */ new Set();
-  /** @type {Map<string, {token: string | null, etag: string | null, data: any}>} */
-  #answers = /* @__PURE__ */ new Map();
-  /** @type {Map<string, {token: string | null, answer: Promise<any>}>} */
-  #reading = /* @__PURE__ */ new Map();
-  /** @param {ServiceOptions} [options] */
-  constructor(options = {}) {
-    this.configure(options);
+var LiveControl = class {
+  /** @type {Connection} */
+  #connection;
+  /** @param {Connection} connection */
+  constructor(connection) {
+    this.#connection = connection;
   }
   /** Change how the service works; what is left out stays. @param {ServiceOptions} options */
   configure(options) {
-    if (options.baseUrl !== void 0) this.#baseUrl = options.baseUrl;
-    while (this.#baseUrl.endsWith("/")) this.#baseUrl = this.#baseUrl.slice(0, -1);
-    if (options.token !== void 0) this.#token = options.token;
-    if (options.getToken !== void 0) this.#getToken = options.getToken;
-    if (options.fetch !== void 0) this.#fetch = options.fetch;
-    if (options.deviceId !== void 0) this.#deviceId = options.deviceId;
-    this.#retries = options.retries ?? this.#retries;
-    this.#retryDelay = options.retryDelay ?? this.#retryDelay;
-    this.#maxRetryDelay = options.maxRetryDelay ?? this.#maxRetryDelay;
-    this.#timeout = options.timeout ?? this.#timeout;
-    this.#patience = options.patience ?? this.#patience;
-    this.#pollInterval = options.pollInterval ?? this.#pollInterval;
-    this.#warnOnClose = options.warnOnClose ?? this.#warnOnClose;
-    this.#keepDays = options.keepDays ?? this.#keepDays;
-    this.#keepWrites = options.keepWrites ?? this.#keepWrites;
-    this.#keepBytes = options.keepBytes ?? this.#keepBytes;
-    this.#wantsLive = options.live ?? this.#wantsLive;
-    this.#user = options.user ?? this.#user;
-    this.#onUnauthorized = options.onUnauthorized ?? this.#onUnauthorized;
-    this.#forget();
-    if (this.#live !== null && this.#live.scope !== this.#scope()) {
-      void this.stop().then(() => this.start());
-    } else if (options.token !== void 0 || options.getToken !== void 0) {
-      this.#live?.signedIn();
-    }
+    this.#connection.configure(options);
     return this;
   }
   /** Use this bearer token from now on; null goes back to looking for one. @param {string | null} token */
@@ -2777,9 +3077,8 @@ var DatabaseInventoryService = class {
     return this.configure({ token });
   }
   get baseUrl() {
-    return this.#baseUrl;
+    return this.#connection.options.baseUrl;
   }
-  /* ----- live ---------------------------------------------------------------------- */
   /**
    * From now on keep a local copy fresh, and keep writes until the server has them.
    * @param {ServiceOptions} [options]
@@ -2787,23 +3086,7 @@ var DatabaseInventoryService = class {
    */
   async start(options) {
     if (options !== void 0) this.configure(options);
-    if (this.#live === null) {
-      const live = new Live(this.#scope(), this.#transport(), {
-        retries: this.#retries,
-        retryDelay: this.#retryDelay,
-        maxRetryDelay: this.#maxRetryDelay,
-        patience: this.#patience,
-        pollInterval: this.#pollInterval,
-        warnOnClose: this.#warnOnClose,
-        keepDays: this.#keepDays,
-        keepWrites: this.#keepWrites,
-        keepBytes: this.#keepBytes
-      });
-      this.#live = live;
-      live.onChange((change) => callAll(this.#changeListeners, change));
-      live.onStatus((status) => callAll(this.#statusListeners, status));
-    }
-    await this.#live.start();
+    await this.#connection.start();
   }
   /**
    * Go back to one request per call in this tab. Unsent writes stay in the outbox.
@@ -2811,10 +3094,7 @@ var DatabaseInventoryService = class {
    *   signs out; the outbox is never deleted
    */
   async stop(options = {}) {
-    const live = this.#live;
-    this.#live = null;
-    this.#forget();
-    await live?.stop(options.forget ?? false);
+    await this.#connection.stop(options.forget ?? false);
   }
   /**
    * Call a listener when what the readers answer has changed; starts the feed.
@@ -2822,9 +3102,9 @@ var DatabaseInventoryService = class {
    * @returns {() => void} ends it
    */
   onChange(listener) {
-    this.#changeListeners.add(listener);
+    this.#connection.changeListeners.add(listener);
     void this.start();
-    return () => void this.#changeListeners.delete(listener);
+    return () => void this.#connection.changeListeners.delete(listener);
   }
   /**
    * Call a listener when {@link status} has changed in more than the age.
@@ -2832,20 +3112,20 @@ var DatabaseInventoryService = class {
    * @returns {() => void} ends it
    */
   onStatus(listener) {
-    this.#statusListeners.add(listener);
-    return () => void this.#statusListeners.delete(listener);
+    this.#connection.statusListeners.add(listener);
+    return () => void this.#connection.statusListeners.delete(listener);
   }
   /** @returns {Status} */
   status() {
-    return this.#live?.status() ?? { ...NOT_STARTED };
+    return this.#connection.live?.status() ?? { ...NOT_STARTED };
   }
   /** @returns {Parked[]} the writes that the server refused, in the order they were made */
   parked() {
-    return copy(this.#live?.parked() ?? []);
+    return copy(this.#connection.live?.parked() ?? []);
   }
   /** Send a refused write again as it is. @param {string} id @returns {Promise<Written>} */
   async retryParked(id) {
-    return this.#started().unpark(id);
+    return this.#connection.started.unpark(id);
   }
   /**
    * Send a refused write with another body, in its old place.
@@ -2854,11 +3134,11 @@ var DatabaseInventoryService = class {
    * @returns {Promise<Written>}
    */
   async editParked(id, body) {
-    return this.#started().unpark(id, JSON.stringify(body));
+    return this.#connection.started.unpark(id, JSON.stringify(body));
   }
   /** Let go of a refused write. @param {string} id */
   async discardParked(id) {
-    await this.#started().discard(id);
+    await this.#connection.started.discard(id);
   }
   /**
    * The writes that another store acknowledged, which stood at this address before. Whether this
@@ -2866,43 +3146,27 @@ var DatabaseInventoryService = class {
    * @returns {Promise<Parked[]>}
    */
   async setAside() {
-    return copy(await this.#started().setAside());
+    return copy(await this.#connection.started.setAside());
   }
   /** Send them to this store. @param {string[]} [ids] all where left out */
   async sendSetAside(ids) {
-    await this.#started().resolveSetAside(ids, true);
+    await this.#connection.started.resolveSetAside(ids, true);
   }
   /** Let go of them. @param {string[]} [ids] all where left out */
   async discardSetAside(ids) {
-    await this.#started().resolveSetAside(ids, false);
+    await this.#connection.started.resolveSetAside(ids, false);
   }
-  /** @returns {Live} */
-  #started() {
-    if (this.#live !== null) return this.#live;
-    throw new ExpressoPersistError("Call start() first.", { code: "not_started" });
+};
+
+// client/reading.js
+var Reading = class extends LiveControl {
+  /** @type {Connection} */
+  #connection;
+  /** @param {Connection} connection */
+  constructor(connection) {
+    super(connection);
+    this.#connection = connection;
   }
-  #scope() {
-    const origin = globalThis.location?.origin ?? "";
-    const server = this.#baseUrl.startsWith("/") ? origin + this.#baseUrl : this.#baseUrl || origin;
-    return `${server} ${this.#user}`;
-  }
-  /** @returns {Transport} */
-  #transport() {
-    return {
-      read: (path, etag, signal, timeout) => this.#request("GET", path, { etag, signal, timeout, retries: 0 }),
-      send: ({ path, body, key, ifMatch, cursor, lost }, since) => this.#request("POST", path, {
-        body: path === ADJUST ? JSON.stringify(adjustment(JSON.parse(body))) : body,
-        idempotencyKey: key,
-        ifMatch: ifMatch ?? void 0,
-        since,
-        acknowledged: cursor ?? null,
-        lost: lost ?? null,
-        retries: 0
-      }),
-      stream: (path, signal) => this.#stream(path, signal)
-    };
-  }
-  /* ----- reading ------------------------------------------------------------------- */
   /**
    * Start, and read everything once: from the server, or without one from the local copy.
    * @param {ServiceOptions} [options]
@@ -2910,18 +3174,17 @@ var DatabaseInventoryService = class {
    */
   async initialize(options) {
     if (options !== void 0) this.configure(options);
-    if (this.#wantsLive) await this.start();
+    if (this.#connection.options.live) await this.start();
     return this.getAll();
   }
   /** Forget what was read and read it again. @returns {Promise<JsonObject>} */
   async refresh() {
-    this.#forget();
-    await this.#live?.refresh();
+    await this.#connection.refresh();
     return this.getAll();
   }
   /** @returns {Promise<JsonObject>} all inventory documents, station stock and settings */
   async getAll() {
-    return copy(await this.#read(GET_ALL));
+    return copy(await this.#connection.read(GET_ALL));
   }
   /** @returns {Promise<any>} what the event offers, in the layout it was stored in */
   async getEventInventory() {
@@ -2945,12 +3208,12 @@ var DatabaseInventoryService = class {
    * @returns {Promise<any>} a station without stock answers an empty object
    */
   async getStationStock(stationId) {
-    const stock = own(await this.#read(GET_ALL), "station_stock") ?? {};
+    const stock = own(await this.#connection.read(GET_ALL), "station_stock") ?? {};
     return copy(stationId === void 0 ? stock : own(stock, String(stationId)) ?? {});
   }
   /** @returns {Promise<JsonObject>} every setting by its key */
   async getSettings() {
-    return copy(own(await this.#read(GET_ALL), "settings") ?? {});
+    return copy(own(await this.#connection.read(GET_ALL), "settings") ?? {});
   }
   /**
    * Everything that is stored, as localStorage had it.
@@ -2958,11 +3221,11 @@ var DatabaseInventoryService = class {
    * @returns {Promise<{localStorage: {[key: string]: string}, quarantined: string[], epoch?: string, revision?: number}>}
    */
   async getDocuments(options = {}) {
-    return copy(await this.#documents(options.deviceId));
+    return copy(await this.#connection.documents(options.deviceId));
   }
   /** @param {string} key @returns {Promise<string | null>} the same as `localStorage.getItem(key)` was */
   async getRaw(key) {
-    const raw = own((await this.#documents()).localStorage, key);
+    const raw = own((await this.#connection.documents()).localStorage, key);
     return typeof raw === "string" ? raw : null;
   }
   /**
@@ -2980,11 +3243,11 @@ var DatabaseInventoryService = class {
   }
   /** @returns {Promise<any>} counts of everything stored */
   async getStats() {
-    return copy(await this.#read("/api/inventory/stats"));
+    return copy(await this.#connection.read("/api/inventory/stats"));
   }
   /** @returns {Promise<any>} whether backups run, how many there are, the newest one, warnings */
   async getBackupStatus() {
-    return copy(await this.#read("/api/migration/backup-status"));
+    return copy(await this.#connection.read("/api/migration/backup-status"));
   }
   /** @returns {Promise<{migrated: boolean, revision: number | null, stats: any, backup: any}>} */
   async getMigrationStatus() {
@@ -2992,7 +3255,38 @@ var DatabaseInventoryService = class {
     const revision = typeof stats.revision === "number" ? stats.revision : null;
     return { migrated: (revision ?? 0) > 0, revision, stats, backup };
   }
-  /* ----- writing ------------------------------------------------------------------- */
+  /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
+  isCacheValid() {
+    return this.#connection.isFresh();
+  }
+  /** @param {string} key */
+  async #inventoryDocument(key) {
+    const document = own(await this.#connection.read(GET_ALL), key);
+    if (document !== void 0) return copy(document);
+    return await this.getRaw(key) === null ? {} : this.getDocument(key);
+  }
+};
+
+// client/writing.js
+function itemReference(item) {
+  if (typeof item === "string") return { item_name: item };
+  if ("item_name" in item) return { item_name: item.item_name };
+  return { item_id: "item_id" in item ? item.item_id : item.id };
+}
+function itemText(item) {
+  if (typeof item === "string") return item;
+  if ("item_name" in item) return item.item_name;
+  return "item_id" in item ? item.item_id : item.id;
+}
+var placeText = (station) => station == null ? null : String(station);
+var Writing = class extends Reading {
+  /** @type {Connection} */
+  #connection;
+  /** @param {Connection} connection */
+  constructor(connection) {
+    super(connection);
+    this.#connection = connection;
+  }
   /**
    * @param {string} category
    * @param {Item} item
@@ -3002,7 +3296,7 @@ var DatabaseInventoryService = class {
   async updateEventInventory(category, item, enabled, options) {
     const members = isObject(enabled) ? enabled : { enabled };
     const body = { ...members, category, ...itemReference(item) };
-    return this.#write("/api/inventory/event-inventory/update", body, options);
+    return this.#connection.write("/api/inventory/event-inventory/update", body, options);
   }
   /**
    * Change what `stock` names and nothing else.
@@ -3014,7 +3308,7 @@ var DatabaseInventoryService = class {
   async updateEventStock(item, stock, category, options) {
     const members = isObject(stock) ? stock : { total_quantity: stock };
     const body = { ...members, ...itemReference(item), ...category == null ? {} : { category } };
-    return this.#write("/api/inventory/event-stock/update", body, options);
+    return this.#connection.write("/api/inventory/event-stock/update", body, options);
   }
   /**
    * @param {string | number} stationId
@@ -3023,7 +3317,7 @@ var DatabaseInventoryService = class {
    */
   async updateStationConfig(stationId, config, options) {
     const body = { station_id: stationId, config_data: config };
-    return this.#write("/api/inventory/station-config/update", body, options);
+    return this.#connection.write("/api/inventory/station-config/update", body, options);
   }
   /**
    * @param {string | number} stationId
@@ -3039,11 +3333,11 @@ var DatabaseInventoryService = class {
       ...category == null ? {} : { category },
       quantity
     };
-    return this.#write("/api/inventory/station-quantity/update", body, options);
+    return this.#connection.write("/api/inventory/station-quantity/update", body, options);
   }
   /** @param {string} key @param {Json} value @param {WriteOptions} [options] */
   async updateSetting(key, value, options) {
-    return this.#write("/api/inventory/settings/update", { key, value }, options);
+    return this.#connection.write("/api/inventory/settings/update", { key, value }, options);
   }
   /**
    * Add `delta` to a stock in the database, so that many stations can count at once: that of a
@@ -3053,7 +3347,7 @@ var DatabaseInventoryService = class {
    */
   async adjust({ stationId, item, ...rest }, options) {
     const station = stationId == null ? {} : { station_id: String(stationId) };
-    return this.#write(ADJUST, { ...rest, item: itemText(item), ...station }, options);
+    return this.#connection.write(ADJUST, { ...rest, item: itemText(item), ...station }, options);
   }
   /**
    * Set a stock to what somebody counted; the answer tells the difference found.
@@ -3063,7 +3357,7 @@ var DatabaseInventoryService = class {
   async count(counted, options) {
     const { stationId, item, ...rest } = counted;
     const body = { ...rest, item: itemText(item), station_id: placeText(stationId) };
-    return this.#write("/api/inventory/count", body, options);
+    return this.#connection.write("/api/inventory/count", body, options);
   }
   /**
    * Carry stock from one place to another, as one commit. A place that is left out is the
@@ -3079,7 +3373,7 @@ var DatabaseInventoryService = class {
       from_station: placeText(fromStation),
       to_station: placeText(toStation)
     };
-    return this.#write("/api/inventory/transfer", body, options);
+    return this.#connection.write("/api/inventory/transfer", body, options);
   }
   /**
    * Take off a stock what is gone, and say why.
@@ -3089,7 +3383,7 @@ var DatabaseInventoryService = class {
   async waste(wasted, options) {
     const { stationId, item, ...rest } = wasted;
     const body = { ...rest, item: itemText(item), station_id: placeText(stationId) };
-    return this.#write("/api/inventory/waste", body, options);
+    return this.#connection.write("/api/inventory/waste", body, options);
   }
   /**
    * Several updates as one commit: all or none.
@@ -3097,7 +3391,7 @@ var DatabaseInventoryService = class {
    * @param {WriteOptions} [options]
    */
   async batchUpdate(updates, options) {
-    return this.#write("/api/inventory/batch-update", { updates }, options);
+    return this.#connection.write("/api/inventory/batch-update", { updates }, options);
   }
   /**
    * Import a localStorage dump, or with `dryRun` only tell what that would do.
@@ -3113,17 +3407,17 @@ var DatabaseInventoryService = class {
       on_conflict: options.onConflict ?? "incoming"
     });
     if (options.includeCaches) query.set("include", "caches");
-    const written = await this.#writeNow(`/api/migration/export-localStorage?${query}`, dump, {
+    const written = await this.#connection.writeNow(`/api/migration/export-localStorage?${query}`, dump, {
       ...options,
-      timeout: options.timeout ?? Math.max(this.#timeout, 18e4)
+      timeout: options.timeout ?? Math.max(this.#connection.options.timeout, 18e4)
     });
     return written.data;
   }
   /** @param {string} [notes] @param {WriteOptions} [options] @returns {Promise<any>} the backup */
   async createBackup(notes, options) {
-    const written = await this.#writeNow("/api/migration/create-backup", notes ? { notes } : {}, {
+    const written = await this.#connection.writeNow("/api/migration/create-backup", notes ? { notes } : {}, {
       ...options,
-      timeout: options?.timeout ?? Math.max(this.#timeout, 18e4)
+      timeout: options?.timeout ?? Math.max(this.#connection.options.timeout, 18e4)
     });
     return written.data;
   }
@@ -3133,13 +3427,34 @@ var DatabaseInventoryService = class {
    * @returns {Promise<{token: string, expires_at: string, permissions: string[]}>}
    */
   async openSession(oneTimeToken) {
-    const envelope = await this.#request("POST", "/api/migration/session", {
+    const envelope = await this.#connection.transport.request("POST", "/api/migration/session", {
       body: JSON.stringify({ one_time_token: oneTimeToken }),
       anonymous: true,
       retries: 0
     });
     this.setToken(envelope.data.token);
     return envelope.data;
+  }
+};
+
+// client/service.js
+var BESIDE = "./secrets.js";
+var INVENTORY_KEYS = [
+  "event_inventory",
+  "event_stock_levels",
+  "station_inventory_configs",
+  "station_inventory_quantities"
+];
+var SETTING_KEYS = ["branding_settings", "sms_settings", "system_settings"];
+var DatabaseInventoryService = class extends Writing {
+  /** @type {Connection} */
+  #connection;
+  /** @param {ServiceOptions} [options] */
+  constructor(options = {}) {
+    const connection = new Connection();
+    connection.configure(options);
+    super(connection);
+    this.#connection = connection;
   }
   /* ----- names of older clients ---------------------------------------------------- */
   async getInventory() {
@@ -3223,11 +3538,6 @@ var DatabaseInventoryService = class {
     });
     return loaded;
   }
-  /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
-  isCacheValid() {
-    if (this.#live !== null) return this.#live.isFresh();
-    return this.#loadedAt !== null && Math.abs(Date.now() - this.#loadedAt) < FRESH;
-  }
   /** @returns {boolean} whether localStorage still holds inventory documents */
   checkForLocalStorageData() {
     return INVENTORY_KEYS.some((key) => held(key) !== null);
@@ -3242,7 +3552,7 @@ var DatabaseInventoryService = class {
       const raw = await this.#withoutSecrets([...INVENTORY_KEYS, ...SETTING_KEYS]);
       if (raw.size === 0) return;
       await this.migrateLocalStorage({ localStorage: Object.fromEntries(raw) });
-      this.#forget();
+      this.#connection.forget();
       const differing = [];
       for (const [key, text] of raw) {
         const same = sameText(await this.getRaw(key), text);
@@ -3286,38 +3596,6 @@ var DatabaseInventoryService = class {
       return false;
     }
   }
-  /* ----- one way in, one way out --------------------------------------------------- */
-  /** @param {string} key */
-  async #inventoryDocument(key) {
-    const document = own(await this.#read(GET_ALL), key);
-    if (document !== void 0) return copy(document);
-    return await this.getRaw(key) === null ? {} : this.getDocument(key);
-  }
-  /** @param {string | null} [deviceId] @returns {Promise<any>} */
-  async #documents(deviceId) {
-    const device = deviceId ?? this.#deviceId ?? stored("localStorage", DEVICE_KEY);
-    const path = "/api/migration/documents" + (device ? `?device_id=${encodeURIComponent(device)}` : "");
-    const live = this.#live;
-    if (live === null) return this.#read(path);
-    return withUnsent(await this.#liveDocuments(live, path), live.peek());
-  }
-  /** @param {Live} live @param {string} path @returns {Promise<any>} */
-  async #liveDocuments(live, path) {
-    await live.start();
-    const known = this.#answers.get(path);
-    const now = live.peek();
-    const current = now?.caughtUp === true && known?.data.epoch === now.epoch && known.data.revision >= now.revision;
-    if (known !== void 0 && current) return known.data;
-    try {
-      const documents = await this.#read(path);
-      live.keepAnswer(path, documents);
-      return documents;
-    } catch (error) {
-      const kept = isLost(error) ? known?.data ?? await live.keptAnswer(path) : null;
-      if (kept === null) throw error;
-      return kept;
-    }
-  }
   /**
    * Store a whole document. What is stored and the new document lacks is never removed
    * silently: such a save is refused before anything is written.
@@ -3340,210 +3618,6 @@ var DatabaseInventoryService = class {
       `${key} was not saved as given: ` + (entry?.reason ?? "the server did not take it.") + " The database holds records that this document lacks, and saving does not remove them.",
       { code: "not_exact", data: receipt }
     );
-  }
-  /**
-   * The only way in. The server is always asked, but an unchanged answer is not sent again;
-   * callers that ask at the same time share one request.
-   * @param {string} path
-   * @returns {Promise<any>} shared: copy it before you hand it out
-   */
-  async #read(path) {
-    if (path === GET_ALL && this.#live !== null) return this.#live.data();
-    const token = await this.#currentToken();
-    const underway = this.#reading.get(path);
-    if (underway !== void 0 && underway.token === token) return underway.answer;
-    const answer = this.#ask(path, token).finally(() => {
-      if (this.#reading.get(path)?.answer === answer) this.#reading.delete(path);
-    });
-    this.#reading.set(path, { token, answer });
-    return answer;
-  }
-  /** @param {string} path @param {string | null} token @returns {Promise<any>} */
-  async #ask(path, token) {
-    const known = this.#answers.get(path);
-    const etag = known !== void 0 && known.token === token ? known.etag : null;
-    const answers = this.#answers;
-    const envelope = await this.#request("GET", path, { etag });
-    if (path === GET_ALL) this.#loadedAt = Date.now();
-    if (envelope.unchanged === true && known !== void 0) return known.data;
-    answers.set(path, { token, etag: envelope.etag, data: envelope.data ?? null });
-    return envelope.data ?? null;
-  }
-  /**
-   * The only way out: through the outbox, if there is one.
-   * @param {string} path
-   * @param {object} body
-   * @param {WriteOptions} [options]
-   * @returns {Promise<Written>}
-   */
-  async #write(path, body, options = {}) {
-    if (this.#live === null || options.fetch !== void 0) {
-      return this.#writeNow(path, body, options);
-    }
-    return this.#live.write(path, JSON.stringify(body), options);
-  }
-  /**
-   * @param {string} path
-   * @param {object} body
-   * @param {WriteOptions} [options]
-   * @returns {Promise<Written>}
-   */
-  async #writeNow(path, body, options = {}) {
-    try {
-      const envelope = await this.#request("POST", path, {
-        body: JSON.stringify(body),
-        idempotencyKey: options.idempotencyKey ?? randomKey(),
-        ifMatch: options.ifMatch,
-        timeout: options.timeout,
-        fetch: options.fetch
-      });
-      return {
-        revision: envelope.revision,
-        message: envelope.message ?? "",
-        data: envelope.data ?? null
-      };
-    } finally {
-      this.#reading.clear();
-    }
-  }
-  /**
-   * Send, and send again with the same key when the way to the server failed.
-   * @param {'GET' | 'POST'} method
-   * @param {string} path
-   * @param {{anonymous?: boolean, body?: string, etag?: string | null, idempotencyKey?: string, ifMatch?: number, since?: string | null, acknowledged?: string | null, lost?: string | null, signal?: AbortSignal, timeout?: number, retries?: number, fetch?: Fetch}} parts
-   * @returns {Promise<any>} the envelope, with `etag` or `unchanged` added
-   */
-  async #request(method, path, parts) {
-    const headers = { Accept: "application/json" };
-    if (parts.body !== void 0) headers["Content-Type"] = "application/json";
-    const token = parts.anonymous ? null : await this.#currentToken();
-    if (token) headers.Authorization = `Bearer ${token}`;
-    if (parts.etag) headers["If-None-Match"] = parts.etag;
-    if (parts.idempotencyKey) headers["Idempotency-Key"] = parts.idempotencyKey;
-    if (parts.ifMatch !== void 0) headers["If-Match"] = `"${parts.ifMatch}"`;
-    if (parts.since) headers["Expresso-Since"] = parts.since;
-    if (parts.acknowledged) headers["Expresso-Acknowledged"] = parts.acknowledged;
-    if (parts.acknowledged && parts.lost) headers["Expresso-Lost"] = parts.lost;
-    const init = { method, headers, cache: "no-store", credentials: "same-origin" };
-    if (parts.signal !== void 0) init.signal = parts.signal;
-    if (parts.body !== void 0) init.body = parts.body;
-    const send = parts.fetch ?? this.#fetch;
-    const retries = parts.retries ?? this.#retries;
-    let refreshed = parts.anonymous ?? false;
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await this.#attempt(send, this.#baseUrl + path, init, parts.timeout ?? this.#timeout);
-      } catch (error) {
-        if (!(error instanceof ExpressoPersistError)) throw error;
-        if (error.status === 401 && !refreshed) {
-          refreshed = true;
-          const fresh = await this.#freshToken(token, error);
-          if (fresh === null) throw error;
-          headers.Authorization = `Bearer ${fresh}`;
-          attempt -= 1;
-          continue;
-        }
-        const lost = error.code === "network" || error.code === "timeout";
-        const passes = lost || error.code === "busy" || RETRIED_STATUSES.has(error.status);
-        if (attempt >= retries || !passes) throw error;
-        const backoff = this.#retryDelay * 2 ** attempt * (0.75 + Math.random() / 2);
-        const wait = error.retryAfter === null ? backoff : error.retryAfter * 1e3;
-        if (wait > this.#maxRetryDelay) throw error;
-        await sleep(wait);
-      }
-    }
-  }
-  /**
-   * @param {Fetch} send
-   * @param {string} url
-   * @param {RequestInit} init
-   * @param {number} timeout
-   * @returns {Promise<any>}
-   */
-  async #attempt(send, url, init, timeout) {
-    const abort = new AbortController();
-    const end = () => abort.abort();
-    const timer = setTimeout(end, timeout);
-    init.signal?.addEventListener("abort", end);
-    if (init.signal?.aborted) end();
-    try {
-      const response = await send(url, { ...init, signal: abort.signal });
-      if (response.status === 304) return { unchanged: true };
-      const envelope = await envelopeOf(response);
-      envelope.etag = response.headers.get("ETag");
-      return envelope;
-    } catch (cause) {
-      if (cause instanceof ExpressoPersistError) throw cause;
-      throw abort.signal.aborted ? new ExpressoPersistError("The server did not answer in time.", { code: "timeout", cause }) : new ExpressoPersistError(
-        "The server cannot be reached. Check that it runs and that this device is online.",
-        { code: "network", cause }
-      );
-    } finally {
-      clearTimeout(timer);
-      init.signal?.removeEventListener("abort", end);
-    }
-  }
-  /**
-   * Open the feed.
-   * @param {string} path
-   * @param {AbortSignal} signal
-   * @returns {Promise<Response>}
-   */
-  async #stream(path, signal) {
-    for (let refreshed = false; ; refreshed = true) {
-      const token = await this.#currentToken();
-      const headers = { Accept: "text/event-stream" };
-      if (token) headers.Authorization = `Bearer ${token}`;
-      const send = this.#fetch;
-      const response = await send(this.#baseUrl + path, {
-        headers,
-        signal,
-        cache: "no-store",
-        credentials: "same-origin"
-      });
-      const type = response.headers.get("Content-Type") ?? "";
-      if (response.ok && /^text\/event-stream\b/i.test(type)) return response;
-      try {
-        await envelopeOf(response);
-      } catch (error) {
-        const refused = error instanceof ExpressoPersistError && error.status === 401;
-        if (!refused || refreshed) throw error;
-        if (await this.#freshToken(token, error) === null) throw error;
-        continue;
-      }
-      throw new ExpressoPersistError("The server has no stream.", { code: "no_stream" });
-    }
-  }
-  /**
-   * Another token in place of a refused one, asked for once however many requests need it.
-   * @param {string | null} refused
-   * @param {ExpressoPersistError} error
-   * @returns {Promise<string | null>} null when there is none
-   */
-  async #freshToken(refused, error) {
-    const hook = this.#onUnauthorized;
-    if (hook === null) return null;
-    const current = await this.#currentToken();
-    if (current !== null && current !== refused) return current;
-    this.#refreshing ??= (async () => {
-      const given = await hook(error) ?? null;
-      if (given !== null && this.#getToken === null) this.#token = given;
-      return given ?? this.#currentToken();
-    })().finally(() => {
-      this.#refreshing = null;
-    });
-    const fresh = await this.#refreshing;
-    return fresh === refused ? null : fresh;
-  }
-  /** @returns {Promise<string | null>} */
-  async #currentToken() {
-    if (this.#token !== null) return this.#token;
-    if (this.#getToken !== null) return await this.#getToken() ?? null;
-    return stored("sessionStorage", TOKEN_KEY) ?? stored("localStorage", LEGACY_TOKEN_KEY);
-  }
-  #forget() {
-    this.#answers = /* @__PURE__ */ new Map();
-    this.#reading = /* @__PURE__ */ new Map();
   }
 };
 

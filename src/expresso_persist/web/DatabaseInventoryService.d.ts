@@ -212,6 +212,13 @@ export type ServiceOptions = {
      */
     keepBytes?: number | undefined;
 };
+/**
+ * The same with defaults, as they hold now.
+ */
+export type Options = Required<Omit<ServiceOptions, "getToken" | "onUnauthorized">> & {
+    getToken: GetToken | null;
+    onUnauthorized: OnUnauthorized | null;
+};
 export type WriteOptions = {
     /**
      * Name of this request; the same name is never applied twice.
@@ -413,10 +420,8 @@ export class ExpressoPersistError extends Error {
     parked: string | null;
 }
 
-/** The inventory of an event, its stations, settings and documents, kept in a database. */
-export class DatabaseInventoryService {
-    /** @param {ServiceOptions} [options] */
-    constructor(options?: ServiceOptions);
+/** The live client and its outbox, as applications see them. */
+declare class LiveControl {
     /** Change how the service works; what is left out stays. @param {ServiceOptions} options */
     configure(options: ServiceOptions): this;
     /** Use this bearer token from now on; null goes back to looking for one. @param {string | null} token */
@@ -473,6 +478,11 @@ export class DatabaseInventoryService {
     sendSetAside(ids?: string[]): Promise<void>;
     /** Let go of them. @param {string[]} [ids] all where left out */
     discardSetAside(ids?: string[]): Promise<void>;
+    #private;
+}
+
+/** Reads come back exactly as the browser had stored them. */
+declare class Reading extends LiveControl {
     /**
      * Start, and read everything once: from the server, or without one from the local copy.
      * @param {ServiceOptions} [options]
@@ -532,6 +542,13 @@ export class DatabaseInventoryService {
         stats: any;
         backup: any;
     }>;
+    /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
+    isCacheValid(): boolean;
+    #private;
+}
+
+/** Each write answers what the server did, or throws why it did not. */
+declare class Writing extends Reading {
     /**
      * @param {string} category
      * @param {Item} item
@@ -645,6 +662,13 @@ export class DatabaseInventoryService {
         expires_at: string;
         permissions: string[];
     }>;
+    #private;
+}
+
+/** The inventory of an event, its stations, settings and documents, kept in a database. */
+export class DatabaseInventoryService extends Writing {
+    /** @param {ServiceOptions} [options] */
+    constructor(options?: ServiceOptions);
     getInventory(): Promise<any>;
     getEventStock(): Promise<any>;
     getStockLevels(): Promise<any>;
@@ -685,8 +709,6 @@ export class DatabaseInventoryService {
     getStockData(): Promise<any>;
     /** @returns {Promise<JsonObject | null>} all documents and `lastUpdate`; null where it failed */
     loadFromDatabase(): Promise<JsonObject | null>;
-    /** @returns {boolean} whether what was read is fresh: at most five minutes old, or kept fresh */
-    isCacheValid(): boolean;
     /** @returns {boolean} whether localStorage still holds inventory documents */
     checkForLocalStorageData(): boolean;
     /**

@@ -159,39 +159,15 @@ export class Acknowledged {
     const acked = outbox.filter((entry) => entry.state === 'acked');
     const { known, gone } = await this.#shared(ask, epoch, [...filed, ...acked]);
     const end = revisionOf(known.at(-1) ?? '');
-    /** @param {number} most @returns {string} */
-    const before = (most) => known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? '';
     /** @param {Entry} entry of a version that kept no position, it cannot be known: it is not sent twice */
     const isLost = (entry) => entry.cursor != null && (entry.revision ?? 0) > end;
-    const found = [...filed, ...acked.filter((entry) => isOf(entry, epoch))]
-      .filter(isLost)
-      .sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
-    // The timelines part before the first of them. What was known when that was sent, or stood
-    // just before it, was on its timeline; what the feed sent since may be of the other one.
-    const [first] = found;
-    const isFiled = filed.some((entry) => entry.id === first?.id);
-    const most = isFiled ? (first?.revision ?? 0) - 1 : first?.since ? revisionOf(first.since) : 0;
-    const base = first?.before != null && known.includes(first.before) ? first.before : before(most);
-    const oldest = gone.find((cursor) => revisionOf(cursor) > revisionOf(base)) ?? null;
-    const lost = found.map((entry) => ({ ...entry, base, lost: oldest }));
-    const places = lost.map((entry) => entry.seq).sort((a, b) => a - b);
-    /** @type {Entry[]} */
-    const offers = lost.map((entry, index) => ({
-      ...entry,
-      state: 'queued',
-      seq: places[index] ?? entry.seq,
-    }));
-    for (const entry of outbox) {
-      // Another loss while offers were on their way.
-      if (entry.state !== 'queued' || entry.cursor == null || !isOf(entry, epoch)) continue;
-      const base = entry.base ?? known[0] ?? '';
-      const isThere = known.includes(base) || (revisionOf(base) <= end && !(await ask(base)).reset);
-      // Below an older state all that is known is common; beside a newer one, only the beginning.
-      const common = (revisionOf(base) > end ? known.at(-1) : known[0]) ?? '';
-      offers.push(isThere ? entry : { ...entry, base: common, lost: base });
-    }
+    const here = acked.filter((entry) => isOf(entry, epoch));
+    const offers = [
+      ...offersOf(filed.filter(isLost), here.filter(isLost), known, gone),
+      ...(await rebased(outbox.filter((entry) => isOffered(entry, epoch)), known, ask)),
+    ];
     const aside = outbox.filter((entry) => entry.state !== 'parked' && !isOf(entry, epoch));
-    const survived = acked.filter((entry) => isOf(entry, epoch) && !isLost(entry));
+    const survived = here.filter((entry) => !isLost(entry));
     const kept = [...aside, ...survived].map((entry) => ({
       ...entry,
       state: /** @type {const} */ ('acked'),
@@ -227,4 +203,53 @@ export class Acknowledged {
     }
     return { known: sorted.slice(0, low + 1), gone: sorted.slice(low + 1) };
   }
+}
+
+/** @param {Entry} entry @param {string} epoch @returns {boolean} whether it was lost before, and is on its way again */
+const isOffered = (entry, epoch) =>
+  entry.state === 'queued' && entry.cursor != null && isOf(entry, epoch);
+
+/**
+ * @param {Entry[]} filed lost ones that the feed had come past
+ * @param {Entry[]} acked lost ones that it had not come to
+ * @param {string[]} known positions that the server still has, oldest first
+ * @param {string[]} gone positions that it has not
+ * @returns {Entry[]} what is sent again, in its order
+ */
+function offersOf(filed, acked, known, gone) {
+  const found = [...filed, ...acked].sort((a, b) => (a.revision ?? 0) - (b.revision ?? 0));
+  const [first] = found;
+  if (first === undefined) return [];
+  // The timelines part before the first of them. What was known when that was sent, or stood
+  // just before it, was on its timeline; what the feed sent since may be of the other one.
+  const sentAt = first.since ? revisionOf(first.since) : 0;
+  const most = filed.includes(first) ? (first.revision ?? 0) - 1 : sentAt;
+  const before = known.filter((cursor) => revisionOf(cursor) <= most).at(-1) ?? '';
+  const base = first.before != null && known.includes(first.before) ? first.before : before;
+  const lost = gone.find((cursor) => revisionOf(cursor) > revisionOf(base)) ?? null;
+  const places = found.map((entry) => entry.seq).sort((a, b) => a - b);
+  return found.map((entry, index) => ({
+    ...entry,
+    ...{ base, lost, state: 'queued', seq: places[index] ?? entry.seq },
+  }));
+}
+
+/**
+ * Another loss while offers were on their way.
+ * @param {Entry[]} offered
+ * @param {string[]} known positions that the server still has, oldest first
+ * @param {(since: string) => Promise<{reset: boolean}>} ask the feed
+ * @returns {Promise<Entry[]>} the same, on positions that the server has
+ */
+async function rebased(offered, known, ask) {
+  const end = revisionOf(known.at(-1) ?? '');
+  const found = [];
+  for (const entry of offered) {
+    const base = entry.base ?? known[0] ?? '';
+    const isThere = known.includes(base) || (revisionOf(base) <= end && !(await ask(base)).reset);
+    // Below an older state all that is known is common; beside a newer one, only the beginning.
+    const common = (revisionOf(base) > end ? known.at(-1) : known[0]) ?? '';
+    found.push(isThere ? entry : { ...entry, base: common, lost: base });
+  }
+  return found;
 }

@@ -93,6 +93,12 @@
  */
 
 /**
+ * The same with defaults, as they hold now.
+ * @typedef {Required<Omit<ServiceOptions, 'getToken' | 'onUnauthorized'>>
+ *   & {getToken: GetToken | null, onUnauthorized: OnUnauthorized | null}} Options
+ */
+
+/**
  * @typedef {object} WriteOptions
  * @property {string} [idempotencyKey] Name of this request; the same name is never applied twice.
  * @property {number} [ifMatch] Refuse unless the record still has this revision.
