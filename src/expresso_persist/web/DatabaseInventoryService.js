@@ -236,7 +236,7 @@ var Feed = class {
     let cursor = "";
     while (!lost.aborted) {
       try {
-        if (replica.copy === null) await replica.fetch();
+        await replica.require();
         cursor = cursor || await this.#followFrom(this.#copied());
         cursor = await this.#page(cursor, 0, lost);
         failures = 0;
@@ -1938,6 +1938,8 @@ var Replica = class {
   #refetching = null;
   /** @type {Promise<void>} the first answer of the server, or the lack of it */
   #contact = Promise.resolve();
+  /** @type {Promise<void> | null} the attempt of it that is underway */
+  #attempt = null;
   #contacted = false;
   /** @type {unknown} */
   #contactError = null;
@@ -1963,16 +1965,23 @@ var Replica = class {
     const { settings, wake, stop } = this.#context;
     for (let attempt = 0; attempt <= settings.retries; attempt += 1) {
       try {
-        await this.fetch();
+        this.#attempt = this.fetch();
+        await this.#attempt;
         this.#contactError = null;
         break;
       } catch (error) {
+        this.#attempt = null;
         this.#contactError = error;
         if (!isLost(error) || this.#copy !== null || attempt === settings.retries) break;
         await wake.wait(pauseAfter(attempt, settings), stop);
       }
     }
     this.#contacted = true;
+    this.#attempt = null;
+  }
+  /** Have a copy; the first read is not made twice. */
+  async require() {
+    if (this.#copy === null) await (this.#attempt ?? this.fetch());
   }
   /** The first answer of the server has come, or its lack is known. */
   get contact() {
@@ -1995,7 +2004,7 @@ var Replica = class {
         this.#contactError = null;
         throw error;
       }
-      await this.fetch();
+      await this.require();
     }
     return this.view();
   }

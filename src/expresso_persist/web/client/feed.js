@@ -69,7 +69,7 @@ export class Feed {
     let cursor = '';
     while (!lost.aborted) {
       try {
-        if (replica.copy === null) await replica.fetch();
+        await replica.require();
         cursor = cursor || (await this.#followFrom(this.#copied()));
         cursor = await this.#page(cursor, 0, lost);
         failures = 0;

@@ -51,6 +51,7 @@ export class Replica {
   #readAt = -Infinity;
   /** @type {Promise<void> | null} */ #refetching = null;
   /** @type {Promise<void>} the first answer of the server, or the lack of it */ #contact = Promise.resolve();
+  /** @type {Promise<void> | null} the attempt of it that is underway */ #attempt = null;
   #contacted = false;
   /** @type {unknown} */ #contactError = null;
   /** @type {ReturnType<typeof setTimeout> | null} */ #keeping = null;
@@ -78,16 +79,24 @@ export class Replica {
     const { settings, wake, stop } = this.#context;
     for (let attempt = 0; attempt <= settings.retries; attempt += 1) {
       try {
-        await this.fetch();
+        this.#attempt = this.fetch();
+        await this.#attempt;
         this.#contactError = null;
         break;
       } catch (error) {
+        this.#attempt = null;
         this.#contactError = error;
         if (!isLost(error) || this.#copy !== null || attempt === settings.retries) break;
         await wake.wait(pauseAfter(attempt, settings), stop);
       }
     }
     this.#contacted = true;
+    this.#attempt = null;
+  }
+
+  /** Have a copy; the first read is not made twice. */
+  async require() {
+    if (this.#copy === null) await (this.#attempt ?? this.fetch());
   }
 
   /** The first answer of the server has come, or its lack is known. */
@@ -114,7 +123,7 @@ export class Replica {
         this.#contactError = null; // the next one asks again
         throw error;
       }
-      await this.fetch();
+      await this.require();
     }
     return this.view();
   }
