@@ -40,6 +40,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "backups/verification": ("backups/test_verification.py",),
     "backups/restore": ("backups/test_restore_parts.py",),
     "commits/repository": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
+    "commits/writing": ("repository/test_reads_and_writes.py", "repository/test_idempotency.py"),
+    "commits/trail": ("repository/test_reads_and_writes.py", "repository/test_feed.py"),
     "commits/offers": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "commits/offer_rules": ("repository/test_offer_rules.py", "repository/test_offers.py"),
     "documents/merge": ("importing/test_differences.py", "importing/test_merge.py"),

@@ -13,8 +13,8 @@ from typing import Self
 from sqlalchemy.engine import Engine
 
 from expresso_persist import adoption
-from expresso_persist.backups.lookout import copies_ahead
 from expresso_persist.backups.manager import BackupManager
+from expresso_persist.backups.mirror_status import copies_ahead
 from expresso_persist.backups.mirrors import mirrors_from_environment
 from expresso_persist.db import migrations
 from expresso_persist.db.database import Database
@@ -46,7 +46,7 @@ def lost_data(tenant: str) -> list[str]:
 
 
 def _prepare(database: Database, *, tenant: str, adopt: bool) -> None:
-    """Bring the tables to this version, and log what was done: nobody asked for a report."""
+    """Bring the tables to this version, and log what was done, as there is no report."""
     report = adoption.upgrade(database, tenant=tenant, adopt=adopt)
     level = logging.INFO if report.adopted is None else logging.WARNING
     for step in report.steps:

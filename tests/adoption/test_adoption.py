@@ -290,7 +290,7 @@ def test_a_failure_leaves_everything_as_it_was(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr("expresso_persist.backups.writer.Writer.store", fails)
+    monkeypatch.setattr("expresso_persist.backups.making.Writer.store", fails)
     with pytest.raises(RuntimeError):
         report(database_url)
     assert old.dump() == before

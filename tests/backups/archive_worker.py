@@ -16,8 +16,7 @@ from pathlib import Path
 from expresso_persist import Store
 from expresso_persist.backups.archive import write_archive
 from expresso_persist.backups.encryption import Encryption
-from expresso_persist.backups.manifest import Manifest, Section, new_id
-from expresso_persist.backups.snapshot import record_line
+from expresso_persist.backups.manifest import Manifest, Section, new_id, record_line
 from expresso_persist.model.records import Setting
 
 RECORD = 16 * 1024

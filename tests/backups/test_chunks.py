@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expresso_persist.backups.chunks import MAX_SIZE, cut
-from expresso_persist.backups.manifest import Manifest, Section, payload_sha256
+from expresso_persist.backups.manifest import (
+    Manifest,
+    Section,
+    decode_records,
+    encode_records,
+    payload_sha256,
+    section_of,
+)
 from expresso_persist.backups.packing import ancestors, pack, unpack
-from expresso_persist.backups.snapshot import decode_records, encode_records, section_of
 from expresso_persist.errors import BackupCorrupted
 from expresso_persist.model.records import EventItem, Record
 

@@ -8,7 +8,6 @@ import attrs
 import pytest
 
 from expresso_persist import Store
-from expresso_persist.backups.restore import Restorer
 from expresso_persist.db.leases import EXCLUSIVE, Lease
 from expresso_persist.errors import BackupCorrupted, Busy, InvalidInput
 from expresso_persist.model.records import (
@@ -270,8 +269,10 @@ def test_writers_may_go_on(store: Store, backup_id: str, monkeypatch: pytest.Mon
         return commit
 
     monkeypatch.setattr(
-        store.backups, "_restorer", Restorer(store.inventory, lambda *a: slow("safety", *a))
-    )  # type: ignore[arg-type]
+        store.backups,
+        "_restorer",
+        attrs.evolve(store.backups._restorer, make_safety_backup=lambda *a: slow("safety", *a)),
+    )
     monkeypatch.setattr(store.inventory, "commit", busy)
     done = store.backups.restore(backup_id, actor="test")
     monkeypatch.undo()

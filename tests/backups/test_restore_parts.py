@@ -12,8 +12,10 @@ import secret_vectors as vectors
 from expresso_persist import Store
 from expresso_persist.backups import restore
 from expresso_persist.backups.restore import RestoreKey, differing_kinds, rewind
-from expresso_persist.backups.scope import Scope
+from expresso_persist.backups.restore_plan import Scope
+from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.state import State
 from expresso_persist.errors import BackupCorrupted, Busy
 from expresso_persist.model.records import Change, Commit, EventItem, Put, Record, Setting
 
@@ -129,17 +131,17 @@ def test_what_was_restored_while_one_waited_is_not_restored_again(
 ) -> None:
     """The same request came twice, and the other one was faster."""
     restorer, scope = store.backups._restorer, Scope.of(None, None, None)
-    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    dry, wanted = restorer.plan(backup_id, scope)
     key = RestoreKey("k", "restore it")
-    first = restorer.restore(dry, scope, wanted, "Anna", key)
+    first = restorer.carry_out(dry, scope, wanted, "Anna", key)
     put(store, setting("a", 3))
-    again = restorer.restore(dry, scope, wanted, "Anna", key)
+    again = restorer.carry_out(dry, scope, wanted, "Anna", key)
     assert (first.replayed, again.replayed) == (False, True)
     assert again.to_json() == first.to_json()
     assert again.scope == scope
     assert store.inventory.settings() == {"a": 3}
     assert len([b for b in store.backups.list() if b.backup_type == "safety"]) == 1
-    other = restorer.restore(dry, scope, wanted, "Bert", key)
+    other = restorer.carry_out(dry, scope, wanted, "Bert", key)
     assert (other.replayed, store.inventory.settings()) == (False, {"a": 1})
 
 
@@ -148,29 +150,29 @@ def test_what_was_restored_when_the_lease_had_run_out_is_not_restored_again(
 ) -> None:
     """Two worked at a time; the commit itself knows the key."""
     restorer, scope = store.backups._restorer, Scope.of(["setting"], None, None)
-    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    dry, wanted = restorer.plan(backup_id, scope)
     key = RestoreKey("k", "restore it")
-    first = restorer.restore(dry, scope, wanted, "Anna", key)
+    first = restorer.carry_out(dry, scope, wanted, "Anna", key)
     monkeypatch.setattr(restore.Restorer, "replay", lambda *_: None)
-    again = restorer.restore(dry, scope, wanted, "Anna", key)
+    again = restorer.carry_out(dry, scope, wanted, "Anna", key)
     assert (again.replayed, again.scope, again.revision) == (True, scope, first.revision)
     assert again.to_json() == first.to_json()
 
 
 def test_what_became_equal_since_the_dry_run_is_no_commit(store: Store, backup_id: str) -> None:
     restorer, scope = store.backups._restorer, Scope.of(None, None, None)
-    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    dry, wanted = restorer.plan(backup_id, scope)
     without = RestoreKey(None, "restore it")
-    assert restorer.restore(dry, scope, wanted, "Anna", without).committed
-    again = restorer.restore(dry, scope, wanted, "Anna", without)
+    assert restorer.carry_out(dry, scope, wanted, "Anna", without).committed
+    again = restorer.carry_out(dry, scope, wanted, "Anna", without)
     assert (again.committed, again.plan.empty, again.revision) == (False, True, 3)
 
 
 def test_what_was_written_since_the_dry_run_is_in_the_plan(store: Store, backup_id: str) -> None:
     restorer, scope = store.backups._restorer, Scope.of(None, None, None)
-    dry, wanted = store.backups._plan_restore(backup_id, scope)
+    dry, wanted = restorer.plan(backup_id, scope)
     put(store, setting("later", 1))
-    done = restorer.restore(dry, scope, wanted, "Anna", RestoreKey(None, "restore it"))
+    done = restorer.carry_out(dry, scope, wanted, "Anna", RestoreKey(None, "restore it"))
     assert sorted(record.parts[0] for record in done.plan.removed) == ["b", "later"]
 
 
@@ -235,7 +237,12 @@ def test_a_result_that_is_not_the_backups_is_said(
     def forgetful(self: InventoryRepository, operations: Any, **options: Any) -> Commit:
         if options.get("source") != "restore":
             return commit(self, operations, **options)
-        made = commit(self, lambda state: operations(state)[:1], **options)
+
+        def decide(state: State) -> Decision:
+            decision = operations(state)
+            return attrs.evolve(decision, operations=[*decision.operations][:1])
+
+        made = commit(self, decide, **options)
         for number in range(writers):
             commit(self, [Put(setting("b", number))], actor="b")
         return made

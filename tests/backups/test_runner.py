@@ -17,9 +17,8 @@ import sqlalchemy as sa
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
 from expresso_persist.backups.catalog import iso
-from expresso_persist.backups.due import RUNNER, DueMark
-from expresso_persist.backups.scheduler import Scheduler
-from expresso_persist.backups.writer import Draft, Writer
+from expresso_persist.backups.making import Draft, Writer
+from expresso_persist.backups.scheduler import RUNNER, DueMark, Scheduler
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import Lease
 from expresso_persist.db.tables import leases

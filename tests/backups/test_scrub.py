@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from backed_up import assert_sound, change, contents, expire, give_a_past
 from expresso_persist import BackupManager, Store
+from expresso_persist.backups import verification
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.db.tables import (
@@ -36,7 +37,7 @@ def run(store: Store) -> None:
 
 
 def finding(store: Store) -> doctor.Finding:
-    return doctor.backup_storage(doctor.Patient(store))
+    return doctor.backup_storage(doctor.DoctorContext(store))
 
 
 def test_damage_is_told_everywhere_and_mended(
@@ -158,15 +159,14 @@ def test_a_damaged_lease_stops_nothing(store: Store) -> None:
 
 def test_the_scratch_database_is_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backup whose bytes are right, and which is rebuilt to another state, is not verified."""
-    from expresso_persist.backups import scratch
 
-    real = scratch.record_row
+    real = verification.record_row
 
     def wrong(record, *rest):  # type: ignore[no-untyped-def]
         row = real(record, *rest)
         return {**row, "position": row["position"] + 1}
 
-    monkeypatch.setattr(scratch, "record_row", wrong)
+    monkeypatch.setattr(verification, "record_row", wrong)
     store.inventory.commit([Put(Setting.of("a", data=1))], actor="test")
     with pytest.raises(BackupCorrupted, match="another state of setting"):
         store.backups.create()
@@ -179,17 +179,16 @@ def test_a_row_that_does_not_come_back_is_noticed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scratch database lacks a record, or has one more."""
-    from expresso_persist.backups import scratch
 
     store.inventory.commit([Put(Setting.of(name, data=1)) for name in "ab"], actor="test")
     made = store.backups.create()
-    real = scratch.decode_records
+    real = verification.decode_records
 
     def fewer(section, pieces):  # type: ignore[no-untyped-def]
         for batch in real(section, pieces):
             yield batch[:-1]
 
-    monkeypatch.setattr(scratch, "decode_records", fewer)
+    monkeypatch.setattr(verification, "decode_records", fewer)
     assert "another state" in store.backups.verify(made.id).problems[0]
 
 
@@ -210,7 +209,7 @@ def test_a_safety_backup_is_no_newest_one(store: Store, tmp_path) -> None:  # ty
         assert not new.backups.health()["ok"]
         (told,) = [warning for warning in status["warnings"] if "no backup" in warning]
         assert "came from archives or was made before a restore" in told
-        assert doctor.backup(doctor.Patient(new)).text.startswith(told)
+        assert doctor.backup(doctor.DoctorContext(new)).text.startswith(told)
         made = new.backups.run_once()
         assert made is not None
         assert new.backups.status()["latest_backup"]["id"] == made.id

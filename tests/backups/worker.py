@@ -12,9 +12,9 @@ from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Rotation
 from expresso_persist.backups.catalog import Catalog
 from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.making import Writer
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.verification import Verifier
-from expresso_persist.backups.writer import Writer
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.model.records import Put, Setting
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from expresso_persist import Store
-from expresso_persist.backups import lookout
+from expresso_persist.backups import mirror_status
 from expresso_persist.backups.mirrors import Mirror
 from expresso_persist.cli import backups as backup_verbs
 from expresso_persist.cli import cli
@@ -92,7 +92,7 @@ def test_a_mirror_that_hangs_holds_nobody_up(
         return []
 
     monkeypatch.setattr(Mirror, "copies", copies)
-    monkeypatch.setattr(lookout, "PATIENCE", 0.1)
+    monkeypatch.setattr(mirror_status, "PATIENCE", 0.1)
     try:
         began = time.monotonic()
         store.backups.health()

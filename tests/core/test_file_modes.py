@@ -16,7 +16,7 @@ from backed_up import give_a_past
 from expresso_persist import Store
 from expresso_persist.backups import BackupManager, Mirror
 from expresso_persist.model.records import Put, Setting
-from expresso_persist.ops.doctor import Patient, disk
+from expresso_persist.ops.doctor import DoctorContext, disk
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 
@@ -62,9 +62,9 @@ def test_a_database_that_is_there_keeps_its_rights(tmp_path: Path, umask: int) -
 def test_the_doctor_says_who_may_read_it(tmp_path: Path) -> None:
     file = tmp_path / "expresso.db"
     with Store(f"sqlite:///{file}", migrate=True) as store:
-        assert "Every user" not in disk(Patient(store)).text
+        assert "Every user" not in disk(DoctorContext(store)).text
         file.chmod(0o644)
-        found = disk(Patient(store))
+        found = disk(DoctorContext(store))
         assert (found.state, f"chmod o-rwx {file}" in found.text) == ("warning", True)
 
 

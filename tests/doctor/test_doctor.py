@@ -29,18 +29,18 @@ from expresso_persist.http.endpoints import ENDPOINTS
 from expresso_persist.http.messages import Request
 from expresso_persist.model.records import Put, Setting
 from expresso_persist.ops import doctor
-from expresso_persist.ops.doctor import Finding, Patient, examine, share_of, worst
+from expresso_persist.ops.doctor import DoctorContext, Finding, examine, share_of, worst
 from roles import grant, plain_role
 
 
 def look(store: Store, check: str, **options: Any) -> Finding:
     """What one check finds."""
-    (found,) = [f for f in examine(Patient(store, environ={}, **options)) if f.check == check]
+    (found,) = [f for f in examine(DoctorContext(store, environ={}, **options)) if f.check == check]
     return found
 
 
 def states(store: Store) -> dict[str, str]:
-    return {found.check: found.state for found in examine(Patient(store, environ={}))}
+    return {found.check: found.state for found in examine(DoctorContext(store, environ={}))}
 
 
 def test_there_is_nothing_to_find_where_all_is_well(store: Store, tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_a_folder_that_this_user_may_not_write_to(tmp_path_factory: pytest.TempP
             pass
         script = (
             "import os, sys; from expresso_persist import Store\n"
-            "from expresso_persist.ops.doctor import Patient, disk\n"
+            "from expresso_persist.ops.doctor import DoctorContext, disk\n"
             f"store = Store('sqlite:///{file}', migrate=True)\n"
             "os.setuid(65534)\n"
-            "print(disk(Patient(store)).state)\n"
+            "print(disk(DoctorContext(store)).state)\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -293,7 +293,7 @@ def test_a_trail_of_any_age_verifies(store: Store) -> None:
     [("secret12", "warning"), ("a" * 40, "warning"), ("p8sH3kTz0Qw7LmX4vB2nRc6y", "ok")],
 )
 def test_a_token_that_can_be_guessed(store: Store, token: str, state: str) -> None:
-    found = doctor.access(Patient(store, environ={"EXPRESSO_PERSIST_TOKEN": token}))
+    found = doctor.access(DoctorContext(store, environ={"EXPRESSO_PERSIST_TOKEN": token}))
     assert found.state == state
     assert token not in found.text
 

@@ -214,11 +214,11 @@ def watching(database: Database, *tenants: str) -> Iterator[Watch]:
             watch.text(sql)
 
     # Two ways go to the driver past SQLAlchemy's events.
-    look_up, bulk = Database._look_up, Database.bulk_insert
+    fetch_one, bulk = Database._fetch_one, Database.bulk_insert
 
-    def watched_look_up(self, query, parameters):  # type: ignore[no-untyped-def]
+    def watched_fetch_one(self, query, parameters):  # type: ignore[no-untyped-def]
         watch.execute(query, [parameters])
-        return look_up(self, query, parameters)
+        return fetch_one(self, query, parameters)
 
     def watched_bulk(self, connection, table, rows, count):  # type: ignore[no-untyped-def]
         kept = list(rows)
@@ -228,10 +228,10 @@ def watching(database: Database, *tenants: str) -> Iterator[Watch]:
 
     event.listen(Engine, "before_execute", executed)
     event.listen(Engine, "before_cursor_execute", sent)
-    Database._look_up, Database.bulk_insert = watched_look_up, watched_bulk  # type: ignore[method-assign]
+    Database._fetch_one, Database.bulk_insert = watched_fetch_one, watched_bulk  # type: ignore[method-assign]
     try:
         yield watch
     finally:
-        Database._look_up, Database.bulk_insert = look_up, bulk  # type: ignore[method-assign]
+        Database._fetch_one, Database.bulk_insert = fetch_one, bulk  # type: ignore[method-assign]
         event.remove(Engine, "before_execute", executed)
         event.remove(Engine, "before_cursor_execute", sent)

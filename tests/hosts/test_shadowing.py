@@ -19,7 +19,7 @@ from expresso_persist import Store
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.http import NO_RATES, BearerTokens
 from expresso_persist.http.endpoints import ENDPOINTS
-from expresso_persist.ops.doctor import Patient
+from expresso_persist.ops.doctor import DoctorContext
 from expresso_persist.ops.doctor import routes as check
 from expresso_persist.testing import TOKENS
 
@@ -142,7 +142,7 @@ def test_replace_takes_them_over(host: Any, store: Store) -> None:
     assert ask(host, "GET", "/api/inventory/stats", **KNOWN)[0] == 200
     assert ask(host, "GET", "/orders/7")[1].strip('"') == "order 7"
     assert ask(host, "GET", "/whatever")[1].strip('"') == "page"
-    assert check(Patient(store)).state == "ok"
+    assert check(DoctorContext(store)).state == "ok"
     if isinstance(host, flask.Flask):
         assert ask(host, "GET", "/")[1] == "home"
         with host.test_request_context():
@@ -216,10 +216,10 @@ def test_what_is_added_later_is_found(
     """At the first request, in the log; and by the doctor, over HTTP and beside the database."""
     app: Any = flask.Flask("host") if kind == "flask" else fastapi.FastAPI()
     mount(app, store)
-    assert check(Patient(store)).state == "ok"
+    assert check(DoctorContext(store)).state == "ok"
     if kind == "flask":
         app.register_blueprint(inventory_database)  # comes after ours, which still answer
-        assert check(Patient(store)).state == "ok"
+        assert check(DoctorContext(store)).state == "ok"
         late = flask.Blueprint("late", __name__)
         late.add_url_rule(
             "/api/migration/backups/<int:id>",
@@ -229,7 +229,7 @@ def test_what_is_added_later_is_found(
         app.register_blueprint(late)
     else:
         app.include_router(router)
-        assert check(Patient(store)).state == "ok"
+        assert check(DoctorContext(store)).state == "ok"
         late_route = fastapi.routing.APIRoute("/api/migration/backups/{id}", old)
         app.router.routes.insert(0, late_route)
     with caplog.at_level(logging.ERROR, "expresso_persist.http"):
@@ -239,7 +239,7 @@ def test_what_is_added_later_is_found(
         [1],
         [2],
     )
-    found = check(Patient(store))
+    found = check(DoctorContext(store))
     assert (found.state, found.check) == ("problem", "routes")
     assert "GET /api/migration/backups/" in found.text
     deep = ask(app, "GET", "/api/migration/health?deep=1", **KNOWN)[1]

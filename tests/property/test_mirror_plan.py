@@ -9,8 +9,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expresso_persist.backups.mirror_plan import plan_sync
-from expresso_persist.backups.rotation import Rotation, plan
+from expresso_persist.backups.rotation import Rotation, plan, plan_sync
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 NOW = START + dt.timedelta(days=3)

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from expresso_persist import Store
-from expresso_persist.backups.due import DUE
+from expresso_persist.backups.scheduler import DUE
 from expresso_persist.db.leases import Lease
 from expresso_persist.db.tables import access_tokens, leases
 from expresso_persist.errors import ExpressoPersistError

@@ -136,7 +136,7 @@ def test_the_watch_finds_what_goes_past_the_statements_parts(store: Store) -> No
             connection.execute(sa.text("SELECT * FROM commits WHERE revision = 1"))
 
     def looked_up() -> None:
-        database.look_up(query, {"tenant": 1})  # type: ignore[dict-item]
+        database.fetch_one(query, {"tenant": 1})  # type: ignore[dict-item]
 
     for action in (copied, inserted, absent, told, looked_up):
         with watching(database, "a") as watch:

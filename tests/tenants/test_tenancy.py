@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from expresso_persist import Store
-from expresso_persist.backups.due import RUNNER
+from expresso_persist.backups.scheduler import RUNNER
 from expresso_persist.cli import cli
 from expresso_persist.db.leases import Lease
 from expresso_persist.db.tables import metadata

@@ -31,9 +31,9 @@ from expresso_persist.adoption.report import Adopted, Report, TableReport
 from expresso_persist.backups.catalog import Catalog
 from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.host import HostTables
+from expresso_persist.backups.making import Writer, draft_of
 from expresso_persist.backups.manifest import IMPORTED
 from expresso_persist.backups.rotation import SAFETY_TYPES
-from expresso_persist.backups.writer import Writer, draft_of
 from expresso_persist.commits.decision import CommitRequest, Decision
 from expresso_persist.commits.hash_chain import GENESIS
 from expresso_persist.commits.repository import InventoryRepository
@@ -83,15 +83,15 @@ def upgrade(
             created = migrations.current(connection) is None
         renames = [_renaming(table, dry_run=True) for table in old]
         steps = migrations.upgrade(database, dry_run=True)
-        told = adopted.sentences(dry_run=True) if adopted else []
-        return Report((*renames, *steps, *told), adopted, created=created)
+        sentences = adopted.sentences(dry_run=True) if adopted else []
+        return Report((*renames, *steps, *sentences), adopted, created=created)
     work = _Adoption(database, tenant, adopt=adopt)
     steps = migrations.upgrade(database, fresh=fresh, before=work.rename, after=work.carry)
     if not steps:  # nothing to do; or it began, was broken off, and another process did it
         return Report((), None)
-    told = work.adopted.sentences(dry_run=False) if work.adopted else []
+    sentences = work.adopted.sentences(dry_run=False) if work.adopted else []
     renames = [_renaming(table, dry_run=False) for table in work.old]
-    return Report((*renames, *steps, *told), work.adopted, created=work.created)
+    return Report((*renames, *steps, *sentences), work.adopted, created=work.created)
 
 
 def undo(database: Database) -> list[str]:
@@ -123,7 +123,7 @@ def undo(database: Database) -> list[str]:
 
 
 def _lock_all(connection: Connection) -> None:
-    """Let nobody write between the look and the deed; on SQLite nobody can."""
+    """Keep others from writing between the check and the change; on SQLite they cannot."""
     if connection.dialect.name == "postgresql" and migrations.current(connection) is not None:
         quote = connection.dialect.identifier_preparer.quote
         names = ", ".join(quote(table.name) for table in metadata.sorted_tables)
@@ -147,7 +147,7 @@ def _refuse_if_written(connection: Connection) -> None:
     if connection.scalar(made):
         raise ConflictRefused(
             "Somebody made or imported a backup since the adoption, which would be lost. "
-            "`backup export` writes it to a file; docs/adopting.md tells how to go back then."
+            "`backup export` writes it to a file; docs/adopting.md says how to go back then."
         )
     if connection.scalar(sa.select(sa.func.count()).select_from(access_tokens)):
         raise ConflictRefused("There are access tokens that would be lost; revoke them first.")
@@ -276,9 +276,9 @@ def _refuse_unasked(connection: Connection, found: Iterable[OldTable]) -> None:
     rows = {table.name: table.count(connection) for table in found}
     if any(rows.values()):
         url = connection.engine.url.render_as_string(hide_password=True)
-        told = ", ".join(f"{name} ({count})" for name, count in sorted(rows.items()) if count)
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(rows.items()) if count)
         raise SchemaMismatch(
-            f"This database has tables of the replaced system with rows: {told}. Nothing was "
+            f"This database has tables of the replaced system with rows: {listed}. Nothing was "
             "changed. To carry them over, which renames them to legacy_…: stop the old system, "
             f"look at `expresso-persist init --dry-run --database {url}`, then run it without "
             "--dry-run; or hand Store(url, migrate=True, adopt=True) to register_routes. To "
@@ -310,9 +310,9 @@ def _count(connection: Connection, kept: Iterable[OldTable], adopted: Adopted) -
     Raises:
         SchemaMismatch: It is not; nothing is kept of the adoption.
     """
-    told = {table.name: table for table in adopted.tables}
+    reported = {table.name: table for table in adopted.tables}
     for table in kept:
-        of = told[table.legacy.name]
+        of = reported[table.legacy.name]
         if (
             not table.count(connection)
             == of.rows
@@ -429,9 +429,9 @@ def _old_backup(reader: PayloadReader, row: Row) -> _OldBackup:
     state = reader.read(row.values["backup_data"])
     made = row.values.get("created_at")
     kind, notes = row.values.get("backup_type"), row.values.get("notes")
-    told = f"{kind} backup of the replaced system, row {row.label}"
+    text = f"{kind} backup of the replaced system, row {row.label}"
     if state.empty:
-        told += ", which holds nothing"
+        text += ", which holds nothing"
     if isinstance(notes, str) and notes.isprintable() and not secrets.is_secret_text(notes):
-        told += f": {notes}" if notes else ""
-    return _OldBackup(state, told[:1_000], made if isinstance(made, dt.datetime) else None)
+        text += f": {notes}" if notes else ""
+    return _OldBackup(state, text[:1_000], made if isinstance(made, dt.datetime) else None)

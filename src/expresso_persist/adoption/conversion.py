@@ -109,7 +109,7 @@ class Quarantined:
 
 @attrs.frozen
 class Refused:
-    """A row that is a secret; only its place is told."""
+    """A row that is a secret; only its place is reported."""
 
     place: str
 

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from expresso_persist.adoption.conversion import Secret, setting_record
-from expresso_persist.backups.manifest import HOST_PREFIX
-from expresso_persist.backups.snapshot import Line, SectionData, encode_records
+from expresso_persist.backups.manifest import HOST_PREFIX, Line, SectionData, encode_records
 from expresso_persist.documents.codec import DOCUMENT_KEYS, MAX_NAME, UnknownLayout, codec_for
 from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.model import json_text, secrets

@@ -40,7 +40,7 @@ _UNREADABLE = (msgspec.MsgspecError, InvalidInput, RecursionError, UnicodeError)
 
 @attrs.frozen
 class ArchiveLimits:
-    """What an archive may cost whoever reads it.
+    """What reading an archive may cost.
 
     Attributes:
         compressed: Bytes of the file.
@@ -110,13 +110,16 @@ def _named_alike(given: Json, known: Any) -> bool:
 
 
 def write_archive(
-    manifest: Manifest, contents: Callable[[Section], Iterable[bytes]]
+    manifest: Manifest,
+    contents: Callable[[Section], Iterable[bytes]],
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Iterator[bytes]:
     """Write a backup.
 
     Args:
         manifest: What it consists of.
         contents: Gives the bytes of a section, in pieces of any size.
+        progress: Called with the bytes before compression that are written, and all.
 
     Yields:
         The bytes of the file; at most one piece is held at a time.
@@ -138,13 +141,15 @@ def write_archive(
         "backup": attrs.evolve(manifest, sections=bare),
     }
     yield packed(_written(header))
-    lines = 0
+    lines, done = 0, 0
     for section in manifest.sections:
         if section.state != "stored":
             continue
         yield packed(_written(_Section(section.name)))
         for piece in contents(section):
             yield packed(piece)
+            done += len(piece)
+            progress(done, manifest.size)
         lines += section.records
     yield packed(_written(_End(True, lines)))
     rest = compressor.flush()

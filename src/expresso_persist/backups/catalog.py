@@ -208,20 +208,17 @@ class Catalog:
         Raises:
             BackupCorrupted: It failed when it was made, or both copies are damaged.
         """
-        texts = [
-            raw.text(connection.scalar(self._column(connection, column, backup_id)))
-            for column in (data_backups.c.manifest, backup_manifests.c.manifest)
-        ]
-        if not any(texts):
+        columns = (data_backups.c.manifest, backup_manifests.c.manifest)
+        selects = [self._column(connection, column, backup_id) for column in columns]
+        texts = [*filter(None, (raw.text(connection.scalar(select)) for select in selects))]
+        if not texts:
             raise BackupCorrupted("This backup failed when it was made and holds nothing.")
-        problem: BackupCorrupted | None = None
-        for text in filter(None, texts):
-            try:
-                return self._decoded(backup_id, text)
-            except BackupCorrupted as error:
-                problem = problem or error
-        assert problem is not None
-        raise problem
+        for text in texts:
+            manifest = _sound(self.tenant, backup_id, text)
+            if manifest is not None:
+                return manifest
+        Manifest.decode(texts[0])  # raises, unless it is sound
+        raise BackupCorrupted("The backup's manifest is that of another backup.")
 
     def manifests(self, connection: Connection) -> dict[str, Manifest | None]:
         """The manifests of all backups by id; None where both copies are damaged.
@@ -244,18 +241,6 @@ class Catalog:
         wanted = raw.columns(connection, [column.table.c.id, column])
         rows = connection.execute(sa.select(*wanted).where(column.table.c.tenant_id == self.tenant))
         return {raw.name(name): raw.text(text) or "" for name, text in rows}
-
-    def _sound(self, backup_id: str, text: str) -> Manifest | None:
-        try:
-            return self._decoded(backup_id, text)
-        except BackupCorrupted:
-            return None
-
-    def _decoded(self, backup_id: str, text: str) -> Manifest:
-        manifest = Manifest.decode(text)
-        if (manifest.id, manifest.tenant) != (backup_id, self.tenant):
-            raise BackupCorrupted("The backup's manifest is that of another backup.")
-        return manifest
 
     # -- mending --------------------------------------------------------------------------
 
@@ -288,7 +273,7 @@ class Catalog:
         first = "" if row is None else raw.text(row.manifest) or ""
         if row is not None and not first and not second:
             return self._mend_trace(connection, name, row, dry_run=dry_run)
-        manifest = self._sound(name, first) or self._sound(name, second)
+        manifest = _sound(self.tenant, name, first) or _sound(self.tenant, name, second)
         if manifest is None:
             return []  # it cannot be mended, and is shown as damaged
         text, found = manifest.encode(), []
@@ -298,7 +283,7 @@ class Catalog:
                 self._insert_row(connection, Backup.of(manifest, 0), text)
         else:
             values = _mended(row, manifest)
-            if self._sound(name, first) is None:
+            if _sound(self.tenant, name, first) is None:
                 values["manifest"] = text
                 found.append(f"The manifest of backup {name} was damaged.")
             if values.keys() - {"manifest"}:
@@ -306,7 +291,7 @@ class Catalog:
                 found.append(f"The row of backup {name} was damaged ({columns}).")
             if values and not dry_run:
                 self.update(connection, name, **values)
-        if self._sound(name, second) is None:
+        if _sound(self.tenant, name, second) is None:
             # A row of version 0.1.0 has none yet.
             legacy = not second and first.startswith("{")
             found += [] if legacy else [f"The second manifest of backup {name} was damaged."]
@@ -329,14 +314,15 @@ class Catalog:
         return [f"The row of backup {name} was damaged."]
 
     def _mend_ids(self, connection: Connection, *, dry_run: bool) -> list[str]:
-        """Give rows whose id was damaged their own again, which their manifests tell."""
+        """Give rows whose id was damaged their own again, which their manifests say."""
         found: list[str] = []
         both = (data_backups, backup_manifests)
         texts = {table: self._texts(connection, table.c.manifest) for table in both}
         for table, twin in (both, both[::-1]):
             for name, text in texts[table].items():
-                real = self._real_id(text)
-                if real in (None, name) or self._sound(name, texts[twin].get(name, "")):
+                manifest = _read(self.tenant, text)
+                real = name if manifest is None else manifest.id
+                if real == name or _sound(self.tenant, name, texts[twin].get(name, "")):
                     continue  # in the latter case the manifest is wrong, and not the id
                 found.append(f"A row of {table.name} had another id than {real}.")
                 if not dry_run:
@@ -345,13 +331,6 @@ class Catalog:
                     written_again = real in texts[table]
                     connection.execute(sa.delete(table).where(*mine) if written_again else right)
         return found
-
-    def _real_id(self, text: str) -> str | None:
-        try:
-            manifest = Manifest.decode(text)
-        except BackupCorrupted:
-            return None
-        return manifest.id if manifest.tenant == self.tenant else None
 
     def _write_second(self, connection: Connection, backup_id: str, text: str) -> None:
         table = backup_manifests
@@ -387,7 +366,7 @@ class Catalog:
         )
 
     def note_failure(self, connection: Connection, now: dt.datetime, error: str) -> None:
-        """Leave a row that tells of an automatic backup that failed; one per run of failures."""
+        """Leave a row for an automatic backup that failed; one per run of failures."""
         trace = self.failure(connection)
         if trace is not None:
             self.update(connection, trace.id, confirmed_at=now, error=error)
@@ -468,6 +447,20 @@ class Catalog:
             data_backups.c.created_at.desc(),
             data_backups.c.id,
         )
+
+
+def _read(tenant: str, text: str) -> Manifest | None:
+    """The manifest of a text, if it is sound and of this tenant."""
+    try:
+        manifest = Manifest.decode(text)
+    except BackupCorrupted:
+        return None
+    return manifest if manifest.tenant == tenant else None
+
+
+def _sound(tenant: str, backup_id: str, text: str) -> Manifest | None:
+    manifest = _read(tenant, text)
+    return manifest if manifest is not None and manifest.id == backup_id else None
 
 
 def _mended(row: Any, manifest: Manifest) -> dict[str, Any]:

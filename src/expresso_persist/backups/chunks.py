@@ -21,8 +21,8 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from expresso_persist.backups.manifest import Line
 from expresso_persist.backups.packing import Packed, unpack
-from expresso_persist.backups.snapshot import Line
 from expresso_persist.db import raw
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import lock_row

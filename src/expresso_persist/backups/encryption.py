@@ -31,7 +31,7 @@ class Encryption:
     """How archives are encrypted and decrypted.
 
     Attributes:
-        recipients: Public keys (``age1…``); whoever has one of the private keys can read.
+        recipients: Public keys (``age1…``); the holder of any of the private keys can read.
         passphrase: Instead of keys.
         identities: Private keys (``AGE-SECRET-KEY-1…``) to read with.
     """

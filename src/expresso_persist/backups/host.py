@@ -20,8 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from expresso_persist.backups.manifest import HOST_PREFIX
-from expresso_persist.backups.snapshot import Line, SectionData
+from expresso_persist.backups.manifest import HOST_PREFIX, Line, SectionData
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.model.json_text import Json, dumps
 

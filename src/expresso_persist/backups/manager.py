@@ -7,57 +7,43 @@ import contextlib
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import attrs
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.archive import ArchiveLimits
-from expresso_persist.backups.catalog import Backup, Catalog
-from expresso_persist.backups.chunks import ChunkStore
-from expresso_persist.backups.contents import check_host_rows, load, open_records
+from expresso_persist.backups.catalog import Backup
 from expresso_persist.backups.encryption import Encryption
 from expresso_persist.backups.host import HostTables
-from expresso_persist.backups.keyed import Keyed, Made
+from expresso_persist.backups.making import Keyed, Made, Maker, Writer
 from expresso_persist.backups.mirroring import Mirroring, Synced
 from expresso_persist.backups.mirrors import Mirror, OpenedCopy, mirrors_from_environment
 from expresso_persist.backups.restore import RestoreKey, Restorer
-from expresso_persist.backups.restore_plan import RestorePlan, make_plan
-from expresso_persist.backups.rotation import PRE_IMPORT, Decision, Rotation, plan
-from expresso_persist.backups.runner import Runner, Work
-from expresso_persist.backups.scope import Scope
+from expresso_persist.backups.restore_plan import RestorePlan, Scope
+from expresso_persist.backups.rotation import PRE_IMPORT, Decision, Rotation
+from expresso_persist.backups.scheduler import Runner, Work
 from expresso_persist.backups.scrub import Scrubber
-from expresso_persist.backups.status import health, status
-from expresso_persist.backups.transfer import Progress, Transfer, whole_file
-from expresso_persist.backups.verification import Verification, Verifier
-from expresso_persist.backups.writer import Draft, Writer
+from expresso_persist.backups.status import BackupReader
+from expresso_persist.backups.transfer import Progress, Transfer
+from expresso_persist.backups.verification import (
+    Verification,
+    Verifier,
+)
 from expresso_persist.commits.idempotency import KeyedRequest
 from expresso_persist.commits.repository import InventoryRepository
-from expresso_persist.commits.state import State
 from expresso_persist.db import migrations
 from expresso_persist.db.database import Database
 from expresso_persist.db.leases import Lease
 from expresso_persist.errors import (
-    BackupCorrupted,
-    BackupNotFound,
-    Busy,
     ExpressoPersistError,
     InvalidConfiguration,
-    InvalidInput,
 )
-from expresso_persist.model import json_text
-from expresso_persist.model.plan import Plan, diff
-from expresso_persist.model.records import Record
-from expresso_persist.model.secrets import refuse_text
 
 __all__ = ["BackupManager"]
 
-TYPES = ("automatic", "manual", "safety", PRE_IMPORT)
-_MAX_NOTES = 1000
 
-
-class BackupManager:
+class BackupManager(BackupReader):
     """The backups of one tenant.
 
     Used as a context manager it runs the scheduler inside the block.
@@ -97,44 +83,39 @@ class BackupManager:
             raise InvalidConfiguration("The interval between backups is at least 1 second.")
         self.rotation: Rotation = rotation or Rotation(keep_last=50)
         self.interval: float = float(interval)
-        self._database = database = database.of(repository.tenant)
+        super().__init__(database, repository.tenant)
         self._owned = contextlib.ExitStack()  # what is to be closed with this
         self._repository = repository
-        self._catalog = Catalog(repository.tenant)
-        self._chunks = ChunkStore(database, repository.tenant)
         self._writer = Writer(repository, self._catalog, self._chunks, host_tables or HostTables())
-        self._verifier = Verifier(database, self._catalog, self._chunks)
+        self._verifier = Verifier(self._database, self._catalog, self._chunks)
         self._scrubber = Scrubber(
-            database,
-            self._catalog,
-            self._chunks,
-            self._verifier,
-            live=lambda: self._writer.read(reuse=False).chunks,
+            self._database, self._catalog, self._chunks, self._verifier, self._writer.live_chunks
         )
-        limits = archive_limits or ArchiveLimits()
-        self._transfer = Transfer(repository, self._catalog, self._chunks, limits)
-        self._restorer = Restorer(repository, functools.partial(self.create, "safety"))
-        self._keyed = Keyed(database, self.get, self.verify)
+        self._transfer = Transfer(
+            repository, self._catalog, self._chunks, archive_limits or ArchiveLimits()
+        )
+        self._restorer = Restorer(
+            repository, self._catalog, self._chunks, functools.partial(self.create, "safety")
+        )
+        self._keyed = Keyed(self._database, self.get, self.verify)
+        places = tuple(mirrors)
         self._mirroring = Mirroring(
-            database,
-            self._catalog,
-            self._transfer,
-            tuple(mirrors),
-            interval=self.interval,
-            damaged=self.verify,
+            self._database, self._catalog, self._transfer, places, self.interval, self.verify
         )
-        self._runner = Runner(
-            database,
-            repository.tenant,
-            self.interval,
-            Work(
-                make=self._make_due,
-                tidy=self.rotate,
-                resume=self._scrubber.verify_newest,
-                check=self._scrubber.run,
-                failed=self._leave_trace,
-            ),
+        self._runner = runner = self._new_runner()
+        self._maker = Maker(
+            self._writer, self._verifier, self._scrubber, self._keyed, runner.due, runner.note
         )
+
+    def _new_runner(self) -> Runner:
+        work = Work(
+            make=self._make_due,
+            tidy=self.rotate,
+            resume=self._scrubber.verify_newest,
+            check=self._scrubber.run,
+            failed=self._leave_trace,
+        )
+        return Runner(self._database, self._tenant, self.interval, work)
 
     @classmethod
     def from_url(
@@ -159,10 +140,10 @@ class BackupManager:
             url: ``sqlite:///file.db`` or ``postgresql://…``.
             tenant: Whose data to back up.
             migrate: Create or update the tables first.
-            rotation: Which automatic backups stay; the 50 newest when left out.
-            interval: Seconds between automatic backups, at least 1.
-            host_tables: Tables of the host application to take along.
-            archive_limits: What an archive that is imported may cost.
+            rotation: As of the constructor, like those that follow.
+            interval: Seconds between automatic backups.
+            host_tables: Tables of the host application.
+            archive_limits: What an archive may cost.
             mirrors: Where each verified backup is copied to; those that
                 ``EXPRESSO_PERSIST_MIRRORS`` names when left out.
 
@@ -186,82 +167,6 @@ class BackupManager:
             )
             manager._owned = stack.pop_all()
         return manager
-
-    # -- reading --------------------------------------------------------------------------
-
-    def list(self) -> list[Backup]:
-        """Every backup, newest first."""
-        with self._database.read() as connection:
-            return self._catalog.all(connection)
-
-    def get(self, backup_id: str) -> Backup:
-        """One backup.
-
-        Raises:
-            BackupNotFound: There is no such backup.
-        """
-        with self._database.read() as connection:
-            return self._catalog.get(connection, backup_id)
-
-    def status(self) -> dict[str, Any]:
-        """How the backups are doing, as a JSON object without any payload.
-
-        Mirrors that no process has looked at in time are looked at, for a few seconds at most.
-        """
-        seen = self._mirroring.look()
-        with self._database.read() as connection:
-            return status(
-                connection,
-                catalog=self._catalog,
-                chunks=self._chunks,
-                due=self._runner.due,
-                lease=self._runner.lease,
-                rotation=self.rotation,
-                mirrors=self._mirroring.status(connection, seen),
-                running_here=self._runner.alive,
-                last_error=self._runner.last_error,
-            )
-
-    def health(self) -> dict[str, Any]:
-        """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
-        seen = self._mirroring.look()
-        with self._database.read() as connection:
-            return health(
-                connection,
-                catalog=self._catalog,
-                due=self._runner.due,
-                last_error=self._runner.last_error,
-                behind=self._mirroring.behind(connection, seen),
-            )
-
-    def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:
-        """What became of the records between two backups; None is the state as it is now.
-
-        Args:
-            a: The backup to begin with.
-            b: The backup to end with.
-            kinds: Compare these kinds of record only.
-
-        Returns:
-            The plan that turns ``a`` into ``b``; both are read in one transaction, every
-            byte of a backup checked.
-
-        Raises:
-            BackupNotFound: There is no such backup.
-            BackupCorrupted: One of them is damaged.
-            InvalidInput: One of the kinds does not exist.
-        """
-        scope = Scope.of(kinds)
-        with self._database.read() as connection:
-            return diff(self._records(connection, a, scope), self._records(connection, b, scope))
-
-    def _records(
-        self, connection: Connection, backup_id: str | None, scope: Scope
-    ) -> builtins.list[Record]:
-        if backup_id is None:
-            return scope.current(State(connection, self._repository.tenant))
-        _, manifest = load(connection, self._catalog, backup_id)
-        return scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
 
     # -- making ---------------------------------------------------------------------------
 
@@ -303,39 +208,11 @@ class BackupManager:
     ) -> Made:
         """Like :meth:`create`, and says whether an earlier request with the key made it.
 
-        Args:
-            kind: As of :meth:`create`, like those that follow.
-            notes: Free text for people.
-            actor: Who asks for it.
-            idempotency_key: A name for this request.
-            request: What was asked, to tell a repetition from another request.
+        ``request`` is what was asked, to tell a repetition from another request.
         """
-        if kind not in TYPES:
-            raise InvalidInput(f"{kind!r} is not a type of backup; use {', '.join(TYPES)}.")
-        json_text.check_storable(notes=notes, actor=actor)
-        if not isinstance(notes, str) or len(notes) > _MAX_NOTES:  # type: ignore[redundant-expr]
-            raise InvalidInput(
-                f"The notes of a backup are a text of at most {_MAX_NOTES} characters."
-            )
-        refuse_text(notes=notes, actor=actor)
-        keyed = self._request(actor, idempotency_key, request or f"create {kind} {notes}")
-
-        def make() -> Backup:
-            try:
-                backup = self._create(kind, notes, actor, request=keyed)
-            except ExpressoPersistError as error:
-                self._runner.note(error)
-                raise
-            if backup is None:  # pragma: no cover - only one with a lease may find it made
-                raise Busy("Another process made the backup meanwhile.")
-            return backup
-
-        return self._keyed.once(keyed, make)
-
-    def _request(
-        self, actor: str, key: str | None, request: str | bytes | None
-    ) -> KeyedRequest | None:
-        return KeyedRequest.of(self._repository.tenant, actor, key, request)
+        asked = request or f"create {kind} {notes}"
+        keyed = KeyedRequest.of(self._tenant, actor, idempotency_key, asked)
+        return self._maker.once(kind, notes, actor, keyed)
 
     def before_import(self, notes: str, actor: str) -> str:
         """Make the safety backup of an import; the oldest of its type make room.
@@ -345,7 +222,7 @@ class BackupManager:
         """
         backup = self.create(PRE_IMPORT, notes, actor)
         with contextlib.suppress(ExpressoPersistError):  # the next one makes room
-            self._rotate(PRE_IMPORT)
+            self._scrubber.rotate(self.rotation, only=PRE_IMPORT)
         return backup.id
 
     def pin(self, backup_id: str, pinned: bool = True) -> Backup:
@@ -361,76 +238,6 @@ class BackupManager:
             return self._catalog.get(connection, backup_id)
 
         return self._database.transact(mark)
-
-    def _create(
-        self,
-        kind: str,
-        notes: str,
-        actor: str,
-        *,
-        lease: Lease | None = None,
-        request: KeyedRequest | None = None,
-    ) -> Backup | None:
-        """Make a backup; with a lease only if nobody made one since this began."""
-        automatic = kind == "automatic"
-        with self._database.read() as connection:
-            last = self._runner.due.last(connection)
-        draft = self._writer.read(reuse=automatic)
-        _renew(lease)
-        packed = self._writer.pack(draft)
-        _renew(lease)
-
-        def store(connection: Connection) -> tuple[Backup, bool] | None:
-            self._keyed.claim(connection, request)
-            # Who is so slow that the lease was lost goes on: the first to get here stores it.
-            # If all gave up instead, a state too large for one lease would have no backups.
-            if lease is not None and not self._runner.due.claim(connection, last):
-                return None
-            confirmed: Backup | None = None
-            if automatic:
-                self._runner.due.lock(connection)  # before the chunks, always in this order
-                confirmed = self._confirm(connection, draft)
-            backup = confirmed or self._writer.store(
-                connection, draft, packed, kind=kind, notes=notes, actor=actor
-            )
-            self._keyed.made(connection, request, backup)
-            self._catalog.forget_failure(connection)
-            if automatic:
-                # The very time that the row shows, so that rows are an interval apart.
-                self._runner.due.move(connection, backup.confirmed_at or backup.created_at)
-            return backup, confirmed is not None
-
-        stored = self._database.transact(store)
-        if stored is None:
-            return None
-        backup, unchanged = stored
-        if unchanged:
-            return backup
-        result = self._verifier.verify(backup.id)
-        if not result.ok:  # it shares pieces that have rotted, and knows what was in them
-            self._scrubber.run(draft.chunks)
-            result = self._verifier.verify(backup.id)
-        if not result.ok:
-            raise BackupCorrupted(
-                f"The backup was stored but does not restore: {' '.join(result.problems)}",
-                context={"backup_id": backup.id},
-            )
-        return self.get(backup.id)
-
-    def _confirm(self, connection: Connection, draft: Draft) -> Backup | None:
-        """Mark the newest backup as confirmed when it shows the very state of the draft."""
-        newest = self._catalog.newest(connection)
-        if (
-            newest is None
-            or newest.verified_at is None
-            or newest.payload_sha256 != draft.payload_sha256
-        ):
-            return None
-        try:
-            self._catalog.update(connection, newest.id, confirmed_at=self._database.now(connection))
-            return self._catalog.get(connection, newest.id)
-        except BackupNotFound:  # a rotation removed it at this moment
-            return None
 
     # -- checking -------------------------------------------------------------------------
 
@@ -454,65 +261,14 @@ class BackupManager:
         """Drop the automatic backups that the rotation does not keep.
 
         Args:
-            dry_run: Only tell what would happen, and why.
+            dry_run: Only say what would happen, and why.
 
         Returns:
             A decision with its reason for every backup there was, newest first.
         """
-        if dry_run:
-            with self._database.read() as connection:
-                return self._decide(connection, self._catalog.all(connection))
-        return self._rotate()
-
-    def _rotate(self, only: str | None = None) -> builtins.list[Decision]:
-        """Drop what the rule drops; only of one type, where another process has the rule."""
-
-        def drop(connection: Connection) -> builtins.list[Decision]:
-            self._chunks.lock(connection)
-            backups = self._catalog.all(connection)
-            decisions = self._decide(connection, backups)
-            mine = {b.id for b in backups if only in (None, b.backup_type)}
-            dropped = [d.backup_id for d in decisions if not d.keep and d.backup_id in mine]
-            if dropped:
-                self._catalog.delete(connection, dropped)
-                self._scrubber.sweep(connection)
-            return decisions
-
-        return self._database.transact(drop)
-
-    def _decide(
-        self, connection: Connection, backups: builtins.list[Backup]
-    ) -> builtins.list[Decision]:
-        return [*plan(backups, self.rotation, now=self._database.now(connection))]
+        return [*self._scrubber.rotate(self.rotation, dry_run=dry_run)]
 
     # -- restoring ------------------------------------------------------------------------
-
-    def plan_restore(
-        self,
-        backup_id: str,
-        kinds: Iterable[str] | None = None,
-        *,
-        stations: Iterable[str] | None = None,
-        keys: Iterable[str] | None = None,
-    ) -> RestorePlan:
-        """What :meth:`restore` would do now; nothing is written.
-
-        Raises:
-            BackupNotFound: There is no such backup.
-            BackupCorrupted: It is damaged and cannot be used.
-            InvalidInput: One of the kinds, stations or keys does not exist.
-        """
-        return self._plan_restore(backup_id, Scope.of(kinds, stations, keys))[0]
-
-    def _plan_restore(
-        self, backup_id: str, scope: Scope
-    ) -> tuple[RestorePlan, builtins.list[Record]]:
-        with self._database.read() as connection:
-            backup, manifest = load(connection, self._catalog, backup_id)
-            if scope.whole:  # a backup that is damaged anywhere is not restored as a whole
-                check_host_rows(connection, self._chunks, manifest)
-            wanted = scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
-            return make_plan(connection, backup, manifest, wanted, scope), wanted
 
     def restore(
         self,
@@ -535,7 +291,7 @@ class BackupManager:
         Args:
             backup_id: The backup.
             actor: Who asks for it; it goes into the audit trail.
-            dry_run: Only tell what would happen.
+            dry_run: Only say what would happen.
             kinds: Restore these kinds of record and leave the others alone.
             stations: Of these, only what belongs to these stations…
             keys: …and the records at or below these keys, such as
@@ -554,20 +310,12 @@ class BackupManager:
         """
         scope = Scope.of(kinds, stations, keys)
         if request is None:
-            request = (
-                f"restore {backup_id} {scope.kinds} {sorted(scope.stations)} {sorted(scope.keys)}"
-            )
+            asked = sorted(scope.stations), sorted(scope.keys)
+            request = f"restore {backup_id} {scope.kinds} {asked[0]} {asked[1]}"
         key = RestoreKey(idempotency_key, request)
-        earlier = self._restorer.replay(scope, actor, key)
-        if earlier is not None and not dry_run:
-            return earlier
-        dry, wanted = self._plan_restore(backup_id, scope)
-        if dry_run:
-            return dry
-        if dry.plan.empty and idempotency_key is None:
-            return attrs.evolve(dry, dry_run=False)
-        done = self._restorer.restore(dry, scope, wanted, actor, key)
-        self._mirroring.look_again()
+        done = self._restorer.restore(backup_id, scope, actor, key, dry_run=dry_run)
+        if done.committed and not done.replayed:
+            self._mirroring.look_again()
         return done
 
     # -- archives -------------------------------------------------------------------------
@@ -596,10 +344,7 @@ class BackupManager:
             BackupCorrupted: It is damaged; no archive was written.
         """
         encryption = Encryption(recipients=tuple(recipients or ()), passphrase=passphrase)
-        if not isinstance(target, (str, Path)):
-            return self._transfer.export(backup_id, target, encryption, progress)
-        with whole_file(Path(target)) as file:
-            return self._transfer.export(backup_id, file, encryption, progress)
+        return self._transfer.export(backup_id, target, encryption, progress)
 
     def import_(
         self,
@@ -656,57 +401,25 @@ class BackupManager:
     ) -> Made:
         """Like :meth:`import_`, and says whether an earlier request with the key did it.
 
-        Args:
-            source: As of :meth:`import_`, like those that are not explained here.
-            actor: Who asks for it.
-            idempotency_key: A name for this request.
-            request: What was asked besides the bytes of the archive.
-            identities: Private keys of age.
-            passphrase: Instead of those.
-            from_tenant: The tenant that it was written for.
-            progress: Called with the bytes stored, and all.
+        ``request`` is what was asked besides the bytes of the archive.
         """
         encryption = Encryption(identities=tuple(identities or ()), passphrase=passphrase)
 
         def keyed(digest: str) -> KeyedRequest | None:
             asked = f"import {request} {from_tenant} {digest}"
-            return self._request(actor, idempotency_key, asked)
+            return KeyedRequest.of(self._tenant, actor, idempotency_key, asked)
 
-        if isinstance(source, str):
-            json_text.check_storable(source=source)
-        with contextlib.ExitStack() as stack:
-            file = (
-                stack.enter_context(Path(source).open("rb"))
-                if isinstance(source, (str, Path))
-                else source
-            )
-            backup_id, known, asked = self._transfer.import_(
-                file, encryption, from_tenant=from_tenant, progress=progress, keyed=keyed
-            )
+        backup_id, known, asked = self._transfer.import_(
+            source, encryption, from_tenant=from_tenant, progress=progress, keyed=keyed
+        )
         if not known:
-            result = self._verifier.verify(backup_id)
-            if not result.ok:
-                raise BackupCorrupted(
-                    f"The archive was stored but does not restore: {' '.join(result.problems)}",
-                    context={"backup_id": backup_id},
-                )
+            self._verifier.require(backup_id, "archive")
         if asked is None:
             return Made(self.get(backup_id), already=known)
         made = self._keyed.answered(asked, self._keyed.finished(backup_id))
         return attrs.evolve(made, already=known and not made.replayed)
 
     # -- mirrors --------------------------------------------------------------------------
-
-    @property
-    def mirrors(self) -> tuple[Mirror, ...]:
-        """Where the verified backups are copied to."""
-        return self._mirroring.mirrors
-
-    def newer_at_mirrors(self) -> builtins.list[str]:
-        """What mirrors have of a newer state than the database: a sentence for each of them."""
-        seen = self._mirroring.look()
-        with self._database.read() as connection:
-            return self._mirroring.behind(connection, seen)
 
     def sync_mirrors(self) -> builtins.list[Synced]:
         """Copy now what the mirrors lack, and remove what their rotations drop.
@@ -766,27 +479,12 @@ class BackupManager:
         """Use it in a ``with`` block; nothing is started by that."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
 
     def _make_due(self, lease: Lease) -> Backup | None:
-        return self._create("automatic", "", "scheduler", lease=lease)
+        return self._maker.make("automatic", "", "scheduler", lease=lease)
 
     def _leave_trace(self, error: str) -> None:
-        self._database.transact(
-            lambda connection: self._catalog.note_failure(
-                connection, self._database.now(connection), error
-            )
-        )
-
-
-def _renew(lease: Lease | None) -> None:
-    """Keep a lease between two steps of the work, unless somebody took it over."""
-    if lease is not None:
-        lease.acquire()
+        self._maker.leave_trace(error)

@@ -21,11 +21,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog
-from expresso_persist.backups.lookout import Seen, lookout, newest_ahead, what_is_there
 from expresso_persist.backups.manifest import IMPORTED
-from expresso_persist.backups.mirror_plan import plan_sync
-from expresso_persist.backups.mirror_rows import MirrorRows
-from expresso_persist.backups.mirror_rows import describe as describe_mirror
+from expresso_persist.backups.mirror_status import (
+    MirrorRows,
+    Seen,
+    lookout,
+    newest_ahead,
+    what_is_there,
+)
+from expresso_persist.backups.mirror_status import describe as describe_mirror
 from expresso_persist.backups.mirrors import (
     Copy,
     Folder,
@@ -34,6 +38,7 @@ from expresso_persist.backups.mirrors import (
     copy_name,
 )
 from expresso_persist.backups.restore import RESTORE, restored_note
+from expresso_persist.backups.rotation import plan_sync
 from expresso_persist.backups.scheduler import Scheduler, describe
 from expresso_persist.backups.transfer import Transfer
 from expresso_persist.commits.state import read_head
@@ -88,7 +93,6 @@ class Mirroring:
         catalog: Catalog,
         transfer: Transfer,
         mirrors: Sequence[Mirror],
-        *,
         interval: float,
         damaged: Callable[[str], object],
     ) -> None:

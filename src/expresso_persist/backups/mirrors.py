@@ -60,7 +60,7 @@ _PLAIN_TENANT = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
 
 @attrs.frozen
 class Copy:
-    """An archive at a mirror, as its name tells of it.
+    """An archive at a mirror, as its name describes it.
 
     Attributes:
         name: Its file name.
@@ -273,7 +273,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def reached(self, tenant: str) -> Iterator[Folder]:
-        """The tenant's folder; what goes wrong there is told as the mirror's failure."""
+        """The tenant's folder; what goes wrong there is reported as the mirror's failure."""
         try:
             yield Folder.at(self, tenant)
         except ExpressoPersistError:

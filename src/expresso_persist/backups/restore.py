@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from expresso_persist.backups.catalog import Backup
-from expresso_persist.backups.restore_plan import RestorePlan, made_again, replayed_plan
-from expresso_persist.backups.scope import Scope
+from expresso_persist.backups.catalog import Backup, Catalog
+from expresso_persist.backups.chunks import ChunkStore
+from expresso_persist.backups.restore_plan import (
+    RestorePlan,
+    Scope,
+    made_again,
+    make_plan,
+    replayed_plan,
+)
 from expresso_persist.commits.decision import Decision
 from expresso_persist.commits.protection import Protection
 from expresso_persist.commits.repository import InventoryRepository
@@ -52,11 +58,34 @@ class Restorer:
 
     Attributes:
         repository: The data that is written.
+        catalog: The backups.
+        chunks: Their contents.
         make_safety_backup: Makes the backup of the state before.
     """
 
     repository: InventoryRepository
+    catalog: Catalog
+    chunks: ChunkStore
     make_safety_backup: Callable[[str, str], Backup]
+
+    def plan(self, backup_id: str, scope: Scope) -> tuple[RestorePlan, list[Record]]:
+        """What a restore would do now, and the backup's records inside ``scope``."""
+        with self.repository.database.read() as connection:
+            return make_plan(connection, self.catalog, self.chunks, backup_id, scope)
+
+    def restore(
+        self, backup_id: str, scope: Scope, actor: str, key: RestoreKey, *, dry_run: bool
+    ) -> RestorePlan:
+        """Restore a backup, unless an earlier request with the key did; or only say what for."""
+        earlier = self.replay(scope, actor, key)
+        if earlier is not None and not dry_run:
+            return earlier
+        dry, wanted = self.plan(backup_id, scope)
+        if dry_run:
+            return dry
+        if dry.plan.empty and key.name is None:
+            return attrs.evolve(dry, dry_run=False)
+        return self.carry_out(dry, scope, wanted, actor, key)
 
     def replay(self, scope: Scope, actor: str, key: RestoreKey) -> RestorePlan | None:
         """What an earlier restore under the same key did, if there was one.
@@ -67,7 +96,7 @@ class Restorer:
         commit = self.repository.replay(actor, key.name, key.request)
         return None if commit is None else replayed_plan(commit, scope)
 
-    def restore(
+    def carry_out(
         self,
         dry: RestorePlan,
         scope: Scope,

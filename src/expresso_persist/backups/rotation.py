@@ -1,4 +1,4 @@
-"""Which backups stay: a pure decision with a reason for each one.
+"""Which backups stay, here and at a mirror: a pure decision with a reason for each one.
 
 Nothing here reads a clock, a database or a time zone of the machine. The manager asks for
 a plan and carries it out; a dry run only asks.
@@ -9,13 +9,22 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
 from expresso_persist.errors import InvalidConfiguration
 
-__all__ = ["PRE_IMPORT", "SAFETY_TYPES", "Decision", "Rotatable", "Rotation", "plan"]
+__all__ = [
+    "Decision",
+    "PRE_IMPORT",
+    "Rotatable",
+    "Rotation",
+    "SAFETY_TYPES",
+    "SyncPlan",
+    "plan",
+    "plan_sync",
+]
 
 PRE_IMPORT = "preimport"
 SAFETY_TYPES = frozenset({"safety", PRE_IMPORT})
@@ -228,3 +237,71 @@ def _why_dropped(backup: Rotatable, rule: Rotation) -> str:
     if backup.backup_status != "completed":
         return "failed or damaged, and older than those that stay"
     return f"beyond the rule ({rule})"
+
+
+Here = TypeVar("Here", bound=Rotatable)
+There = TypeVar("There", bound=Rotatable)
+
+
+@attrs.frozen
+class SyncPlan(Generic[Here, There]):
+    """What makes a mirror complete.
+
+    Attributes:
+        copy: Backups to copy, newest first, because those are missed most.
+        delete: Copies to remove, after everything else is there.
+    """
+
+    copy: tuple[Here, ...]
+    delete: tuple[There, ...]
+
+
+@attrs.frozen
+class _ByTime:
+    """A backup as if its database had never counted."""
+
+    backup: Rotatable
+    revision: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backup, name)
+
+
+def plan_sync(
+    here: Iterable[Here],
+    there: Iterable[There],
+    rule: Rotation,
+    now: dt.datetime,
+    *,
+    keep: Iterable[str] = (),
+) -> SyncPlan[Here, There]:
+    """Compare a database with a mirror.
+
+    The mirror's rule looks at both together, as if everything had been copied. So nothing is
+    copied that would be removed at once, and an empty database removes nothing by being empty.
+
+    Args:
+        here: The verified backups of the database.
+        there: What the mirror has.
+        rule: The mirror's rotation.
+        now: The database's clock.
+        keep: Ids of copies that are not removed, whatever the rule says.
+    """
+    stored = {backup.id: backup for backup in here}
+    copies = list(there)
+    union: dict[str, Rotatable] = {copy.id: copy for copy in copies}
+    union.update(stored)  # the database knows which ones are pinned
+    # A clock that was wrong puts times out of order, and a new database that continues an old
+    # one's mirror begins with revision 1. What either order keeps stays.
+    both = (union.values(), [_ByTime(backup) for backup in union.values()])
+    kept = dict.fromkeys(
+        decision.backup_id
+        for backups in both
+        for decision in plan(backups, rule, now=now)
+        if decision.keep
+    )
+    present, spared = {copy.id for copy in copies}, {*kept, *keep}
+    return SyncPlan(
+        copy=tuple(stored[name] for name in kept if name in stored and name not in present),
+        delete=tuple(copy for copy in copies if copy.id not in spared),
+    )

@@ -23,6 +23,7 @@ from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.chunks import ChunkStore, Inspection
 from expresso_persist.backups.manifest import Manifest
 from expresso_persist.backups.packing import Packed, pack
+from expresso_persist.backups.rotation import Decision, Rotation, plan
 from expresso_persist.backups.verification import Verification, Verifier
 from expresso_persist.db import raw
 from expresso_persist.db.database import Database
@@ -112,6 +113,36 @@ class Scrubber:
             newest.verified_at is None or abs(now - newest.verified_at) > _VERIFY_AGAIN
         ):
             self.verifier.verify(newest.id)
+
+    def rotate(
+        self, rule: Rotation, *, only: str | None = None, dry_run: bool = False
+    ) -> tuple[Decision, ...]:
+        """Drop the backups that a rule does not keep, and the chunks that only they need.
+
+        Args:
+            rule: The rule.
+            only: Drop backups of this type only, where another process has the rule.
+            dry_run: Drop nothing.
+        """
+
+        def decide(connection: Connection, backups: list[Backup]) -> tuple[Decision, ...]:
+            return plan(backups, rule, now=self.database.now(connection))
+
+        def drop(connection: Connection) -> tuple[Decision, ...]:
+            self.chunks.lock(connection)
+            backups = self.catalog.all(connection)
+            decisions = decide(connection, backups)
+            mine = {b.id for b in backups if only in (None, b.backup_type)}
+            dropped = [d.backup_id for d in decisions if not d.keep and d.backup_id in mine]
+            if dropped:
+                self.catalog.delete(connection, dropped)
+                self.sweep(connection)
+            return decisions
+
+        if dry_run:
+            with self.database.read() as connection:
+                return decide(connection, self.catalog.all(connection))
+        return self.database.transact(drop)
 
     def sweep(self, connection: Connection) -> None:
         """Remove the chunks that no backup needs, in a transaction that holds their lock.

@@ -1,9 +1,10 @@
-"""What ``backup-status`` and ``health`` answer: is anybody making backups, and any good ones?"""
+"""What can be asked about backups: which there are, and whether good ones are made in time."""
 
 from __future__ import annotations
 
+import builtins
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -11,42 +12,166 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.backups.catalog import Backup, Catalog, iso
 from expresso_persist.backups.chunks import ChunkStore
-from expresso_persist.backups.due import DueMark
+from expresso_persist.backups.mirroring import Mirroring
+from expresso_persist.backups.mirrors import Mirror
+from expresso_persist.backups.restore_plan import RestorePlan, Scope, make_plan
 from expresso_persist.backups.rotation import Rotation
+from expresso_persist.backups.scheduler import DueMark, Runner
 from expresso_persist.backups.scrub import last_check
-from expresso_persist.db.leases import Lease
+from expresso_persist.backups.verification import load, open_records
+from expresso_persist.commits.state import State
+from expresso_persist.db.database import Database
+from expresso_persist.model.plan import Plan, diff
+from expresso_persist.model.records import Record
 
-__all__ = ["health", "no_backup", "status"]
+__all__ = ["BackupReader", "no_backup"]
 
 _NAMED = 5
 _REMEMBERED = dt.timedelta(days=7)  # for how long damage that was mended is shown
 
 
-def status(
+class BackupReader:
+    """What can be asked about the backups of one tenant; nothing here changes them.
+
+    Attributes:
+        rotation: Which automatic backups stay.
+    """
+
+    rotation: Rotation
+    _mirroring: Mirroring
+    _runner: Runner
+
+    def __init__(self, database: Database, tenant: str) -> None:
+        """Read the backups of ``tenant`` in ``database``."""
+        self._database = database = database.of(tenant)
+        self._tenant = tenant
+        self._catalog = Catalog(tenant)
+        self._chunks = ChunkStore(database, tenant)
+
+    def list(self) -> list[Backup]:
+        """Every backup, newest first."""
+        with self._database.read() as connection:
+            return self._catalog.all(connection)
+
+    def get(self, backup_id: str) -> Backup:
+        """One backup.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+        """
+        with self._database.read() as connection:
+            return self._catalog.get(connection, backup_id)
+
+    def status(self) -> dict[str, Any]:
+        """How the backups are doing, as a JSON object without any payload.
+
+        Mirrors that no process has looked at in time are looked at, for a few seconds at most.
+        """
+        seen = self._mirroring.look()
+        with self._database.read() as connection:
+            return _status(
+                connection,
+                catalog=self._catalog,
+                chunks=self._chunks,
+                runner=self._runner,
+                rotation=self.rotation,
+                mirrors=self._mirroring.status(connection, seen),
+            )
+
+    def health(self) -> dict[str, Any]:
+        """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
+        seen = self._mirroring.look()
+        with self._database.read() as connection:
+            return _health(
+                connection,
+                catalog=self._catalog,
+                runner=self._runner,
+                behind=self._mirroring.behind(connection, seen),
+            )
+
+    def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:
+        """What became of the records between two backups; None is the state as it is now.
+
+        Args:
+            a: The backup to begin with.
+            b: The backup to end with.
+            kinds: Compare these kinds of record only.
+
+        Returns:
+            The plan that turns ``a`` into ``b``; both are read in one transaction, every
+            byte of a backup checked.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+            BackupCorrupted: One of them is damaged.
+            InvalidInput: One of the kinds does not exist.
+        """
+        scope = Scope.of(kinds)
+        with self._database.read() as connection:
+            return diff(self._records(connection, a, scope), self._records(connection, b, scope))
+
+    def _records(
+        self, connection: Connection, backup_id: str | None, scope: Scope
+    ) -> builtins.list[Record]:
+        if backup_id is None:
+            return scope.current(State(connection, self._tenant))
+        _, manifest = load(connection, self._catalog, backup_id)
+        return scope.filter(open_records(connection, self._chunks, manifest, scope.reads))
+
+    def plan_restore(
+        self,
+        backup_id: str,
+        kinds: Iterable[str] | None = None,
+        *,
+        stations: Iterable[str] | None = None,
+        keys: Iterable[str] | None = None,
+    ) -> RestorePlan:
+        """What a restore would do now; nothing is written.
+
+        Raises:
+            BackupNotFound: There is no such backup.
+            BackupCorrupted: It is damaged and cannot be used.
+            InvalidInput: One of the kinds, stations or keys does not exist.
+        """
+        scope = Scope.of(kinds, stations, keys)
+        with self._database.read() as connection:
+            return make_plan(connection, self._catalog, self._chunks, backup_id, scope)[0]
+
+    @property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """Where the verified backups are copied to."""
+        return self._mirroring.mirrors
+
+    def newer_at_mirrors(self) -> builtins.list[str]:
+        """What mirrors have of a newer state than the database: a sentence for each of them."""
+        seen = self._mirroring.look()
+        with self._database.read() as connection:
+            return self._mirroring.behind(connection, seen)
+
+
+def _status(
     connection: Connection,
     *,
     catalog: Catalog,
     chunks: ChunkStore,
-    due: DueMark,
-    lease: Lease,
+    runner: Runner,
     rotation: Rotation,
     mirrors: list[dict[str, Any]],
-    running_here: bool,
-    last_error: str | None,
 ) -> dict[str, Any]:
     """Describe the backups of a tenant; never with a payload."""
+    due = runner.due
     now = due.database.now(connection)
     last = due.last(connection)
     # One made before a restore is of a state that somebody wanted to leave.
     latest = catalog.newest(connection, safety=False)
     total, size = catalog.totals(connection)
-    running = running_here or lease.view(connection).live
+    running = runner.alive or runner.lease.view(connection).live
     lag = _lag(now, last, due)
     success = _success(last, latest)
     # One in the future was made before the clock went back; the runner takes it as due now.
     due_at = now if last is None or last > now else max(now, last + due.interval)
     minutes = due.interval.total_seconds() / 60
-    error = last_error or _failure(connection, catalog)
+    error = runner.last_error or _failure(connection, catalog)
     damaged = [backup.id for backup in catalog.damaged(connection)]
     check = last_check(connection, catalog.tenant)
     found: dict[str, Any] = {
@@ -81,12 +206,11 @@ _AT_A_MIRROR = (
 )
 
 
-def health(
+def _health(
     connection: Connection,
     *,
     catalog: Catalog,
-    due: DueMark,
-    last_error: str | None,
+    runner: Runner,
     behind: Sequence[str],
 ) -> dict[str, Any]:
     """The least that a monitor asks: a few rows by index, whatever is stored.
@@ -95,6 +219,7 @@ def health(
     attempt failed since, no stored backup is damaged, and no mirror has a newer state than the
     database.
     """
+    due = runner.due
     now = due.database.now(connection)
     last = due.last(connection)
     latest = catalog.newest(connection, safety=False)
@@ -105,7 +230,7 @@ def health(
         and latest.verified_at is not None
         and success is not None
         and now - success <= 2 * due.interval
-        and not (last_error or _failure(connection, catalog))
+        and not (runner.last_error or _failure(connection, catalog))
         and not damaged
         and not behind
     )
@@ -157,7 +282,7 @@ def _warnings(
     found = []
     if not running:
         found.append(
-            "Nobody makes automatic backups at the moment; mount with `backups=True`, or run "
+            "No automatic backups are made at the moment; mount with `backups=True`, or run "
             "`expresso-persist backup run` from cron."
         )
     if latest is not None and latest.verified_at is None:

@@ -1,20 +1,27 @@
-"""Backups out of the database as archives, and archives into it as backups."""
+"""Backups out of the database as archives, and archives into it as backups.
+
+Checksums say that an archive is as somebody wrote it, not who that was. What is let in is
+stored, shown and restored later, so every line is checked before: only what a database here
+could have written is let in.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import itertools
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias, cast
 
 import attrs
+import msgspec
 from sqlalchemy.engine import Connection
 
-from expresso_persist.backups.admission import admitted, check_manifest
 from expresso_persist.backups.archive import (
     AGE_MAGIC,
     ArchiveLimits,
@@ -24,18 +31,132 @@ from expresso_persist.backups.archive import (
 )
 from expresso_persist.backups.catalog import Backup, Catalog
 from expresso_persist.backups.chunks import ChunkStore, cut
-from expresso_persist.backups.contents import load, pieces
 from expresso_persist.backups.encryption import Encryption, is_encrypted
-from expresso_persist.backups.manifest import IMPORTED, Manifest, Section, new_id
+from expresso_persist.backups.manifest import (
+    FORMAT,
+    HOST_PREFIX,
+    IMPORTED,
+    Line,
+    Manifest,
+    RecordLine,
+    Section,
+    checked,
+    new_id,
+    record_line,
+)
 from expresso_persist.backups.mirrors import OpenedCopy
 from expresso_persist.backups.packing import Packed, pack
-from expresso_persist.backups.snapshot import checked
+from expresso_persist.backups.verification import load, pieces
 from expresso_persist.commits.idempotency import KeyedRequest, claim, find, made
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.db.database import Database
-from expresso_persist.errors import ArchiveRefused, Busy, PayloadTooLarge
+from expresso_persist.documents import render
+from expresso_persist.errors import ArchiveRefused, Busy, InvalidInput, PayloadTooLarge
+from expresso_persist.model import json_text
+from expresso_persist.model.records import RECORD_TYPES, Record, RecordKey, record_from
 
-__all__ = ["Progress", "Transfer", "whole_file"]
+__all__ = ["Progress", "Transfer", "admitted", "check_manifest", "whole_file"]
+
+_ID = re.compile("[0-9a-f]{32}")
+_MOST_TEXT = 1000  # characters of any text in a manifest
+_MOST_KEY = 512  # characters of a part of a key; longer ones fit no index of PostgreSQL
+_ROW_DEPTH = 900  # a host's JSON columns may hold anything
+_POSITIONS = range(-(2**31), 2**31)
+_REVISIONS = range(2**63)
+_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_decoder = msgspec.json.Decoder(RecordLine)
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Check what an archive says about itself.
+
+    Raises:
+        ArchiveRefused: No backup is like that, or this version does not know it.
+    """
+    if manifest.format > FORMAT:
+        raise ArchiveRefused(
+            f"The archive holds a backup of format {manifest.format}; this version of "
+            f"expresso-persist reads up to {FORMAT}. Upgrade it."
+        )
+    texts: list[json_text.Json] = [
+        value for value in attrs.asdict(manifest, recurse=False).values() if isinstance(value, str)
+    ]
+    texts += [text for section in manifest.sections for text in (section.name, section.note)]
+    if (
+        manifest.format < 1
+        or _ID.fullmatch(manifest.id) is None
+        or manifest.created_at.utcoffset() != dt.timedelta()
+        or manifest.created_at < _EARLIEST
+        or manifest.revision not in _REVISIONS
+        or any(len(str(text)) > _MOST_TEXT for text in texts)
+        or json_text.find_unstorable(texts) is not None
+    ):
+        raise ArchiveRefused("The archive's first line has values that no backup has.")
+    for section in manifest.sections:
+        _check_section_name(section)
+
+
+def _check_section_name(section: Section) -> None:
+    table = section.name.removeprefix(HOST_PREFIX)
+    if not section.from_host:
+        if section.name not in RECORD_TYPES:
+            raise _refused(section, "is of a kind that this version does not know; upgrade it")
+        if section.state != "stored":
+            raise _refused(section, f"cannot be {section.state}")
+    elif not table.isprintable() or not table or {"/", "\\"} & {*table}:
+        raise _refused(section, "is not named for a table")
+
+
+def _refused(section: Section, why: str) -> ArchiveRefused:
+    return ArchiveRefused(f"The archive cannot be used: section {section.name[:80]!r} {why}.")
+
+
+def admitted(section: Section, lines: Iterable[bytes]) -> Iterator[Line]:
+    """Pass the lines of a section on, each after it was checked.
+
+    Raises:
+        ArchiveRefused: A line is not what a section of this name holds, or is not sorted.
+    """
+    before: tuple[str, ...] | None = None
+    for data in lines:
+        try:
+            if section.from_host:
+                yield _admitted_row(data)
+                continue
+            record = _admitted_record(section, data)
+        except (msgspec.MsgspecError, InvalidInput, RecursionError, UnicodeError) as error:
+            what = "rows" if section.from_host else "records"
+            raise _refused(
+                section, f"has a line that does not hold {what} as they are written"
+            ) from error
+        if before is not None and record.parts <= before:
+            raise _refused(section, "is not sorted by key")
+        before = record.parts
+        yield record_line(record)
+
+
+def _admitted_row(data: bytes) -> Line:
+    if not isinstance(json_text.loads(data, max_depth=_ROW_DEPTH, reject_duplicates=True), dict):
+        raise InvalidInput("A row is an object.")
+    return Line(data, data)
+
+
+def _admitted_record(section: Section, data: bytes) -> Record:
+    line = _decoder.decode(data)
+    if (
+        len(line.key) != len(RECORD_TYPES[section.name].key_columns)
+        or any(len(part) > _MOST_KEY for part in line.key)
+        or line.position not in _POSITIONS
+        or json_text.find_unstorable([*line.key, line.raw]) is not None
+    ):
+        raise InvalidInput("A record is addressed by its key.")
+    record = record_from(RecordKey(section.name, line.key), line.text, line.position, line.raw)
+    render.check(record)
+    # Its checksum is compared again with what the restored record is written as.
+    if record_line(record).data != data:
+        raise InvalidInput("A record is written in one way only.")
+    return record
+
 
 Progress: TypeAlias = Callable[[int, int], None]
 _IN_MEMORY = 8 * 1024**2  # temporary files up to this size never reach the disk
@@ -66,7 +187,7 @@ class Transfer:
     def export(
         self,
         backup_id: str,
-        target: IO[bytes],
+        target: str | Path | IO[bytes],
         encryption: Encryption,
         progress: Progress | None = None,
     ) -> Backup:
@@ -74,7 +195,7 @@ class Transfer:
 
         Args:
             backup_id: The backup.
-            target: A binary file to write to.
+            target: A path, which appears when all of it is written, or a binary file.
             encryption: For whom to encrypt it, if for anybody.
             progress: Called with the bytes before compression that are written, and all.
 
@@ -82,19 +203,16 @@ class Transfer:
             BackupNotFound: There is no such backup.
             BackupCorrupted: It is damaged; what was written is no archive.
         """
+        if isinstance(target, (str, Path)):
+            with whole_file(Path(target)) as file:
+                return self.export(backup_id, file, encryption, progress)
         with self._database.read() as connection:
             backup, manifest = load(connection, self.catalog, backup_id)
-            done = 0
-
-            def contents(section: Section) -> Iterator[bytes]:
-                nonlocal done
-                for piece in checked(section, pieces(connection, self.chunks, section)):
-                    yield piece
-                    done += len(piece)
-                    if progress is not None:
-                        progress(done, manifest.size)
-
-            archive = write_archive(manifest, contents)
+            archive = write_archive(
+                manifest,
+                lambda section: checked(section, pieces(connection, self.chunks, section)),
+                progress or (lambda *_: None),
+            )
             if encryption.encrypts:
                 encryption.encrypt(as_file(archive), target)
             else:
@@ -103,7 +221,7 @@ class Transfer:
 
     def import_(
         self,
-        source: IO[bytes] | OpenedCopy,
+        source: str | Path | IO[bytes] | OpenedCopy,
         encryption: Encryption,
         *,
         from_tenant: str | None = None,
@@ -113,7 +231,8 @@ class Transfer:
         """Store an archive as a backup, after every byte of it was checked.
 
         Args:
-            source: A binary file, read from where it stands to its end, or a mirror's copy.
+            source: A path, a binary file, read from where it stands to its end, or a mirror's
+                copy.
             encryption: What opens it, if it is encrypted.
             from_tenant: The tenant that it must come from; the repository's when left out.
             progress: Called with the bytes that are stored, and all.
@@ -127,6 +246,12 @@ class Transfer:
             ArchiveRefused: It is damaged, hostile, of another tenant or too new. Nothing
                 was stored.
         """
+        if isinstance(source, (str, Path)):
+            json_text.check_storable(source=str(source))
+            with Path(source).open("rb") as whole:
+                return self.import_(
+                    whole, encryption, from_tenant=from_tenant, progress=progress, keyed=keyed
+                )
         digest = hashlib.sha256()
         with self._opened(source, encryption, digest) as file:
             request = keyed(digest.hexdigest())

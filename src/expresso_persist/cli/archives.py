@@ -133,5 +133,5 @@ def passphrase_of(*, twice: bool = False) -> str:
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise click.UsageError(f"Nobody is here to ask for the passphrase; set {_PASSPHRASE}.")
+        raise click.UsageError(f"There is no terminal to ask at; set {_PASSPHRASE}.")
     return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True))

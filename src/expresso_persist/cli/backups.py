@@ -202,18 +202,23 @@ def restore(
             # What was restored is of another database; from now on this one has its own.
             with terminal.working("Backing up"):
                 made = store.backups.create("automatic", f"After restoring {chosen}", actor())
-    lines = [plain(sentence) for sentence in plan.summary]
-    if plan.committed:
-        lines.append(f"Committed as revision {plan.revision}.")
-    elif plan.dry_run and fetched:
-        lines.append(f"No data was changed: this was a dry run. It stored backup {chosen}.")
-    elif plan.dry_run:
-        lines.append("Nothing was written: this was a dry run.")
-    data = plan.to_json()
+    lines, data = _outcome(plan, chosen if fetched else None), plan.to_json()
     if made is not None:
         lines.append(f"Made and verified backup {made.id} of the restored data.")
         data["backup_after"] = made.id
     terminal.result(data, *lines)
+
+
+def _outcome(plan: RestorePlan, fetched: str | None) -> list[str]:
+    """A restore in sentences; ``fetched`` is the backup that came from a mirror for it."""
+    lines = [plain(sentence) for sentence in plan.summary]
+    if plan.committed:
+        lines.append(f"Committed as revision {plan.revision}.")
+    elif plan.dry_run and fetched:
+        lines.append(f"No data was changed: this was a dry run. It stored backup {fetched}.")
+    elif plan.dry_run:
+        lines.append("Nothing was written: this was a dry run.")
+    return lines
 
 
 def _try_first(

@@ -91,7 +91,7 @@ def invocation() -> str:
 
 
 class Failure(click.ClickException):
-    """A failure told in one sentence, or as JSON for scripts."""
+    """A failure in one sentence, or as JSON for scripts."""
 
     exit_code = 1
 
@@ -318,7 +318,7 @@ class Terminal:
         click.echo(plain(text), err=True)
 
     def _console(self) -> Console | None:
-        """Where progress is shown; None where nobody is watching."""
+        """Where progress is shown; None without a terminal."""
         if self.json or not sys.stderr.isatty():
             return None  # without the time that importing it takes
         from rich.console import Console
@@ -338,7 +338,7 @@ class Terminal:
 
     @contextlib.contextmanager
     def measuring(self, text: str) -> Iterator[Callable[[int, int], None] | None]:
-        """Show how much is done, where somebody is watching; give what is to be told."""
+        """Show how much is done, on a terminal; give what is to be called."""
         console = self._console()
         if console is None:
             yield None
@@ -361,7 +361,7 @@ class Terminal:
 
     @property
     def width(self) -> int | None:
-        """Columns that a line of the result may have; None where nobody is watching."""
+        """Columns that a line of the result may have; None without a terminal."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

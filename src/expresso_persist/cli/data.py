@@ -313,7 +313,7 @@ def _write(output: Path, content: bytes) -> None:
         with whole_file(output) as file:  # readable by its owner only: orders and names are in it
             file.write(content)
     except OSError as error:
-        error.filename = str(output.absolute().parent)  # no temporary name that nobody asked for
+        error.filename = str(output.absolute().parent)  # not the temporary name
         raise
 
 

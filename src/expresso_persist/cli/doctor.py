@@ -7,7 +7,7 @@ import click
 
 from expresso_persist.cli.base import Target, Terminal, plain, verb
 from expresso_persist.errors import DatabaseAccessDenied, DatabaseUnavailable, SchemaMismatch
-from expresso_persist.ops.doctor import Patient, examine, failed_to_open, worst
+from expresso_persist.ops.doctor import DoctorContext, examine, failed_to_open, worst
 
 __all__ = ["doctor"]
 
@@ -23,7 +23,7 @@ def doctor(target: Target, terminal: Terminal) -> None:
     """
     try:
         with target.open() as store, terminal.working("Looking"):
-            findings = examine(Patient(store))
+            findings = examine(DoctorContext(store))
     except (SchemaMismatch, DatabaseAccessDenied, DatabaseUnavailable) as error:
         findings = failed_to_open(error)
     state = worst(findings)

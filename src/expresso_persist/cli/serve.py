@@ -82,7 +82,7 @@ def serve(
     framework, module = _adapter(adapter)
     _require_server(framework)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    # Taken before the database is opened, and kept: nobody can take the port in between.
+    # Taken before the database is opened, and kept: no other process can take the port in between.
     listener = _listen(host, port)
     with listener, target.open(migrate=True) as store:
         address = _address(host, listener.getsockname()[1])
@@ -95,7 +95,7 @@ def serve(
 
         tokens = OneTimeTokens(on_used=used)
         app = _application(framework, module, store, tokens, rate_limits=rate_limits)
-        told = _demo(store) if demo else None
+        content = _demo(store) if demo else None
         if backups:
             store.backups.start()
         data = {
@@ -104,7 +104,7 @@ def serve(
             "database": store.url,
             "adapter": framework,
             "pid": os.getpid(),
-            "demo": told,
+            "demo": content,
         }
         terminal.result(data, *_lines(data, host, named=target.database is not None))
         _open_files()
@@ -221,10 +221,10 @@ def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None])
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody else says who the client is
+        proxy_headers=False,  # there is no proxy that says who the client is
         timeout_graceful_shutdown=10,
     )
-    # uvicorn shuts down on SIGTERM and SIGINT, then raises the signal once more for whoever
+    # uvicorn shuts down on SIGTERM and SIGINT, then raises the signal once more for those who
     # started it. That is us, and a stop that was asked for is no failure.
     server = uvicorn.Server(config)
     shut_down = server.shutdown

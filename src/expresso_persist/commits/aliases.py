@@ -2,7 +2,7 @@
 
 A commit's hash covers the tenant's name, so a renamed tenant's older commits verify under
 the name that they were made under. The commit that renames tells it, and is in the chain
-itself. Under the old name a mark stays: whoever still writes there is refused, because the
+itself. Under the old name a mark stays: a client that still writes there is refused, because the
 first use of a name would begin an empty tenant, and what they write would be lost in it.
 """
 
@@ -41,8 +41,8 @@ def name_at(connection: Connection, tenant: str) -> Callable[[int], str]:
         .order_by(commits.c.revision)
     ):
         try:
-            told: Any = json_text.loads(row.receipt or "null")
-            earlier = str(told["renamed"]["from"])
+            content: Any = json_text.loads(row.receipt or "null")
+            earlier = str(content["renamed"]["from"])
         except (InvalidInput, TypeError, KeyError):
             continue  # its hash does not agree either
         until.append(row.revision)

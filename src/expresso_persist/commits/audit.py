@@ -1,7 +1,7 @@
 """Walking the audit trail: is every commit there, unaltered, and does the data agree?
 
 What a chain alone cannot find: that its newest end was cut off and everything else put back
-to match, or that all of it was written anew. Who keeps the newest hash elsewhere (an
+to match, or that all of it was written again. Who keeps the newest hash elsewhere (an
 *anchor*: a note, a log, an archive of a backup) finds that too.
 """
 
@@ -85,7 +85,7 @@ def verify(connection: Connection, tenant: str, anchors: Sequence[str] = ()) -> 
     Args:
         connection: A transaction.
         tenant: Whose trail it is.
-        anchors: Revisions with their hashes (``<revision>.<hash>``) as they were told
+        anchors: Revisions with their hashes (``<revision>.<hash>``) as they were given
             earlier, and cursors, which have the hash's beginning.
 
     Raises:
@@ -163,8 +163,8 @@ def verify_newest(connection: Connection, tenant: str, limit: int) -> str | None
     ):
         if row.revision != expected:
             return f"Revision {expected} is missing from the audit trail."
-        told = _hash(previous, name(row.revision), row, rows.get(row.revision, []))
-        if row.revision > since and told != row.hash:
+        computed = _hash(previous, name(row.revision), row, rows.get(row.revision, []))
+        if row.revision > since and computed != row.hash:
             return f"Revision {row.revision} was altered after it was written."
         previous, expected = row.hash, row.revision + 1
     if previous != head.hash or expected - 1 != head.revision:
@@ -191,8 +191,8 @@ def _hash(previous: str, tenant: str, row: Any, rows: Iterable[ChangeRow]) -> st
 def _forgotten(row: Any) -> tuple[int, str]:
     """The horizon and the digest that a commit says; a damaged one is found by its hash."""
     try:
-        told: Any = json_text.loads(row.receipt or "null")
-        return told["forgotten"]["through"], told["forgotten"]["digest"]
+        content: Any = json_text.loads(row.receipt or "null")
+        return content["forgotten"]["through"], content["forgotten"]["digest"]
     except (InvalidInput, TypeError, KeyError):
         return 0, ""
 

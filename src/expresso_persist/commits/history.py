@@ -122,13 +122,13 @@ def read_history(
     found: dict[int, list[Change]] = {}
     for row in rows:
         found.setdefault(row.revision, []).append(_change(row))
-    told = connection.execute(
+    entries = connection.execute(
         sa.select(commits)
         .where(commits.c.tenant_id == tenant, commits.c.revision.in_(shown))
         .order_by(commits.c.revision.desc())
     )
     return HistoryPage(
-        tuple(_entry(row, found.get(row.revision, [])) for row in told), len(revisions) > limit
+        tuple(_entry(row, found.get(row.revision, [])) for row in entries), len(revisions) > limit
     )
 
 
@@ -170,7 +170,7 @@ def _entry(row: Any, touched: list[Change]) -> HistoryEntry:
 
 
 def _receipt(row: Any) -> Mapping[str, Any]:
-    # An import's receipt tells about every key of its dump; nobody needs that here.
+    # An import's receipt lists every key of its dump, which is not needed here.
     if row.receipt is None or row.source not in ("movement", "undo"):
         return {}
     receipt = json_text.loads(row.receipt)
@@ -217,8 +217,10 @@ class UndoPlan:
     def receipt(self) -> str:
         """What the undo's commit remembers."""
         conflicts: list[Json] = [attrs.asdict(problem) for problem in self.conflicts]
-        told: dict[str, Json] = {"revision": self.revision, "root": self.root}
-        return json_text.dumps({"undo": {**told, "conflicts": conflicts} if conflicts else told})
+        content: dict[str, Json] = {"revision": self.revision, "root": self.root}
+        if conflicts:
+            content["conflicts"] = conflicts
+        return json_text.dumps({"undo": content})
 
     def to_json(self) -> dict[str, Any]:
         """The plan as a JSON object."""
@@ -235,11 +237,11 @@ def read_undo(revision: int, commit: Commit) -> UndoPlan:
     Raises:
         IdempotencyMismatch: The commit is none of an undo.
     """
-    told: Any = json_text.loads(commit.receipt or "null")
-    if commit.source != "undo" or told is None:
+    content: Any = json_text.loads(commit.receipt or "null")
+    if commit.source != "undo" or content is None:
         raise IdempotencyMismatch
-    conflicts = tuple(Problem(**problem) for problem in told["undo"].get("conflicts", ()))
-    return UndoPlan(revision, told["undo"]["root"], commit.changes, conflicts)
+    conflicts = tuple(Problem(**problem) for problem in content["undo"].get("conflicts", ()))
+    return UndoPlan(revision, content["undo"]["root"], commit.changes, conflicts)
 
 
 def plan_undo(state: State, revision: int) -> UndoPlan:

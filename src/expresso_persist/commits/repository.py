@@ -82,12 +82,12 @@ class InventoryRepository:
 
     def head(self) -> Head:
         """Where the tenant stands; one look-up by primary key."""
-        row = self.database.look_up(HEAD, {"tenant": self.tenant})
+        row = self.database.fetch_one(HEAD, {"tenant": self.tenant})
         return Head(*row) if row is not None else self._ensure_tenant()
 
     def exists(self) -> bool:
         """Whether the tenant is there; unlike other reads this does not make it."""
-        return self.database.look_up(HEAD, {"tenant": self.tenant}) is not None
+        return self.database.fetch_one(HEAD, {"tenant": self.tenant}) is not None
 
     def get(self, kind: str, *parts: str, as_of: AsOf | None = None) -> Record | None:
         """One record, or None.

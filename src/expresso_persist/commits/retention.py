@@ -2,8 +2,8 @@
 
 The commits stay: who, when, why, their hashes. Of the changes up to the horizon only what
 makes up the state at the horizon stays (each record's last ``after``). A digest of all that
-stays goes into a commit of its own, and so into the hash chain: whoever edits, removes or
-adds something before the horizon is found as anywhere else.
+stays goes into a commit of its own, and so into the hash chain: an edit, a removal or an
+addition before the horizon is found as anywhere else.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from expresso_persist.commits.aliases import refuse_old_name
 from expresso_persist.commits.decision import CommitRequest, Decide, Decision
 from expresso_persist.commits.state import HEAD, State, insert_tenant, record_row
 from expresso_persist.commits.trail import commit_of_key, replayed
-from expresso_persist.db import migrations
+from expresso_persist.db import bulk, migrations
 from expresso_persist.db.database import Database
 from expresso_persist.db.tables import RECORD_TABLES, commits, tenants
 from expresso_persist.db.tables import changes as changes_table
@@ -193,10 +193,10 @@ class CommitWriter:
                 {"tenant_id": tenant, **dict(zip(keys, change.key.parts, strict=True))}
                 for change in removed
             ]
-            database.bulk_delete(connection, table, tenant, gone)
+            bulk.delete(connection, table, tenant, gone)
             database.bulk_insert(connection, table, self._rows(added, commit), len(added))
             written = list(self._rows(changed, commit))
-            database.bulk_update(connection, table, tenant, written, keep=("created_at",))
+            bulk.update(connection, table, tenant, written, keep=("created_at",))
 
     def _rows(self, changes: Iterable[Change], commit: Commit) -> Iterator[Mapping[str, Any]]:
         for change in changes:

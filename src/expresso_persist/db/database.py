@@ -16,7 +16,7 @@ import random
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -39,6 +39,7 @@ __all__ = ["Database"]
 NOTIFY_CHANNEL = "expresso_persist"
 """The channel on which PostgreSQL tells that a tenant has a new commit."""
 
+_ROW_SECURITY = sa.text("SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')")
 _NAME_TENANT = sa.text(
     "SELECT set_config('expresso.tenant', :tenant, true), "
     "set_config('expresso.list_tenants', :listing, true)"
@@ -70,7 +71,7 @@ class Database:
             which sees the list of tenants at most where row level security is on.
         dialect: ``"sqlite"`` or ``"postgresql"``.
         on_commit: Called with tenant and revision after each commit of this process.
-        companions: What rooms above keep one of for each database.
+        extensions: Objects that other packages keep one of per database, by name.
     """
 
     def __init__(self, url: str | URL | None = None, *, engine: Engine | None = None) -> None:
@@ -83,14 +84,7 @@ class Database:
             raise InvalidConfiguration("Give a database URL or an engine, not both or none.")
         self._owned = engine is None
         self.engine: Engine = engine or create_engine(url)  # type: ignore[arg-type]
-        name = self.engine.dialect.name
-        if name not in ("sqlite", "postgresql"):
-            raise InvalidConfiguration(
-                f"{name} is not supported; use SQLite or PostgreSQL 14 or newer."
-            )
-        self.dialect: Literal["sqlite", "postgresql"] = (
-            "sqlite" if name == "sqlite" else "postgresql"
-        )
+        self.dialect: Literal["sqlite", "postgresql"] = _supported(self.engine)
         # A pool of its own, because changing a connection's isolation back and forth costs
         # more than the statement; a host's engine and a database in memory have one pool.
         self._single: Engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -101,7 +95,7 @@ class Database:
             for own in {self.engine, self._single}:
                 watch_file(own, self._file)
         self.on_commit: list[Callable[[str, int], None]] = []
-        self.companions: dict[str, object] = {}
+        self.extensions: dict[str, object] = {}
         self.tenant: str | None = None
         self._shared = _Shared(_queue_of(self.engine))
         self._compiled: dict[sa.Select[Any], sa.Compiled] = {}
@@ -133,11 +127,7 @@ class Database:
         known = self._shared.row_security
         if known is None:
             with translated(), self.engine.connect() as connection:
-                known = connection.scalar(
-                    sa.text(
-                        "SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('tenants')"
-                    )
-                )
+                known = connection.scalar(_ROW_SECURITY)
             self._shared.row_security = known
         return bool(known)
 
@@ -272,19 +262,19 @@ class Database:
         finally:
             queue.release()
 
-    def look_up(
+    def fetch_one(
         self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         """The one row of a query, read once for all threads that ask for it at a time.
 
-        Every caller gets what a look-up found that began after the call, so nobody is
-        told of a state that was over when they asked. It is what most requests begin
-        with, so it goes to the driver directly, with SQL that is written once.
+        Every caller gets what a query found that began after the call, so the answer is
+        never older than the question. Most requests begin with it, so it goes to the driver
+        directly, with SQL that is compiled once.
         """
         key = (query, *parameters.items())
-        return self._shared.calls.call(key, lambda: self._look_up(query, parameters))
+        return self._shared.calls.call(key, lambda: self._fetch_one(query, parameters))
 
-    def _look_up(
+    def _fetch_one(
         self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
     ) -> tuple[Any, ...] | None:
         if self.row_security:  # needs a transaction that names the tenant
@@ -298,14 +288,9 @@ class Database:
             if compiled.dialect.driver not in ("pysqlite", "psycopg"):
                 row = connection.execute(query, parameters).first()
                 return None if row is None else tuple(row)
-            names = getattr(compiled, "positiontup", None)
-            values = parameters if names is None else [parameters[name] for name in names]
-            with driver_errors(connection) as raw:
-                # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
-                found = raw.execute(str(compiled), values).fetchall()
-            return tuple(found[0]) if found else None
+            return _fetched(connection, compiled, parameters)
 
-    def glance(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+    def fetch_all(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The rows of a query that needs no transaction around it."""
         if self.row_security:
             with self.read() as connection:
@@ -356,19 +341,12 @@ class Database:
         self, connection: Connection, table: sa.Table, row: Mapping[str, Any]
     ) -> bool:
         """Insert ``row`` unless its primary key is there; tell whether it was inserted."""
-        key = table.primary_key.columns  # drivers disagree on the count of affected rows
-        if self.dialect == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+        from sqlalchemy.dialects import postgresql, sqlite
 
-            result = connection.execute(
-                sqlite_insert(table).values(**row).on_conflict_do_nothing().returning(*key)
-            )
-        else:
-            from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-
-            result = connection.execute(
-                postgresql_insert(table).values(**row).on_conflict_do_nothing().returning(*key)
-            )
+        dialect = sqlite if self.dialect == "sqlite" else postgresql
+        insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
+        # Drivers disagree on the count of affected rows.
+        result = connection.execute(insert.returning(*table.primary_key.columns))
         return result.first() is not None
 
     def bulk_insert(
@@ -382,26 +360,27 @@ class Database:
         # COPY does not work where row level security is on.
         bulk.insert(connection, table, rows, count, copies=not self._shared.row_security)
 
-    def bulk_update(
-        self,
-        connection: Connection,
-        table: sa.Table,
-        tenant: str,
-        rows: Sequence[Mapping[str, Any]],
-        keep: Collection[str] = (),
-    ) -> None:
-        """Write rows over those with the same primary key, see :func:`bulk.update`."""
-        bulk.update(connection, table, tenant, rows, keep)
 
-    def bulk_delete(
-        self,
-        connection: Connection,
-        table: sa.Table,
-        tenant: str,
-        rows: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Remove rows by their primary key, of which ``rows`` have every column."""
-        bulk.delete(connection, table, tenant, rows)
+def _supported(engine: Engine) -> Literal["sqlite", "postgresql"]:
+    match engine.dialect.name:
+        case "sqlite" | "postgresql" as name:
+            return name
+        case name:
+            raise InvalidConfiguration(
+                f"{name} is not supported; use SQLite or PostgreSQL 14 or newer."
+            )
+
+
+def _fetched(
+    connection: Connection, compiled: sa.Compiled, parameters: Mapping[str, str]
+) -> tuple[Any, ...] | None:
+    """The one row of a compiled query, by the driver itself."""
+    names = getattr(compiled, "positiontup", None)
+    values = parameters if names is None else [parameters[name] for name in names]
+    with driver_errors(connection) as raw:
+        # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
+        found = raw.execute(str(compiled), values).fetchall()
+    return tuple(found[0]) if found else None
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:

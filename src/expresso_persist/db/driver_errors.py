@@ -56,7 +56,7 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         return StorageFull()
     if state == "25006" or "readonly database" in text:
         return DatabaseReadOnly()
-    # A process that does not know yet of row level security is told so by the same number.
+    # A process that does not know yet of row level security gets the same number.
     if state == "42501" and "row-level security" not in text:
         return DatabaseAccessDenied()
     if state == "42P01" or "no such table" in text:

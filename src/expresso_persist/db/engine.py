@@ -85,7 +85,7 @@ def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
 def _ping_after_idling(
     connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
 ) -> None:
-    """Replace a connection that died while nobody used it.
+    """Replace a connection that died while it was idle.
 
     Unlike ``pool_pre_ping`` this asks only after a pause, because the question costs as
     much as a look-up. A connection that dies in between fails one request.

@@ -16,7 +16,7 @@ class FairLock:
     """
 
     def __init__(self) -> None:
-        """Nobody holds it."""
+        """Whether it is free."""
         self._mutex = threading.Lock()
         self._queue: deque[threading.Lock] = deque()
         self._held = False

@@ -2,7 +2,7 @@
 
 A row of the table of leases says who does it, and until when, by the database's clock alone.
 It is taken and renewed in one short transaction that locks the row, so nothing outlives it
-(PgBouncer may hand every transaction another session). A process that died keeps nobody waiting
+(PgBouncer may hand every transaction another session). A process that died keeps no one waiting
 for longer than it had left, and those on its own machine not at all. A time in the future means
 that the clock went back; such a row counts as expired, and so does one that is damaged: that
 nothing can be read of it, or that it is taken for much longer than anything takes.

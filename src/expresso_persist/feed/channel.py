@@ -21,7 +21,7 @@ class Channel:
         tenant: Whose commits.
         recent: The newest commits, encoded; None before the first look.
         revision: The revision it ends with.
-        generation: Another number each time something happened. Whoever notes it, reads,
+        generation: Another number each time something happened. A reader that notes it, reads,
             and then waits for another one, misses nothing.
         interests: Who wants to know; while there is anybody, the hub looks.
         callbacks: Called by the hub's thread whenever something happened.
@@ -58,7 +58,7 @@ class Channel:
             self._changed.wait_for(lambda: self.generation != seen or enough(), timeout)
 
     def forget(self) -> None:
-        """After a fork: whoever waited did so in the parent."""
+        """After a fork: those who waited did so in the parent."""
         self._changed = threading.Condition()
         self.recent = None
         self.interests.clear()

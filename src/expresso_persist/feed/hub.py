@@ -37,14 +37,14 @@ SAFETY = 2.0
 """Seconds between two looks where NOTIFY does; a lost one is made good after that time."""
 
 BREATH = 0.03
-"""Seconds between two looks at least: what comes closer together is told together."""
+"""Seconds between two looks at least: what comes closer together is sent together."""
 
 LINGER = 5.0
 """Seconds that the thread stays after the last one who waited."""
 
 _RETRY_LINE = 60.0  # seconds until LISTEN is tried again where it did not work
 _LOST = 1.0  # seconds until it is tried again after the connection broke
-_FORGET = 60.0  # seconds after which a tenant that nobody asks for is forgotten
+_FORGET = 60.0  # seconds after which a tenant without readers is forgotten
 
 
 class Hub:
@@ -67,7 +67,7 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._numbers = itertools.count(1)
         # One connection for all threads: a look would see half a transaction of another
-        # one. Nobody else can write to such a database, so there is nothing to look for.
+        # one. No other process can write to such a database, so there is nothing to look for.
         self._alone = isinstance(database.engine.pool, StaticPool)
         self._start_over()
         database.on_commit.append(self._committed)
@@ -184,7 +184,7 @@ class Hub:
             try:
                 self._loop()
                 return
-            except Exception as error:  # noqa: BLE001 - nobody else would tell them
+            except Exception as error:  # noqa: BLE001 - readers would wait for ever
                 logger.error("the feed stumbled: %s", type(error).__name__)  # noqa: TRY400
                 time.sleep(_LOST)
 
@@ -209,7 +209,7 @@ class Hub:
         return self.safety if self.notified and not failed else self.poll
 
     def _wanted(self) -> bool:
-        """Whether there is anybody to look for; forgets whom nobody asked for in a while."""
+        """Whether there is anybody to look for; forgets tenants without readers."""
         now = time.monotonic()
         with self._lock:
             last = 0.0
@@ -258,7 +258,7 @@ class Hub:
             return
         self._next_line = time.monotonic() + _RETRY_LINE
         self._announced, self._found, self._overdue = {}, {}, {}
-        self._fresh = True  # what was committed before is announced to nobody
+        self._fresh = True  # what was committed before is not announced
         if self._line is not None:
             with self._lock:
                 self._dirty = None
@@ -303,7 +303,7 @@ class Hub:
         columns = (tenants.c.tenant_id, tenants.c.epoch, tenants.c.revision, tenants.c.head_hash)
         query = sa.select(*columns).where(tenants.c.tenant_id.in_(list(channels)))
         try:
-            rows = self._database.glance(query)
+            rows = self._database.fetch_all(query)
         except ExpressoPersistError:
             self._drop_line(_LOST)
             with self._lock:
@@ -323,7 +323,7 @@ class Hub:
         return True
 
     def _distrust(self) -> None:
-        """Give LISTEN up where a commit was found that nobody announced.
+        """Give LISTEN up where a commit was found that was not announced.
 
         It had the time between two looks at everything for that, which is seconds.
         """
@@ -337,19 +337,19 @@ class Hub:
                 self._dirty = set()
 
     def _advance(self, channel: Channel, head: Head) -> None:
-        channel.recent, channel.revision = self._next(channel, head)
+        channel.recent, channel.revision = _caught_up(self._database, channel, head)
         channel.happened(next(self._numbers))
 
-    def _next(self, channel: Channel, head: Head) -> tuple[Recent, int]:
-        """The recent commits up to at least ``head``."""
-        if channel.recent is not None:
-            with contextlib.suppress(ExpressoPersistError):
-                repository = InventoryRepository(self._database, channel.tenant)
-                page = repository.changes(channel.recent.cursor)
-                if page.commits and not page.has_more:
-                    found = encode(head.epoch, page.commits)
-                    return channel.recent.extended(found), page.commits[-1].revision
-        return Recent(head.cursor), head.revision
+
+def _caught_up(database: Database, channel: Channel, head: Head) -> tuple[Recent, int]:
+    """The recent commits of a channel, up to at least ``head``, and their last revision."""
+    if channel.recent is not None:
+        with contextlib.suppress(ExpressoPersistError):
+            page = InventoryRepository(database, channel.tenant).changes(channel.recent.cursor)
+            if page.commits and not page.has_more:
+                found = encode(head.epoch, page.commits)
+                return channel.recent.extended(found), page.commits[-1].revision
+    return Recent(head.cursor), head.revision
 
 
 def _readable(sources: Sequence[HasFileno], seconds: float) -> set[int]:
@@ -380,15 +380,15 @@ _making = threading.Lock()
 def hub_of(database: Database) -> Hub:
     """The hub of a database; all stores and tenants of the process share it."""
     with _making:
-        found = database.companions.get("feed")
+        found = database.extensions.get("feed")
         if not isinstance(found, Hub) or found.closed:
-            found = database.companions["feed"] = Hub(database.of(None))
+            found = database.extensions["feed"] = Hub(database.of(None))
         return found
 
 
 def close_hub(database: Database) -> None:
     """End the hub of a database, if there is one."""
-    found = database.companions.get("feed")
+    found = database.extensions.get("feed")
     if isinstance(found, Hub):
         found.close()
 

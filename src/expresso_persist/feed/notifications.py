@@ -15,7 +15,7 @@ __all__ = ["Notifications", "open_notifications"]
 
 
 class Notifications:
-    """A connection that listens; whoever owns it waits for its file descriptor."""
+    """A connection that listens; its owner waits for its file descriptor."""
 
     def __init__(self, connection: Any) -> None:
         """Take over a connection that executed LISTEN."""
@@ -34,7 +34,7 @@ class Notifications:
             line = self._raw.pgconn
             line.consume_input()
             while (notice := line.notifies()) is not None:
-                # Anybody may NOTIFY on the channel; what cannot be read wakes nobody.
+                # Anybody may NOTIFY on the channel; what cannot be read is left out.
                 with contextlib.suppress(msgspec.MsgspecError):
                     found.append(msgspec.json.decode(notice.extra, type=tuple[str, int]))
         except Exception:  # noqa: BLE001 - whatever the driver says, the answer is to poll
@@ -50,7 +50,7 @@ class Notifications:
 def open_notifications(database: Database) -> Notifications | None:
     """Listen; None where that cannot work.
 
-    Behind a pooler the server's process is not the one that the connection was told of.
+    Behind a pooler the server's process is not the one that the connection knows.
     In PgBouncer's transaction mode LISTEN would stick to a connection that serves somebody
     else next, so it is not even tried.
 

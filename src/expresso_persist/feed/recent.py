@@ -40,7 +40,7 @@ def encode(epoch: str, commits: Iterable[Commit]) -> list[Encoded]:
 class Recent:
     """A run of commits without a gap, never changed: a longer one takes its place.
 
-    So whoever reads it needs no lock, and those who stand at the same cursor share the same
+    So readers need no lock, and those who stand at the same cursor share the same
     bytes, however many they are.
     """
 

@@ -33,7 +33,7 @@ class FeedEvent:
     Attributes:
         cursor: Where to go on after it, for :meth:`Feed.subscribe`.
         commit: The commit, or None for a reset: the database was replaced by another or
-            older copy, so that everything has to be read anew.
+            older copy, so that everything has to be read again.
     """
 
     cursor: str
@@ -41,7 +41,7 @@ class FeedEvent:
 
     @property
     def reset(self) -> bool:
-        """Whether everything has to be read anew."""
+        """Whether everything has to be read again."""
         return self.commit is None
 
 

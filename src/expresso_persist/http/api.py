@@ -117,7 +117,7 @@ class Api:
             found = conflicts(self.prefix, look_up)
             return explain(found) if found else None
 
-        watched = self.store.database.companions.setdefault(ROUTES, [])
+        watched = self.store.database.extensions.setdefault(ROUTES, [])
         assert isinstance(watched, list)
         watched.append(look)
         self._unchecked_routes = look

@@ -79,7 +79,7 @@ _TRANSIENT = frozenset(
 _SECRET = Entry(KeyClass.SECRET, "A secret (a token or password): never stored.")
 _PREFERENCE = Entry(KeyClass.PREFERENCE)
 _CACHE = Entry(KeyClass.CACHE, "A cache or demo copy of server data; the server has the original.")
-_STATE = Entry(KeyClass.TRANSIENT, "Transient interface state; the app makes it anew.")
+_STATE = Entry(KeyClass.TRANSIENT, "Transient interface state; the app makes it again.")
 _BUSINESS = Entry(KeyClass.BUSINESS)
 
 _BY_KEY: dict[str, Entry] = {

@@ -22,6 +22,7 @@ from expresso_persist.errors import ExpressoPersistError
 from expresso_persist.importing.receipt import Receipt
 from expresso_persist.importing.request import Mode, OnConflict, Request
 from expresso_persist.model import json_text
+from expresso_persist.model.records import Commit
 
 __all__ = ["LocalStorageImporter", "Mode", "OnConflict"]
 
@@ -109,7 +110,17 @@ class LocalStorageImporter:
             ExpressoPersistError: The safety backup failed; the message says why.
         """
         request = Request(dump, mode, on_conflict, include, device_id)
-        protection = Protection(self.repository, lambda: self._protect(mode, actor))
+        commit = self._commit(request, actor=actor, note=note, idempotency_key=idempotency_key)
+        if commit.replayed:
+            first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
+            assert isinstance(first, dict)
+            return attrs.evolve(Receipt.from_json(first), replayed=True)
+        receipt: Receipt = commit.value
+        return attrs.evolve(receipt, revision=commit.revision)
+
+    def _commit(self, request: Request, *, actor: str, **options: Any) -> Commit:
+        """The commit of an import; its value is the receipt, as of revision 0."""
+        protection = Protection(self.repository, lambda: self._protect(request.mode, actor))
 
         def decide(state: State) -> Decision:
             outcome = request.decide(state)
@@ -118,30 +129,22 @@ class LocalStorageImporter:
             receipt = request.receipt(
                 outcome, dry_run=False, revision=0, safety_backup_id=protection.backup_id
             )
-            return Decision(
-                outcome.plan.operations(), functools.partial(_text, receipt), value=receipt
-            )
+            text = functools.partial(_text, receipt)
+            return Decision(outcome.plan.operations(), text, value=receipt)
 
         database, tenant = self.repository.database, self.repository.tenant
         with exclusive(database, tenant, actor=actor, work="importing", ttl=_TTL):
             # What it changes is only certain under the tenant's lock, which no backup may hold up.
-            commit = protection.run(
+            return protection.run(
                 lambda: self.repository.commit(
                     decide,
                     actor=actor,
                     source="import",
-                    note=note,
-                    idempotency_key=idempotency_key,
                     request=request.fingerprint,
                     scanned=True,
+                    **options,
                 )
             )
-        if commit.replayed:
-            first = json_text.loads(commit.receipt or "", max_depth=_RECEIPT_DEPTH)
-            assert isinstance(first, dict)
-            return attrs.evolve(Receipt.from_json(first), replayed=True)
-        receipt: Receipt = commit.value
-        return attrs.evolve(receipt, revision=commit.revision)
 
     def _protect(self, mode: str, actor: str) -> str:
         assert self.before_change is not None

@@ -129,7 +129,7 @@ class Record:
 
     @property
     def data(self) -> Json:
-        """The JSON value, parsed anew on each access."""
+        """The JSON value, parsed on each access."""
         return json_text.loads(self.text)
 
     def columns(self) -> dict[str, Column]:

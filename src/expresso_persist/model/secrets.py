@@ -203,7 +203,7 @@ def _folded(text: str) -> str:
 
 
 def _has_format(text: str, lower: str) -> bool:
-    for hint in _HINTS:  # a loop, because nearly every text is told from a secret here
+    for hint in _HINTS:  # a loop, because nearly every text is found to be no secret here
         if hint in lower:
             return _is_of_a_format(text, lower)
     return False

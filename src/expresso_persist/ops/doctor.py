@@ -1,6 +1,6 @@
 """What real users get wrong, each with the sentence that tells how to mend it.
 
-A check is a function of a :class:`Patient` that gives one :class:`Finding`. Nothing is
+A check is a function of a :class:`DoctorContext` that gives one :class:`Finding`. Nothing is
 written, and nothing here takes longer the more is stored.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from expresso_persist.backups.lookout import copies_ahead
+from expresso_persist.backups.mirror_status import copies_ahead
 from expresso_persist.backups.status import no_backup
 from expresso_persist.commits import audit
 from expresso_persist.db import migrations, row_security
@@ -34,7 +34,7 @@ from expresso_persist.store import Store
 __all__ = [
     "CHECKS",
     "Finding",
-    "Patient",
+    "DoctorContext",
     "State",
     "examine",
     "failed_to_open",
@@ -54,7 +54,7 @@ STALE = dt.timedelta(hours=1)
 """After how long the newest backup is old, if its interval is shorter than that."""
 TOKEN_LENGTH = 16
 ROUTES = "routes"
-"""Among the database's companions: functions that say which routes of a host hide ours."""
+"""Among the database's extensions: functions that say which routes of a host hide ours."""
 _ORDER: tuple[State, ...] = ("ok", "warning", "problem")
 _TOKENS = ("EXPRESSO_PERSIST_TOKEN", "EXPRESSO_PERSIST_WRITE_TOKEN", "EXPRESSO_PERSIST_READ_TOKEN")
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -78,7 +78,7 @@ class Finding:
 
 
 @attrs.define(slots=False)
-class Patient:
+class DoctorContext:
     """What is examined.
 
     Attributes:
@@ -120,21 +120,21 @@ class Patient:
         return Path(str(url.database)).resolve()
 
 
-def schema(patient: Patient) -> Finding:
+def schema(context: DoctorContext) -> Finding:
     """Are the tables those of this version?"""
     try:
-        migrations.check(patient.store.database)
+        migrations.check(context.store.database)
     except TablesDropped as error:
-        copies = copies_ahead(patient.store.backups.mirrors, patient.store.tenant)
+        copies = copies_ahead(context.store.backups.mirrors, context.store.tenant)
         return Finding("schema", "problem", " ".join([error.message, *copies]))
     except SchemaMismatch as error:
         return Finding("schema", "problem", error.message)
     return Finding("schema", "ok", "The tables are those of this version.")
 
 
-def rights(patient: Patient) -> Finding:
+def rights(context: DoctorContext) -> Finding:
     """May the database role read and write the rows of every table?"""
-    database = patient.store.database
+    database = context.store.database
     if database.dialect != "postgresql":
         return Finding("rights", "ok", "SQLite knows no roles.")
     # Without a column's own grants: a right on some columns is none on the rows.
@@ -157,28 +157,28 @@ def rights(patient: Patient) -> Finding:
     return Finding("rights", "ok", "The database role may read and write the rows of every table.")
 
 
-def scheduler(patient: Patient) -> Finding:
-    """Does anybody make automatic backups?"""
-    if not patient.backups["backup_running"]:
+def scheduler(context: DoctorContext) -> Finding:
+    """Are automatic backups made?"""
+    if not context.backups["backup_running"]:
         return Finding(
             "scheduler",
             "problem",
-            "Nobody makes automatic backups. Mount with `register_routes(…, backups=True)`, call "
+            "No automatic backups are made. Mount with `register_routes(…, backups=True)`, call "
             "`store.backups.start()` in a script, or run `expresso-persist backup run` from cron.",
         )
-    return Finding("scheduler", "ok", "Somebody makes automatic backups.")
+    return Finding("scheduler", "ok", "Automatic backups are made.")
 
 
-def schedulers(patient: Patient) -> Finding:
+def schedulers(context: DoctorContext) -> Finding:
     """Do several processes agree on what they make?"""
-    waiting = patient.store.backups.standby()
-    intervals = {patient.store.backups.interval, *waiting} if waiting else set()
+    waiting = context.store.backups.standby()
+    intervals = {context.store.backups.interval, *waiting} if waiting else set()
     if len(intervals) > 1:
-        told = ", ".join(f"{interval:g} s" for interval in sorted(intervals))
+        listed = ", ".join(f"{interval:g} s" for interval in sorted(intervals))
         return Finding(
             "schedulers",
             "warning",
-            f"Several schedulers run, with different intervals ({told}); which one counts is a "
+            f"Several schedulers run, with different intervals ({listed}); which one counts is a "
             "matter of luck. Give all processes the same settings, or start it in one of them.",
         )
     return Finding(
@@ -188,27 +188,28 @@ def schedulers(patient: Patient) -> Finding:
     )
 
 
-def backup(patient: Patient) -> Finding:
+def backup(context: DoctorContext) -> Finding:
     """Is the newest backup good, and new?"""
-    told = patient.backups
-    latest, interval = told["latest_backup"], dt.timedelta(minutes=told["backup_interval_minutes"])
+    status = context.backups
+    latest = status["latest_backup"]
+    interval = dt.timedelta(minutes=status["backup_interval_minutes"])
     if latest is None:
         return Finding(
             "backup",
-            "warning" if patient.is_fresh else "problem",
-            f"{no_backup(told)} Make one: `expresso-persist backup create`.",
+            "warning" if context.is_fresh else "problem",
+            f"{no_backup(status)} Make one: `expresso-persist backup create`.",
         )
-    if told["last_error"]:
-        return Finding("backup", "problem", f"The last attempt failed: {told['last_error']}")
+    if status["last_error"]:
+        return Finding("backup", "problem", f"The last attempt failed: {status['last_error']}")
     if latest["verified_at"] is None:
         return Finding(
             "backup",
             "problem",
             "The newest backup was never verified; run `expresso-persist backup verify latest`.",
         )
-    with patient.store.inventory.database.read() as connection:
-        now = patient.store.database.now(connection)
-    age = now - dt.datetime.fromisoformat(told["last_success_at"])
+    with context.store.inventory.database.read() as connection:
+        now = context.store.database.now(connection)
+    age = now - dt.datetime.fromisoformat(status["last_success_at"])
     if age > max(STALE, 2 * interval):
         return Finding(
             "backup",
@@ -219,9 +220,9 @@ def backup(patient: Patient) -> Finding:
     return Finding("backup", "ok", "The newest backup is verified and new.")
 
 
-def backup_storage(patient: Patient) -> Finding:
+def backup_storage(context: DoctorContext) -> Finding:
     """Is everything that backups are stored in what was written?"""
-    status = patient.backups
+    status = context.backups
     if status["damaged_backups"]:
         return Finding(
             "backup_storage",
@@ -233,7 +234,7 @@ def backup_storage(patient: Patient) -> Finding:
     if not status["total_backups"]:
         return Finding(
             "backup_storage",
-            "ok" if patient.is_fresh else "warning",
+            "ok" if context.is_fresh else "warning",
             "There is no backup whose storage could be checked.",
         )
     check = status["storage_check"]
@@ -247,9 +248,9 @@ def backup_storage(patient: Patient) -> Finding:
     return Finding("backup_storage", "ok", "The stored backups are what was written.")
 
 
-def mirror(patient: Patient) -> Finding:
+def mirror(context: DoctorContext) -> Finding:
     """Does anything outlive this database?"""
-    mirrors = patient.backups["mirrors"]
+    mirrors = context.backups["mirrors"]
     if not mirrors:
         return Finding(
             "mirror",
@@ -274,11 +275,11 @@ def mirror(patient: Patient) -> Finding:
     return Finding("mirror", "ok", "Every mirror has the backups it should have.")
 
 
-def clock(patient: Patient) -> Finding:
+def clock(context: DoctorContext) -> Finding:
     """Do the clocks of the host and the database agree?"""
-    with patient.store.inventory.database.read() as connection:
+    with context.store.inventory.database.read() as connection:
         before = dt.datetime.now(dt.UTC)
-        there = patient.store.database.now(connection)
+        there = context.store.database.now(connection)
         after = dt.datetime.now(dt.UTC)
     # Only what the way there and back cannot explain.
     skew = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
@@ -293,9 +294,9 @@ def clock(patient: Patient) -> Finding:
     return Finding("clock", "ok", "The clocks of host and database agree.")
 
 
-def pooler(patient: Patient) -> Finding:
+def pooler(context: DoctorContext) -> Finding:
     """Is there something like PgBouncer in between?"""
-    database = patient.store.database
+    database = context.store.database
     if database.dialect == "postgresql" and database.engine.dialect.driver == "psycopg":
         with database.dedicated() as connection:
             raw: Any = connection.connection.dbapi_connection
@@ -311,9 +312,9 @@ def pooler(patient: Patient) -> Finding:
     return Finding("pooler", "ok", "Nothing is between here and the database.")
 
 
-def disk(patient: Patient) -> Finding:
+def disk(context: DoctorContext) -> Finding:
     """Can the folder of a SQLite database be written to, and is there room?"""
-    file = patient.file
+    file = context.file
     if file is None:
         return Finding("disk", "ok", "The database looks after its own disk.")
     for path in (file.parent, file):
@@ -343,11 +344,11 @@ def disk(patient: Patient) -> Finding:
     return Finding("disk", "ok", "There is room, and the right to write.")
 
 
-def share(patient: Patient) -> Finding:
+def share(context: DoctorContext) -> Finding:
     """Is a SQLite database on a network share?"""
     mounts = Path("/proc/mounts")
-    if patient.file is not None and mounts.exists():
-        kind = share_of(patient.file, mounts.read_text(encoding="utf-8", errors="replace"))
+    if context.file is not None and mounts.exists():
+        kind = share_of(context.file, mounts.read_text(encoding="utf-8", errors="replace"))
         if kind is not None:
             return Finding(
                 "share",
@@ -376,9 +377,9 @@ def share_of(file: Path, mounts: str) -> str | None:
     return kind if kind in _SHARES else None
 
 
-def tenants_wall(patient: Patient) -> Finding:
+def tenants_wall(context: DoctorContext) -> Finding:
     """If row level security is on: is it on everywhere, and for this role?"""
-    database = patient.store.database
+    database = context.store.database
     if database.dialect != "postgresql":
         return Finding("row_security", "ok", "SQLite has no row level security.")
     with database.read() as connection:
@@ -402,9 +403,9 @@ def tenants_wall(patient: Patient) -> Finding:
     return Finding("row_security", "ok", "Row level security guards every table.")
 
 
-def trail(patient: Patient) -> Finding:
+def trail(context: DoctorContext) -> Finding:
     """Do the newest commits verify?"""
-    inventory = patient.store.inventory
+    inventory = context.store.inventory
     with inventory.database.read() as connection:
         problem = audit.verify_newest(connection, inventory.tenant, COMMITS)
     if problem is not None:
@@ -417,17 +418,17 @@ def trail(patient: Patient) -> Finding:
     return Finding("audit", "ok", f"The newest {COMMITS} commits verify.")
 
 
-def access(patient: Patient) -> Finding:
+def access(context: DoctorContext) -> Finding:
     """Is anybody let in, or a token easy to guess?"""
-    if patient.open_to is not None:
+    if context.open_to is not None:
         return Finding(
             "access",
             "problem",
             "Somebody without any credentials was let in. Let `authorize` return None for "
-            "whoever is not signed in.",
+            "anybody who is not signed in.",
         )
     for name in _TOKENS:
-        token = patient.environ.get(name, "")
+        token = context.environ.get(name, "")
         if token and (len(token) < TOKEN_LENGTH or len(set(token)) < TOKEN_LENGTH // 2):
             return Finding(
                 "access",
@@ -438,16 +439,16 @@ def access(patient: Patient) -> Finding:
     return Finding("access", "ok", "No way in that should not be there was found.")
 
 
-def routes(patient: Patient) -> Finding:
+def routes(context: DoctorContext) -> Finding:
     """Does the host answer our paths itself?"""
-    looks: Any = patient.store.database.companions.get(ROUTES, [])
+    looks: Any = context.store.database.extensions.get(ROUTES, [])
     found = [sentence for look in looks if (sentence := look()) is not None]
     if found:
         return Finding("routes", "problem", " ".join(found))
     return Finding("routes", "ok", "No route of a host that mounted this store hides one of ours.")
 
 
-CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
+CHECKS: Mapping[str, Callable[[DoctorContext], Finding]] = {
     "schema": schema,
     "rights": rights,
     "scheduler": scheduler,
@@ -466,12 +467,12 @@ CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
 }
 
 
-def examine(patient: Patient) -> list[Finding]:
+def examine(context: DoctorContext) -> list[Finding]:
     """Every finding, in the order of :data:`CHECKS`; a check that fails is a finding too."""
     found = []
     for name, check in CHECKS.items():
         try:
-            found.append(check(patient))
+            found.append(check(context))
         except ExpressoPersistError as error:
             found.append(Finding(name, "problem", f"This could not be looked at: {error.message}"))
     return found

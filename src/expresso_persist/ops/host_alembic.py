@@ -1,7 +1,7 @@
 """For hosts that use Alembic themselves: which tables ``--autogenerate`` has to leave alone.
 
 A host's ``alembic revision --autogenerate`` writes a DROP for every table that is in the
-database and not in the host's metadata; those of this library too, unless it is told.
+database and not in the host's metadata; those of this library too, unless it is configured.
 """
 
 from __future__ import annotations

@@ -301,7 +301,7 @@ class Inventory(InventoryRepository):
         note: str = "",
         idempotency_key: str | None = None,
         request: str | bytes | None = None,
-        allowed: Callable[[UndoPlan], None] | None = None,
+        allowed: Callable[[UndoPlan], object] = lambda _: None,
     ) -> Undone:
         """Take a commit back: every record of it becomes what it was before.
 
@@ -328,14 +328,12 @@ class Inventory(InventoryRepository):
 
         def decide(state: State) -> Decision:
             plan = plan_undo(state, revision)
-            if allowed is not None:
-                allowed(plan)
+            allowed(plan)
             if not force and not dry_run:
                 plan.refuse_conflicts()
             return Decision(plan.operations(), plan.receipt(), value=plan)
 
-        if request is None:
-            request = f"undo {revision} {bool(force)}"
+        request = request or f"undo {revision} {bool(force)}"
         if dry_run:
             # It is not remembered; a key that was used is another request's.
             self.replay(actor, idempotency_key, request)
@@ -351,8 +349,8 @@ class Inventory(InventoryRepository):
             request=request,
             scanned=True,
         )
-        plan = read_undo(revision, commit) if commit.replayed else commit.value
-        return Undone(plan, commit)
+        unchanged = not commit.stored and not commit.replayed
+        return Undone(commit.value if unchanged else read_undo(revision, commit), commit)
 
     def forget_history(
         self, before: int | dt.datetime, *, actor: str, dry_run: bool = False, note: str = ""

@@ -54,7 +54,7 @@ class Stock:
         quantity: What is there: the event's ``quantity``, a station's live amount, or its
             allotment where it has no live stock of the item.
         negative: It is below zero; for the event, also when more was handed out than it has.
-        available: Of the event's stock, what is not handed out; None where nobody counts that.
+        available: Of the event's stock, what is not handed out; None where that is not counted.
     """
 
     station_id: str | None

@@ -12,9 +12,9 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from expresso_persist.backups.due import DUE, RUNNER
 from expresso_persist.backups.manager import BackupManager
 from expresso_persist.backups.manifest import Manifest
+from expresso_persist.backups.scheduler import DUE, RUNNER
 from expresso_persist.commits import aliases, audit, hash_chain
 from expresso_persist.commits.repository import InventoryRepository
 from expresso_persist.commits.state import insert_tenant
@@ -115,9 +115,9 @@ class Tenants:
 
         Its data, its history and its backups stay. The hashes of earlier commits do not
         change (they verify under the name they were made under), so anchors kept elsewhere
-        still hold; a commit of its own tells of the new name. Whoever goes on under the old
+        still hold; a commit of its own records the new name. A client that goes on under the old
         name is answered 401, access tokens are revoked; clients under the new one read
-        everything anew. Copies at
+        everything again. Copies at
         mirrors stay in the old name's folder, and archives say the old name.
 
         Args:
@@ -266,7 +266,7 @@ def _move(database: Database, connection: Connection, old: str, new: str) -> Non
         # each of which says the old name in itself.
         gone = sa.delete(table).where(table.c.tenant_id == old)
         connection.execute(gone if table is not leases else gone.where(leases.c.name != DUE))
-    # Another epoch: whoever comes under the new name reads everything anew.
+    # Another epoch: clients under the new name read everything again.
     copied = [column for column in tenants.c if column.name not in ("tenant_id", "epoch")]
     connection.execute(
         sa.insert(tenants).from_select(
@@ -304,7 +304,7 @@ def _tell(
 ) -> None:
     """The commit that says so; it changes no record."""
     revision, note = head.revision + 1, f"Renamed from {old}"
-    told = aliases.receipt(old, new)
+    text = aliases.receipt(old, new)
     digest = hash_chain.commit_hash(
         head.hash,
         tenant=new,
@@ -315,14 +315,14 @@ def _tell(
         created_at=now,
         idempotency_key=None,
         fingerprint=None,
-        receipt=told,
+        receipt=text,
         rows=(),
     )
     connection.execute(
         sa.insert(commits),
         {
             "tenant_id": new, "revision": revision, "actor": actor, "source": aliases.RENAME,
-            "note": note, "receipt": told, "created_at": now, "hash": digest,
+            "note": note, "receipt": text, "created_at": now, "hash": digest,
         },
     )  # fmt: skip
     connection.execute(

@@ -78,7 +78,7 @@ class AccessTokens:
             lifetime: How long it opens anything; None for until it is revoked.
 
         Returns:
-            The token, which is told this once and kept nowhere, and what is known of it.
+            The token, which is shown this once and kept nowhere, and what is known of it.
 
         Raises:
             InvalidInput: The name or the permission is none.
@@ -155,7 +155,7 @@ class AccessTokens:
             return None
         with self._database.read() as connection:
             row = connection.execute(_ROW, {"tenant": self._tenant, "id": parts[2]}).first()
-            # Also without a row: whoever asks learns nothing from the time it takes.
+            # Also without a row: the time it takes gives nothing away.
             known = hmac.compare_digest(row.secret_sha256 if row else "", _hash(parts[3]))
             if row is None or not known:
                 return None

@@ -6,7 +6,7 @@ imported when there is something to do; a store that is up to date opens without
 
 A view, the *marker*, says that there is a store here. Whatever drops tables that it does not
 know (a host's ``alembic revision --autogenerate``, ``metadata.drop_all()``) leaves it, so that
-a store that is gone is told from one that never was.
+a store that is gone differs from one that never was.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FOLDER = Path(__file__).parent
 _REVISIONS = sorted(path.name.partition("_")[0] for path in _FOLDER.glob("versions/[0-9]*.py"))
 _TRAIL = ("tenants", "commits", "changes")
 _VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text)).c.version_num
-# Any number will do, as long as nobody else uses it: "expresso" in a bigint.
+# Any number will do, as long as nothing else uses it: "expresso" in a bigint.
 _LOCK = 0x6578_7072_6573_736F
 
 

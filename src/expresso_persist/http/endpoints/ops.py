@@ -17,7 +17,7 @@ from expresso_persist.http.access.limits import Rate
 from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints.endpoint import FLAG, Endpoint, Query
 from expresso_persist.http.messages import Response, success
-from expresso_persist.ops.doctor import Patient, examine, worst
+from expresso_persist.ops.doctor import DoctorContext, examine, worst
 
 __all__ = ["ENDPOINTS"]
 
@@ -51,10 +51,10 @@ def _examined(call: Call) -> dict[str, Any]:
         Needs(Permission.READ, Rate.READ, parameters=_DEEP), request
     )
     bare = not credentials_in(request, _DEEP)  # should not have been admitted
-    patient = Patient(known.store, open_to=known.actor.name if bare else None)
+    context = DoctorContext(known.store, open_to=known.actor.name if bare else None)
     findings = [
         finding
-        for finding in examine(patient)
+        for finding in examine(context)
         # A weak token is reported only to those who can change it.
         if finding.check != "access" or bare or known.actor.permission >= Permission.ADMIN
     ]
