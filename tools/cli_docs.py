@@ -26,8 +26,8 @@ the library) `flask expresso` have the same verbs; `serve` is only in the first 
 
 Results go to standard output, everything else to standard error. With `--json` the result is
 one JSON value, and a failure is `{"success": false, "error", "code", "details"}` on standard
-error; a command that was not understood (exit code 2) is told in words.
-`EXPRESSO_PERSIST_DEBUG=1` shows the traceback of an error that nobody foresaw.
+error; a command that was not understood (exit code 2) is answered in words.
+`EXPRESSO_PERSIST_DEBUG=1` shows the traceback of an unforeseen error.
 """
 
 

@@ -20,7 +20,7 @@ USERS = {"anna": "organiser", "bert": "barista", "carl": "guest"}
 
 
 def authorize(_request):
-    """The user whom the application's own JWT names; nobody without a valid one."""
+    """The user whom the application's own JWT names; None without a valid one."""
     try:
         found = verify_jwt_in_request(optional=True)
     except (JWTExtendedException, PyJWTError):

@@ -4,7 +4,7 @@
     gunicorn --workers 2 --worker-class gthread --threads 600 flask_gunicorn:app
     gunicorn --workers 2 --worker-class gevent flask_gunicorn:app
 
-`--preload` works with each of them: what was opened before the fork is opened anew after it.
+`--preload` works with each of them: what was opened before the fork is opened again after it.
 Under gevent, PostgreSQL is waited for without keeping others; SQLite is not.
 """
 
