@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "backups/rotation": ("backups/test_rotation_edges.py", "backups/test_rotation.py"),
     "model/operations": ("repository/test_operations.py", "property/test_plan.py"),
     "model/secrets": ("secrets/test_vectors.py", "secrets/test_parts.py"),
+    "model/plain_text": ("secrets/test_vectors.py", "secrets/test_disguises.py"),
     "tenants/tokens": ("access/test_token_details.py", "access/test_tokens.py"),
     "db/leases": ("core/test_lease_rows.py",),
     "commits/idempotency": ("repository/test_keyed_requests.py", "backups/test_once.py"),

@@ -1,7 +1,7 @@
 """Writes what the browser shares with the server: `python tools/web_data.py`.
 
-The rules for secrets (`secret_rules.py` is their source) and the event to try the page with
-(`demo.py`). A test says when a file is stale.
+The rules for secrets (`secret_rules.py` and `plain_text.py` are their source) and the event to
+try the page with (`demo.py`). A test says when a file is stale.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import expresso_persist
 from expresso_persist.demo import demo_dump
+from expresso_persist.model import plain_text
 from expresso_persist.model import secret_rules as rules
 
 WEB = Path(expresso_persist.__file__).parent / "web"
@@ -19,8 +20,8 @@ RULES = """\
 /**
  * What gives a secret away: names, formats and limits.
  *
- * Written by tools/web_data.py from secret_rules.py, which says what each is for. Change them
- * there.
+ * Written by tools/web_data.py from secret_rules.py and plain_text.py, which say what each is
+ * for. Change them there.
  */
 """
 EVENT = """\
@@ -54,7 +55,7 @@ def constants() -> dict[str, Any]:
         "BASE64_JWT": rules.BASE64_JWT,
         "URL_PASSWORD": rules.URL_PASSWORD,
         "OPAQUE": rules.OPAQUE,
-        "ESCAPED": rules.ESCAPED,
+        "USER_PASSWORD": rules.USER_PASSWORD,
         "PLACEHOLDER_MARKS": rules.PLACEHOLDER_MARKS,
         "TEMPLATE_MARKS": rules.TEMPLATE_MARKS,
         "LITERALS": rules.LITERALS,
@@ -65,9 +66,18 @@ def constants() -> dict[str, Any]:
                 "prose": rule.prose,
                 "digits": rule.digits,
                 "least": rule.least,
+                "ascii": rule.ascii,
             }
             for rule in rules.ASSIGNMENTS.values()
         ],
+        "LOOK_ALIKES": plain_text.LOOK_ALIKES,
+        "REFERENCES": plain_text.references(),
+        "MAY_HIDE": plain_text.MAY_HIDE,
+        "ENCODED": plain_text.ENCODED,
+        "ROUNDS": plain_text.ROUNDS,
+        "LINE_BREAK": plain_text.LINE_BREAK,
+        "BROKEN_RUN": plain_text.BROKEN_RUN,
+        "BASE64_TEXT": plain_text.BASE64_TEXT,
     }
 
 

@@ -34,7 +34,8 @@ async sources => {
     walk(parse(source, { ecmaVersion: 'latest', sourceType: 'module' }));
   }
   const rules = await import('http://expresso.test/secret-rules.js');
-  const made = [rules.JWT, rules.BASE64_JWT, rules.URL_PASSWORD, rules.ESCAPED,
+  const made = [rules.JWT, rules.BASE64_JWT, rules.URL_PASSWORD, rules.ENCODED,
+    rules.LINE_BREAK, rules.BROKEN_RUN, rules.BASE64_TEXT, `^${rules.USER_PASSWORD}$`,
     `^${rules.OPAQUE}$`, ...rules.FORMATS.map(format => format.pattern),
     ...rules.ASSIGNMENTS.map(rule => rule.pattern)];
   for (const pattern of made) found.set(`/${pattern}/g`, { pattern, flags: 'g' });

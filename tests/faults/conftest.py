@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from ci import missing
+from mounted import mount
 from postgres_server import PrivateServer, fresh_database, private_server
+
+__all__ = ["mount"]
 
 Start = Callable[..., "subprocess.Popen[str]"]
 WORKER = Path(__file__).with_name("worker.py")

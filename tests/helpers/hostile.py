@@ -24,6 +24,10 @@ UNITS = [
         "🫘",
         "٣",
     ),
+    *("&", "&#", "&#0", "&#x0", "&#112;", "&amp;", "&amp", "&equals;", "&a", "%", "%25", "%3D"),
+    *("%C3", "%u0070", "\\x70", "\\160", "\\u{", "\\u{0", "\\n", "<br>", "<wbr", "\x00", "a1\n"),
+    *("a=\r\n", "a \n ", "a\n> ", "\n", " \n", "dXNlcjpwYXNz", "dXNl", "dXNl!", "पि", "\u093f"),
+    *("비밀번호", "पासवर्ड: ", "data:\n", "kind: Secret\n", "<add ", "curl -u", ' -u"a:'),
     *("SK" + "0" * 31 + "!", "0" * 31 + "-", "12345678:A", "key-", "_live_", "token", "tokens:"),
 ]
 """Pieces of secrets, names, escapes and accents, to repeat."""

@@ -1,4 +1,4 @@
-"""A proxy between the library and PostgreSQL that can cut the line at a chosen moment."""
+"""A proxy between the library and PostgreSQL that can fail it at a chosen moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 class Proxy:
     """Forwards bytes; after :meth:`cut_after` it loses the answer to one request.
 
-    The server gets the request and does it; the client sees the connection break.
+    The server gets the request and does it; the client sees the connection break, or nothing.
     """
 
     def __init__(self, target: str) -> None:
@@ -21,13 +21,18 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._needle: bytes | None = None
+        self._silent = False
         self._lines: list[socket.socket] = []
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after(self, needle: bytes) -> None:
         """Cut the connection that sends ``needle`` once the server has answered it."""
-        self._needle = needle
+        self._needle, self._silent = needle, False
+
+    def swallow_after(self, needle: bytes) -> None:
+        """Deliver nothing more on the connection that sends ``needle``, and keep it open."""
+        self._needle, self._silent = needle, True
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -52,6 +57,8 @@ class Proxy:
                     marked.set()
                 elif not up and marked.is_set():
                     self.cuts += 1
+                    if self._silent:
+                        continue
                     break
                 sink.sendall(data)
         for line in (source, sink):

@@ -1,5 +1,6 @@
 """A host on Flask-SocketIO: cooperative_host.py MODE WHEN URL, with the port's number on stdout."""
 
+import os
 import socket
 import sys
 
@@ -23,9 +24,11 @@ if patched == "patched":
 import flask  # noqa: E402
 from flask_socketio import SocketIO  # noqa: E402
 
+from expresso_persist.db import timeouts  # noqa: E402
 from expresso_persist.http import NO_RATES, LiveSettings  # noqa: E402
 from expresso_persist_flask import register_routes  # noqa: E402
 
+timeouts.LOOK_UP = float(os.environ.get("LOOK_UP", timeouts.LOOK_UP))
 if patched == "late":
     patch()
 app = flask.Flask("host")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from expresso_persist import Store
@@ -37,11 +38,11 @@ KEEPS = {
 
 
 @contextlib.contextmanager
-def cooperative(mode: str, patched: str, url: str) -> Iterator[str]:
+def cooperative(mode: str, patched: str, url: str, **environment: str) -> Iterator[str]:
     """The address of a server in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", HOST, mode, patched, url],
-        env={**os.environ, "EXPRESSO_PERSIST_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "EXPRESSO_PERSIST_TOKEN": TOKEN, "PYTHONUNBUFFERED": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -207,3 +208,29 @@ def test_the_client_follows(sqlite_url: str, page: Any, patched: str) -> None:
             time.sleep(0.2)
         set_hall(address, "north")
         page.wait_for_function("async () => (await service.getSettings()).hall === 'north'")
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("mode", ["eventlet", "gevent"])
+def test_a_table_that_is_locked_stops_no_other_request(mode: str, postgresql_url: str) -> None:
+    """With the setting of the manual that eventlet needs for what runs without a request."""
+    Store(postgresql_url, migrate=True).close()
+    environment = {"LOOK_UP": "0.5", "PSYCOPG_WAIT_FUNC": "wait_select"}
+    with (
+        cooperative(mode, "patched", postgresql_url, **environment) as address,
+        psycopg.connect(postgresql_url) as other,
+        ThreadPoolExecutor(20) as pool,
+    ):
+
+        def get(path: str) -> int:
+            return httpx.get(address + path, headers=KNOWN, timeout=30).status_code
+
+        assert get("/api/inventory/get-all") == 200
+        other.execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")
+        waiting = [pool.submit(get, "/api/inventory/get-all") for _ in range(20)]
+        began = time.monotonic()
+        assert [get("/ping"), get("/api/migration/health")] == [200, 503]
+        assert {each.result() for each in waiting} == {503}
+        assert time.monotonic() - began < 15
+        other.rollback()
+        eventually(lambda: get("/api/inventory/get-all") == 200, "the server goes on")

@@ -6,6 +6,7 @@ import ast
 import importlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -215,6 +216,15 @@ def test_every_room_is_on_the_plan() -> None:
     folders = {"adapters", "benchmarks", "tests", "tools"}
     for room in names - {"__init__", "__main__"} | folders:
         assert re.search(rf"`{room}/?`", page), room
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    """docs/architecture.md shows the imports as they are."""
+    path = ROOT / "tools" / "rooms_picture.py"
+    scope = runpy.run_path(str(path))
+    page = scope["PAGE"].read_text("utf-8")
+    assert "-->" in page
+    assert scope["drawn"](page) == page, "run python tools/rooms_picture.py"
 
 
 def test_the_help_in_the_docs_is_current() -> None:

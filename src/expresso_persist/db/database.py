@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.selectable import GenerativeSelect
 
-from expresso_persist.db import bulk
+from expresso_persist.db import bulk, timeouts
 from expresso_persist.db import engine as engines
 from expresso_persist.db.driver_errors import TransactionRetry, driver_errors, translated
 from expresso_persist.db.engine import create_engine, watch_file
@@ -59,6 +59,7 @@ class _Shared:
     def __init__(self, queue: FairLock) -> None:
         self.calls = Singleflight()
         self.queue = queue
+        self.congestion = timeouts.Congestion()
         self.row_security: bool | None = None  # None: not known yet
 
 
@@ -126,7 +127,7 @@ class Database:
             return False
         known = self._shared.row_security
         if known is None:
-            with translated(), self.engine.connect() as connection:
+            with self._reading(self.engine, _patience()) as connection:
                 known = connection.scalar(_ROW_SECURITY)
             self._shared.row_security = known
         return bool(known)
@@ -134,6 +135,23 @@ class Database:
     def row_security_changed(self) -> None:
         """Ask again at the next use whether it is on."""
         self._shared.row_security = None
+
+    @contextlib.contextmanager
+    def _reading(self, engine: Engine, seconds: float | None) -> Iterator[Connection]:
+        """A connection; PostgreSQL has so long to answer what is asked on it."""
+        with self._shared.congestion.refusing(), self._within(engine, seconds) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _within(self, engine: Engine, seconds: float | None) -> Iterator[Connection]:
+        with (
+            translated(),
+            engine.connect() as connection,
+            timeouts.watched(connection, seconds),
+            self._noticing_row_security(),
+        ):
+            self._shared.congestion.check()  # others may have waited while this one connected
+            yield connection
 
     @contextlib.contextmanager
     def _noticing_row_security(self) -> Iterator[None]:
@@ -170,19 +188,12 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One consistent, read-only view of the database, while writers go on."""
         secured = self.row_security
-        with (
-            translated(),
-            self._noticing_row_security(),
-            self.engine.connect() as connection,
-        ):
-            if self.dialect == "sqlite":
-                _begin_sqlite(connection, "BEGIN")
-            else:
-                # Sets it on this connection, for this use only.
-                connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
+        with self._reading(self.engine, timeouts.transaction()) as connection:
             try:
+                if self.dialect == "sqlite":
+                    _begin_sqlite(connection, "BEGIN")
+                else:
+                    timeouts.begin(connection, "REPEATABLE READ", _patience(), read_only=True)
                 if secured:
                     self._name_tenant(connection)
                 yield connection
@@ -224,19 +235,15 @@ class Database:
         with (
             translated(),
             self._in_turn(),
-            self._noticing_row_security(),
             self.engine.connect() as connection,
+            timeouts.watched(connection, timeouts.transaction()),
+            self._noticing_row_security(),
         ):
             if self.dialect == "sqlite":
                 _begin_writing(connection, deadline)
-            else:
-                # Sets it on this connection, for this use only.
-                connection.execution_options(isolation_level="READ COMMITTED")
             with _rolled_back(connection):
                 if self.dialect == "postgresql":
-                    connection.exec_driver_sql(
-                        f"SET LOCAL lock_timeout = {round(engines.BUSY_TIMEOUT * 1000)}"
-                    )
+                    timeouts.begin(connection, "READ COMMITTED", engines.BUSY_TIMEOUT)
                     if secured:
                         self._name_tenant(connection)
                 yield connection
@@ -271,11 +278,14 @@ class Database:
         never older than the question. Most requests begin with it, so it goes to the driver
         directly, with SQL that is compiled once.
         """
-        key = (query, *parameters.items())
-        return self._shared.calls.call(key, lambda: self._fetch_one(query, parameters))
+        seconds = _patience()
+        key = (seconds, query, *parameters.items())
+        end = time.monotonic() + seconds
+        with self._shared.congestion.refusing():  # all that share it wait in vain
+            return self._shared.calls.call(key, lambda: self._fetch_one(query, parameters, end))
 
     def _fetch_one(
-        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
+        self, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str], end: float
     ) -> tuple[Any, ...] | None:
         if self.row_security:  # needs a transaction that names the tenant
             with self.read() as connection:
@@ -284,7 +294,8 @@ class Database:
         compiled = self._compiled.get(query)
         if compiled is None:
             compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
-        with translated(), self._single.connect() as connection:
+        left = max(timeouts.LEAST, end - time.monotonic())  # after the call before this one
+        with self._within(self._single, left) as connection:
             if compiled.dialect.driver not in ("pysqlite", "psycopg"):
                 row = connection.execute(query, parameters).first()
                 return None if row is None else tuple(row)
@@ -295,7 +306,7 @@ class Database:
         if self.row_security:
             with self.read() as connection:
                 return connection.execute(query).all()
-        with translated(), self._single.connect() as connection:
+        with self._reading(self._single, _patience()) as connection:
             return connection.execute(query).all()
 
     def dedicated(self) -> Connection:
@@ -323,12 +334,7 @@ class Database:
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
-        if self.dialect == "sqlite":
-            text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
-            return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
-        value = connection.scalar(sa.text("SELECT clock_timestamp()"))
-        assert isinstance(value, dt.datetime)
-        return value.astimezone(dt.UTC)
+        return _clock(connection)
 
     def lock_rows(self, select: S) -> S:
         """Lock the selected rows until the transaction ends.
@@ -341,13 +347,7 @@ class Database:
         self, connection: Connection, table: sa.Table, row: Mapping[str, Any]
     ) -> bool:
         """Insert ``row`` unless its primary key is there; tell whether it was inserted."""
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        dialect = sqlite if self.dialect == "sqlite" else postgresql
-        insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
-        # Drivers disagree on the count of affected rows.
-        result = connection.execute(insert.returning(*table.primary_key.columns))
-        return result.first() is not None
+        return bulk.insert_if_absent(connection, table, row)
 
     def bulk_insert(
         self,
@@ -371,6 +371,15 @@ def _supported(engine: Engine) -> Literal["sqlite", "postgresql"]:
             )
 
 
+def _clock(connection: Connection) -> dt.datetime:
+    if connection.dialect.name == "sqlite":
+        text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
+        return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
+    value = connection.scalar(sa.text("SELECT clock_timestamp()"))
+    assert isinstance(value, dt.datetime)
+    return value.astimezone(dt.UTC)
+
+
 def _fetched(
     connection: Connection, compiled: sa.Compiled, parameters: Mapping[str, str]
 ) -> tuple[Any, ...] | None:
@@ -381,6 +390,11 @@ def _fetched(
         # All of them: a cursor that is not read to its end keeps SQLite's snapshot.
         found = raw.execute(str(compiled), values).fetchall()
     return tuple(found[0]) if found else None
+
+
+def _patience() -> float:
+    """Seconds for a look-up, and for a lock of a read: few while a client waits."""
+    return timeouts.LOOK_UP if timeouts.transaction() else engines.BUSY_TIMEOUT
 
 
 def _begin_sqlite(connection: Connection, statement: str) -> None:

@@ -20,11 +20,20 @@ from expresso_persist.errors import (
     StorageFull,
 )
 
-__all__ = ["TransactionRetry", "driver_errors", "translated"]
+__all__ = ["DatabaseTimeout", "TransactionRetry", "driver_errors", "translated"]
+
+
+_LOCKED = "The database is locked by another process; try again shortly."
+_TIMEOUTS = {"55P03": _LOCKED, "57014": None}
+"""PostgreSQL's states of a statement that took too long; None: the class has the sentence."""
 
 
 class TransactionRetry(DatabaseUnavailable):
     """The database broke off this transaction in favour of another one; repeat it."""
+
+
+class DatabaseTimeout(DatabaseUnavailable):
+    """The database does not answer in time; try again shortly."""
 
 
 @contextlib.contextmanager
@@ -38,6 +47,11 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(
             "All database connections are in use; try again shortly.", retry_after=1
         ) from error
+
+
+def _classes(original: BaseException | None) -> set[str]:
+    """The names of an error's classes, which every driver takes from the DB-API."""
+    return {each.__name__ for each in type(original).__mro__}
 
 
 def _errorname(original: BaseException | None) -> str:
@@ -66,10 +80,9 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
         )
     if state == "42703" or "no such column" in text:
         return SchemaMismatch()
-    if "database is locked" in text or state == "55P03":
-        return DatabaseUnavailable(
-            "The database is locked by another process; try again shortly.", retry_after=1
-        )
+    if state in _TIMEOUTS or "database is locked" in text:
+        kind = DatabaseTimeout if state else DatabaseUnavailable
+        return kind(_TIMEOUTS.get(state, _LOCKED), retry_after=1)
     if "not a database" in text or "malformed" in text:
         return ExpressoPersistError("The database file is damaged; restore it from a backup.")
     if "unable to open" in text:
@@ -82,14 +95,19 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
             "There are tables of other columns under names that expresso-persist needs. "
             "`expresso-persist init` adopts those of the replaced system, and names the others."
         )
-    connection_lost = error.connection_invalidated or (
-        not isinstance(original, sqlite3.Error)
-        and type(original).__name__ in ("OperationalError", "InterfaceError")
+    if _is_lost(error, state):
+        timed_out = "ConnectionTimeout" in _classes(original)
+        return (DatabaseTimeout if timed_out else DatabaseUnavailable)(retry_after=2)
+    return ExpressoPersistError("The database refused the operation.")
+
+
+def _is_lost(error: DBAPIError, state: str) -> bool:
+    """Whether the connection is gone, or the server lets nobody in."""
+    return error.connection_invalidated or (
+        not isinstance(error.orig, sqlite3.Error)
+        and not _classes(error.orig).isdisjoint({"OperationalError", "InterfaceError"})
         and (not state or state[:2] in ("08", "57", "53", "3D", "28"))
     )
-    if connection_lost:
-        return DatabaseUnavailable(retry_after=2)
-    return ExpressoPersistError("The database refused the operation.")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ SQLite is opened in WAL mode with ``synchronous=FULL``; PostgreSQL through psyco
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, StaticPool
 
+from expresso_persist.db import timeouts
 from expresso_persist.db.sqlite_file import SqliteFile
 from expresso_persist.errors import InvalidConfiguration
 
@@ -75,7 +77,16 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     else:
         event.listen(engine, "checkin", _note_use)
         event.listen(engine, "checkout", _ping_after_idling)
+        if "connect_timeout" not in parsed.query:
+            event.listen(engine, "do_connect", _hurry_for_clients)
     return engine
+
+
+def _hurry_for_clients(
+    _dialect: object, _record: object, _arguments: object, options: dict[str, Any]
+) -> None:
+    if timeouts.transaction() is not None:
+        options["connect_timeout"] = math.ceil(timeouts.LOOK_UP)
 
 
 def _note_use(_connection: object, record: ConnectionPoolEntry) -> None:
@@ -94,8 +105,9 @@ def _ping_after_idling(
     if used is None or time.monotonic() - used < IDLE_BEFORE_PING:
         return
     try:
-        connection.execute("SELECT 1")
-        connection.rollback()
+        with timeouts.watched_raw(connection, timeouts.LOOK_UP):
+            connection.execute("SELECT 1")
+            connection.rollback()
     except Exception as error:
         raise DisconnectionError from error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expresso_persist.errors import RequestTimeout
+from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.access.body_rate import HEADERS, MinimumBodyRate
 from expresso_persist.http.access.connections import LiveSettings, Slots
 from expresso_persist.http.access.origins import same_origin
@@ -20,7 +21,7 @@ from expresso_persist.http.live.greenlets import may_wait
 from expresso_persist.http.live.sse import EventStream
 from expresso_persist.http.live.subscription import PATIENCE, Subscription
 from expresso_persist.http.live.websocket import HELLO_BYTES, TOO_SLOW, run_socket
-from expresso_persist.http.messages import Request, Response, failure
+from expresso_persist.http.messages import Request, Response, failure, joined
 from expresso_persist.http.mounting import (
     HostRoute,
     Lookup,
@@ -49,6 +50,7 @@ __all__ = [
     "Lookup",
     "MinimumBodyRate",
     "PATIENCE",
+    "Permission",
     "Request",
     "RequestTimeout",
     "Response",
@@ -64,6 +66,7 @@ __all__ = [
     "endpoint_named",
     "event_loop",
     "failure",
+    "joined",
     "may_wait",
     "module_variable",
     "name_in_host",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Unpack
 
 import attrs
 
+from expresso_persist.db import timeouts
 from expresso_persist.errors import ExpressoPersistError, TooManyStreams
 from expresso_persist.http.access.admission import Admission, Admitted, authorizer
 from expresso_persist.http.access.auth import Permission
@@ -267,7 +268,8 @@ class Api:
     def _guarded(self, endpoint: Endpoint, action: Callable[[], T]) -> T | Response:
         """The result of ``action``; an error becomes its response."""
         try:
-            return action()
+            with timeouts.request(takes_time=endpoint.takes_time):
+                return action()
         except ExpressoPersistError as error:
             if error.status >= 500 and not isinstance(error, TooManyStreams):
                 # No traceback: it would carry SQL and paths into the log.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import attrs
@@ -11,7 +11,7 @@ import msgspec
 
 from expresso_persist.errors import ExpressoPersistError
 
-__all__ = ["Request", "Response", "failure", "standard_headers", "success"]
+__all__ = ["Request", "Response", "failure", "joined", "standard_headers", "success"]
 
 
 @attrs.frozen
@@ -48,6 +48,19 @@ class Request:
     native: Any = None
     can_wait: bool = True
     in_new_context: Callable[[Callable[[], Any]], Any] | None = None
+
+
+def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by names in lower case; one that comes several times has all its values.
+
+    As RFC 9110 joins them, and WSGI servers do: neither the first nor the last one alone counts.
+    """
+    found: dict[str, str] = {}
+    for name, value in fields:
+        key = name.lower()
+        comma = "; " if key == "cookie" else ", "
+        found[key] = found[key] + comma + value if key in found else value
+    return found
 
 
 @attrs.frozen

@@ -6,8 +6,9 @@ them. So every expression here means the same in Python (``re.ASCII``) and in Ja
 takes time that grows with the text and no faster: what repeats has a fixed length or is not
 followed by anything that could make it try again.
 
-Words are written in lower case, without accents and with ``_`` where people may put a
-separator or none: ``api_key`` is also ``apiKey``, ``API-Key`` and ``api key``.
+Words are written in lower case and with ``_`` where people may put a separator or none:
+``api_key`` is also ``apiKey``, ``API-Key`` and ``api key``. They are looked for in text without
+accents and look-alikes, and so are brought into that form here.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from expresso_persist.model.plain_text import folded
+
 __all__ = [
     "ASSIGNMENTS",
     "BASE64_JWT",
     "CONTAINED",
-    "ESCAPED",
     "EXACT",
     "FINAL",
     "FORMATS",
@@ -34,6 +36,7 @@ __all__ = [
     "SHORT",
     "TEMPLATE_MARKS",
     "URL_PASSWORD",
+    "USER_PASSWORD",
     "Assignment",
     "Format",
 ]
@@ -52,7 +55,14 @@ KEYS: tuple[str, ...] = (
 )
 """Keys of localStorage that hold a sign-in, whatever their value looks like."""
 
-CONTAINED: tuple[str, ...] = (
+
+def _words(*words: str) -> tuple[str, ...]:
+    """As they are looked for; what a letter passes for may depend on its case."""
+    plain = [form for word in words for form in (folded(word), folded(word.upper()).lower())]
+    return tuple(dict.fromkeys(plain))
+
+
+CONTAINED: tuple[str, ...] = _words(
     "pass_word", "passwd", "pass_phrase", "pass_code",
     "pass_wort", "kenn_wort", "zugangs_code", "zugangs_schlussel", "geheim_zahl", "geheim_nummer",
     "contrasena", "contrasenya", "codigo_secreto", "clave_secreta", "clave_privada", "clave_api",
@@ -61,26 +71,51 @@ CONTAINED: tuple[str, ...] = (
     "parola_chiave", "parola_d_ordine", "chiave_segreta", "chiave_privata", "chiave_api",
     "wacht_woord", "toegangs_code", "losen_ord", "adgangs_kode", "adgangs_ord", "sala_sana",
     "jelszo", "lozinka", "mat_khau", "kata_sandi",
-    "\u043f\u0430\u0440\u043e\u043b\u044c",  # Russian
-    "\u5bc6\u7801", "\u5bc6\u78bc", "\u53e3\u4ee4",  # Chinese
-    "\u6697\u8a3c\u756a\u53f7", "\u30cf\u30b9\u30ef\u30fc\u30c8",  # Japanese, without its marks
+    "пароль", "парола", "лозинка",  # Russian, Ukrainian, Bulgarian, Serbian
+    "密码", "密碼", "口令",  # Chinese
+    "暗証番号", "パスワード", "パスコード", "合言葉",  # Japanese
+    "비밀_번호", "비밀_코드", "비밀_키", "패스_워드", "패스_코드", "핀_번호", "핀_코드",  # Korean
+    "암호", "접속_코드", "접근_코드", "액세스_코드", "인증_코드", "보안_코드",
+    "كلمة_المرور", "كلمة_مرور", "كلمة_السر", "كلمة_سر", "كلمات_المرور",  # Arabic
+    "الرقم_السري", "رقم_سري", "الرمز_السري", "رمز_سري", "رمز_المرور", "رمز_مرور", "رمز_الدخول",
+    "رمز_الوصول", "رمز_التحقق", "المفتاح_السري", "مفتاح_سري", "باسورد", "باسوورد", "باس_وورد",
+    "رقم_التعريف_الشخصي", "بن_كود",
+    "گذرواژه", "گذر_واژه", "رمز_عبور", "کلمه_عبور", "پسورد", "پسوورد",  # Persian
+    "پاس_ورڈ", "پاس_کوڈ", "خفیہ_کوڈ", "خفیہ_لفظ", "خفیہ_نمبر", "خفیہ_کلید", "پن_کوڈ",  # Urdu
+    "پن_نمبر", "رسائی_کوڈ",
+    "पास_वर्ड", "पास_कोड", "पास_फ़्रेज़", "कूट_शब्द", "गुप्त_कोड", "गुप्त_शब्द", "गुप्त_संख्या",  # Hindi
+    "गुप्त_नंबर", "गुप्त_कुंजी", "पिन_नंबर", "पिन_संख्या", "एक्सेस_कोड", "पहुँच_कोड", "प्रवेश_कोड",
+    "পাস_ওয়ার্ড", "পাস_কোড", "গোপন_কোড", "গোপন_শব্দ", "গোপন_নম্বর", "গোপন_সংখ্যা",  # Bengali
+    "গোপন_চাবি", "গোপনীয়_কোড", "গুপ্ত_শব্দ", "গুপ্ত_কোড", "পিন_নম্বর", "পিন_নাম্বার",
+    "অ্যাক্সেস_কোড", "প্রবেশ_কোড", "সংকেত_শব্দ",
+    "పాస్_వర్డ్", "పాస్_కోడ్", "రహస్య_పదం", "సంకేత_పదం", "రహస్య_కోడ్", "రహస్య_సంఖ్య",  # Telugu
+    "రహస్య_సంకేతం", "రహస్య_కీ", "పిన్_నంబర్", "పిన్_సంఖ్య", "యాక్సెస్_కోడ్", "ప్రవేశ_కోడ్",
+    "கடவுச்_சொல்", "கடவுக்_குறியீடு", "கடவு_எண்", "பாஸ்_வேர்ட்", "பாஸ்_வேர்டு",  # Tamil
+    "பாஸ்_வார்ட்", "பாஸ்_கோட்", "ரகசிய_குறியீடு", "ரகசியக்_குறியீடு", "ரகசிய_எண்",
+    "ரகசிய_சொல்", "ரகசியச்_சொல்", "பின்_எண்", "பின்_நம்பர்", "அணுகல்_குறியீடு",
+    "סיסמה", "קוד_סודי", "סיסמא", "รหัสผ่าน", "κωδικός_πρόσβασης",  # Hebrew, Thai, Greek
 )  # fmt: skip
 """A name with one of these anywhere in it is a password's."""
 
-FINAL: tuple[str, ...] = (
+FINAL: tuple[str, ...] = _words(
     "secret", "token", "api_key", "secret_key", "access_key", "auth_key", "account_key",
     "encryption_key", "signing_key", "authorization", "private_key", "credential", "pwd",
     "geheimnis",
+    "토큰", "비밀", "시크릿", "توكن", "رمز_مميز", "ٹوکن", "خفیہ", "टोकन", "गुप्त",
+    "টোকেন", "গোপন", "టోకెన్", "టోకన్", "రహస్యం", "டோக்கன்", "டோகன்",
+    "ரகசியம்", "இரகசியம்",
 )  # fmt: skip
 """A name that ends with one of these is a secret's: not ``tokenExpiry``."""
 
-SHORT: tuple[str, ...] = (
+SHORT: tuple[str, ...] = _words(
     "pin", "pin_code", "puk", "pw", "psw", "otp", "totp", "cvv", "cvc", "mdp",
-    "clave", "senha", "haslo", "has\u0142o", "heslo", "geslo", "parola", "sifre", "passord",
+    "clave", "senha", "hasło", "heslo", "geslo", "parola", "şifre", "passord",
+    "пин", "пинкод", "пін", "секрет", "токен", "비번", "핀", "سر", "السر", "پن", "راز",
+    "पिन", "পিন", "పిన్", "பின்",
 )  # fmt: skip
 """Too short to be looked for inside other words: the last word of a name, as in ``userPin``."""
 
-EXACT: tuple[str, ...] = ("pass",)
+EXACT: tuple[str, ...] = _words("pass")
 """The whole name: people also have a ``dayPass``."""
 
 QUALIFIERS: tuple[str, ...] = (
@@ -148,8 +183,14 @@ FORMATS: tuple[Format, ...] = (
     Format("Clojars", ("clojars_",), r"(?:CLOJARS|clojars)_[A-Za-z0-9]{40}"),
     Format("Cloudflare", ("v1.0-",), r"\bv1\.0-[a-f0-9]{24}-[a-f0-9]{64}"),
     Format("curl", ("curl",),
-           r"[ \t\r\n](?:-u|--user)[= \t]{1,5}[\"']?"
-           r"(?:[^ \t\r\n\"':]{0,64}:[^ \t\r\n\"'{}$<>*]{3}|[A-Za-z0-9_-]{12,64}:)"),
+           r"[ \t\r\n](?:-u[= \t]{0,5}|--user[= \t]{1,5})(?:[\"']?"
+           r"(?:[^ \t\r\n\"':]{0,64}[\"']?:[\"']?[^ \t\r\n\"'{}$<>*]{3}|[A-Za-z0-9_-]{12,64}:)"
+           r"|\"[^\r\n\":]{0,64}:[^\r\n\"{}$<>*][^\r\n\"]{2}"
+           r"|'[^\r\n':]{0,64}:[^\r\n'{}$<>*][^\r\n']{2})"),
+    Format("curl", ("curl",),
+           r"[ \t\r\n](?:-H|--header)[= \t]{0,5}[\"'](?:[Aa]uthorization"
+           r"|(?:[Xx]-(?:[A-Za-z]{1,20}-)?)?(?:[Aa][Pp][Ii]-?)?(?:[Kk]ey|[Tt]oken)):[ \t]{0,5}"
+           r"[A-Za-z0-9_=~@.+/-]{8}"),
     Format("Databricks", ("dapi",), r"\bdapi[a-f0-9]{32}"),
     Format("Defined Networking", ("dnkey-",), r"dnkey-[A-Za-z0-9=_-]{40}"),
     Format("DigitalOcean", ("_v1_",), r"do[opr]_v1_[A-Fa-f0-9]{32}"),
@@ -200,6 +241,8 @@ FORMATS: tuple[Format, ...] = (
            r"\bey[A-Za-z0-9]{17,}\.ey[A-Za-z0-9/\\_-]{17,}\."),
     Format("Kubernetes", ("kind:",),
            r"\bkind:[ \t]{0,8}[\"']?[Ss]ecret[\"']?[ \t]{0,8}[\r\n][^{}]{0,200}?[dD]ata:"),
+    Format("Kubernetes", ("kind:",),
+           r"[dD]ata:[ \t]{0,8}[\r\n][^{}]{0,400}?\bkind:[ \t]{0,8}[\"']?[Ss]ecret\b"),
     Format("Linear", ("lin_",), r"lin_(?:api|oauth)_[A-Za-z0-9]{32}"),
     Format("Lob", ("live_", "test_"), r"\b(?:live|test)_(?:pub_)?[a-f0-9]{31}"),
     Format("Mailchimp", ("-us",), r"[0-9a-f]{32}-us[0-9]"),
@@ -210,8 +253,12 @@ FORMATS: tuple[Format, ...] = (
            r"\bNR(?:A[AKL]|JS|I[IQ])-[A-Za-z0-9-]{19}"),
     Format("Notion", ("ntn_", "secret_"), r"\b(?:ntn|secret)_[A-Za-z0-9]{40}"),
     Format("npm", ("npm_",), r"npm_[A-Za-z0-9]{20}"),
-    Format("NuGet", ("<add ",),
-           r"<add [Kk]ey=\"(?:[Cc]lear[Tt]ext)?[Pp]assword\"[ \t\r\n]{1,8}[Vv]alue=\"[^\"]{4}"),
+    Format("NuGet", ("<add",),
+           r"<add[ \t\r\n]{1,8}[Kk]ey=[\"'](?:[Cc]lear[Tt]ext)?[Pp]assword[\"'][ \t\r\n]{0,8}"
+           r"[Vv]alue=[\"'][^\"']{4}"),
+    Format("NuGet", ("<add",),
+           r"<add[ \t\r\n]{1,8}[Vv]alue=[\"'][^\"']{4,200}[\"'][ \t\r\n]{0,8}"
+           r"[Kk]ey=[\"'](?:[Cc]lear[Tt]ext)?[Pp]assword[\"']"),
     Format("Octopus Deploy", ("api-",), r"\bAPI-[A-Z0-9]{26}(?![A-Za-z0-9])"),
     Format("OpenAI", ("sk-",),
            r"\bsk-(?:(?:proj|svcacct|admin|or|lf)-[A-Za-z0-9_-]{16}|[A-Za-z0-9]{20})"),
@@ -260,8 +307,8 @@ FORMATS: tuple[Format, ...] = (
     Format("Yandex", ("t1.",), r"\bt1\.[A-Za-z0-9_-]{1,200}={0,2}\.[A-Za-z0-9_-]{86}"),
 )  # fmt: skip
 
-FORMAT_MINIMUM = 13
-"""No shorter text has one of these formats, or is a token."""
+FORMAT_MINIMUM = 12
+"""No shorter text has one of these formats, is a token, or is one of these in Base64."""
 
 JWT = r"eyJ[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]{4,}\.)?"
 """A JSON Web Token where the group is there. Optional, so that no run is tried again."""
@@ -275,8 +322,8 @@ URL_PASSWORD = r"://[^ \t\r\n:@/]*:([^ \t\r\n@/]+)@"  # noqa: S105 - finds one, 
 OPAQUE = r"[A-Za-z0-9+/=_.~-]{16,}"
 """All of a text that may be a key; it then has letters and digits, too."""
 
-ESCAPED = r"\\u([0-9A-Fa-f]{4})"
-"""A character as JSON text may hide it."""
+USER_PASSWORD = r"[A-Za-z][\w.@+-]{0,63}:(?![0-9]*$)[!-.0-~][!-~]{2,127}"  # noqa: S105
+"""All of what a text in Base64 stands for, as in ``Basic …``: not ``Product:4711``."""
 
 PLACEHOLDER_MARKS = "*\u2022"
 """A text of these alone stands for a secret that is kept elsewhere."""
@@ -284,7 +331,10 @@ PLACEHOLDER_MARKS = "*\u2022"
 TEMPLATE_MARKS = "{}[]<$%("
 """A value that begins with one of these stands for another: ``{token}``, ``<your token>``."""
 
-LITERALS: tuple[str, ...] = ("true", "false", "null", "none", "undefined", "yes", "no")
+LITERALS: tuple[str, ...] = _words(
+    "true", "false", "null", "none", "undefined", "yes", "no", "keine", "keins", "aucun",
+    "ninguna", "nessuna", "нет", "없음", "なし", "नहीं",
+)  # fmt: skip
 """What is assigned to a secret's name and is none."""
 
 
@@ -300,6 +350,7 @@ class Assignment:
             characters,
         digits: and with a digit in it.
         least: How many characters any value has at least.
+        ascii: Text of ASCII alone may match, too.
     """
 
     pattern: str
@@ -307,6 +358,7 @@ class Assignment:
     prose: int
     digits: bool
     least: int = 1
+    ascii: bool = True
 
 
 _MARK = "[\"'`\u201c\u201d]"
@@ -320,16 +372,46 @@ def _spelt(words: Iterable[str]) -> str:
     return "|".join(sorted((word.replace("_", "[ _.-]?") for word in words), key=len, reverse=True))
 
 
+_NO_LETTER = (
+    "[^A-Za-z0-9\u0080-\u060b\u060d-\u061a\u061c-\u06d3\u06d5-\u0963\u0966-\u1fff"
+    "\u2c00-\u2fff\u3004-\u3007\u3012-\ufffc]"
+)
+"""Between words of any script: signs of ASCII, punctuation, pictures."""
+
+
 def _any_case(words: Iterable[str]) -> str:
     """Words in any case after what is no letter, or capitalised inside a name: ``userPin``."""
-    ordered = sorted(words, key=len, reverse=True)
-    cased = ["".join("[ _.-]?" if c == "_" else f"[{c.upper()}{c}]" for c in w) for w in ordered]
+    cased = [_cased(word) for word in sorted(words, key=len, reverse=True)]
     inner = [f"{word[1]}{word[4:]}" for word in cased]
     return f"(?:(?:^|[^A-Za-z0-9])(?:{'|'.join(cased)})|[a-z0-9](?:{'|'.join(inner)}))"
 
 
+def _apart(words: Iterable[str]) -> str:
+    cased = [_cased(word) for word in sorted(words, key=len, reverse=True)]
+    return f"(?:^|{_NO_LETTER})(?:{'|'.join(cased)})"
+
+
+def _cased(word: str) -> str:
+    return "".join("[ _.-]?" if c == "_" else f"[{c.upper()}{c}]" for c in word)
+
+
+def _latin(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.isascii()]
+
+
+def _other(words: Iterable[str]) -> list[str]:
+    return [word for word in words if not word.isascii()]
+
+
+_MORE = "[a-z0-9_.-]{0,16}"
+
 ASSIGNMENTS: Mapping[str, Assignment] = {
-    "password": Assignment(f"(?:{_spelt(CONTAINED)})[a-z0-9_.-]{{0,16}}{_TAIL}", True, 4, False),
-    "secret": Assignment(f"(?:{_spelt(FINAL)}){_TAIL}", True, 8, True),
-    "short": Assignment(f"{_any_case((*SHORT, *EXACT))}{_TAIL}", False, 4, True, 4),
+    "password": Assignment(f"(?:{_spelt(_latin(CONTAINED))}){_MORE}{_TAIL}", True, 4, False),
+    "secret": Assignment(f"(?:{_spelt(_latin(FINAL))}){_TAIL}", True, 8, True),
+    "short": Assignment(f"{_any_case((*_latin(SHORT), *EXACT))}{_TAIL}", False, 4, True, 4),
+    "other password": Assignment(
+        f"(?:{_spelt(_other(CONTAINED))}){_MORE}{_TAIL}", True, 4, False, ascii=False
+    ),
+    "other secret": Assignment(f"(?:{_spelt(_other(FINAL))}){_TAIL}", True, 8, True, ascii=False),
+    "other short": Assignment(f"{_apart(_other(SHORT))}{_TAIL}", False, 4, True, 4, ascii=False),
 }

@@ -11,14 +11,14 @@ import base64
 import binascii
 import functools
 import re
-import unicodedata
 from collections.abc import Iterable
 
 import attrs
 
 from expresso_persist.errors import ExpressoPersistError, InvalidInput, Problem
-from expresso_persist.model import json_text, secret_rules
+from expresso_persist.model import json_text, plain_text, secret_rules
 from expresso_persist.model.json_text import Json
+from expresso_persist.model.plain_text import folded
 from expresso_persist.model.secret_rules import Assignment
 
 __all__ = ["Scan", "findings", "is_secret_name", "is_secret_text", "refuse", "refuse_text", "scan"]
@@ -41,14 +41,20 @@ _JWT = _compiled(secret_rules.JWT)
 _BASE64_JWT = _compiled(secret_rules.BASE64_JWT)
 _URL_PASSWORD = _compiled(secret_rules.URL_PASSWORD)
 _OPAQUE = _compiled(secret_rules.OPAQUE)
-_ESCAPED = _compiled(secret_rules.ESCAPED)
+_USER_PASSWORD = _compiled(secret_rules.USER_PASSWORD)
+_MAY_HIDE = _compiled(plain_text.MAY_HIDE)
+_BASE64_TEXT = _compiled(plain_text.BASE64_TEXT)
 _ASSIGNMENTS = [(_compiled(rule.pattern), rule) for rule in secret_rules.ASSIGNMENTS.values()]
+_ASCII_ASSIGNMENTS = [(pattern, rule) for pattern, rule in _ASSIGNMENTS if rule.ascii]
 _CONTAINED = _joined(secret_rules.CONTAINED)
+_LATIN = tuple(word for word in _CONTAINED if word.isascii())
 _FINAL = _joined(secret_rules.FINAL)
 _SHORT = frozenset(_joined(secret_rules.SHORT))
 _CAMEL = _compiled("([a-z0-9])([A-Z])")
+_DOCUMENT = ("{", "[")
 _DIGITS = "0123456789"
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
+_BETWEEN_WORDS = re.compile("(?:[^\\w\u0900-\u0963\u0966-\u0dff]|_)+")
+"""Vowels are marks, no letters, in the scripts of India."""
 
 
 @attrs.frozen
@@ -80,18 +86,18 @@ def is_secret_text(text: str, name: str = "") -> bool:
     """
     if name and text and is_secret_name(name) and not _is_placeholder(text):
         return True
-    assigned = ":" in text or "=" in text
-    if not text.isascii():
-        text = _folded(text)
-        assigned = assigned or ":" in text or "=" in text
-    if not assigned and len(text) < secret_rules.FORMAT_MINIMUM:
-        return False
-    if "\\u" in text:
-        text = _ESCAPED.sub(lambda match: _folded(chr(int(match[1], 16))), text)
-    lower = text.lower()
-    if _has_format(text, lower) or (assigned and _is_assigned(text, lower)):
+    plain = text if text.isascii() else folded(text)
+    signs = ":" in plain or "=" in plain
+    if not signs and len(plain) < secret_rules.FORMAT_MINIMUM:
+        return _MAY_HIDE.search(plain) is not None and _hides_secret(plain)
+    lower = plain.lower()
+    if _has_format(plain, lower) or (signs and _is_assigned(plain, lower)):
         return True
-    return text[:1] in ("{", "[") and _is_secret_json(text)
+    if _MAY_HIDE.search(plain) is not None:
+        return _hides_secret(plain)
+    if _BASE64_TEXT.search(plain) is not None and _holds_encoded(plain):
+        return True
+    return plain[:1] in _DOCUMENT and _is_secret_json(plain)
 
 
 def scan(value: Json, name: str = "") -> Scan:
@@ -153,11 +159,21 @@ def refuse(places: Iterable[str]) -> None:
 
 
 def _is_secret_name(name: str) -> bool:
-    plain = _CAMEL.sub(r"\1 \2", _folded(name)).lower()
+    plain = folded(name)
+    if _names_secret(plain):
+        return True
+    return _MAY_HIDE.search(plain) is not None and any(
+        map(_names_secret, plain_text.versions(plain))
+    )
+
+
+def _names_secret(name: str) -> bool:
+    plain = _CAMEL.sub(r"\1 \2", name).lower()
     words = [word for word in _BETWEEN_WORDS.split(plain) if word]
     joined = "".join(words)
-    if any(word in joined for word in _CONTAINED):
-        return True
+    for word in _LATIN if joined.isascii() else _CONTAINED:  # a loop: every name comes here
+        if word in joined:
+            return True
     if joined.endswith(_FINAL) or joined.removesuffix("s").endswith(_FINAL):
         return True
     words = [word.rstrip(_DIGITS) for word in words]
@@ -177,29 +193,33 @@ def _is_bad_name(name: str) -> bool:
 _known_text = functools.lru_cache(maxsize=4096)(is_secret_text)
 
 
-class _Folds(dict[int, str]):
-    """Character -> the same without accents, width or other dress.
-
-    One by one: to normalise a whole text takes time that grows with the square of a run of
-    accents.
-    """
-
-    def __missing__(self, code: int) -> str:
-        plain = unicodedata.normalize("NFKD", chr(code))
-        plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Mc", "Me", "Cf"))
-        if len(self) < 4096:
-            self[code] = plain
-        return plain
-
-
-_FOLDS = _Folds()
-
-
-def _folded(text: str) -> str:
-    return text if text.isascii() else text.translate(_FOLDS)
-
-
 # -- texts ------------------------------------------------------------------------------------
+
+
+def _hides_secret(plain: str) -> bool:
+    """Whether it does when its escapes are read, or line breaks taken out of what may be a key."""
+    said = plain
+    for said in plain_text.versions(plain):
+        if _shows_secret(said):
+            return True
+    together = plain_text.joined(said)
+    if together != said and _has_format(together, together.lower()):
+        return True
+    document = plain if plain[:1] in _DOCUMENT else said
+    return _holds_encoded(together) or (document[:1] in _DOCUMENT and _is_secret_json(document))
+
+
+def _holds_encoded(text: str) -> bool:
+    """Whether it holds a secret in Base64, or ``user:password``."""
+    return any(
+        _USER_PASSWORD.fullmatch(inner) is not None or _shows_secret(inner)
+        for inner in plain_text.encoded_texts(text)
+    )
+
+
+def _shows_secret(text: str) -> bool:
+    lower = text.lower()
+    return _has_format(text, lower) or _is_assigned(text, lower)
 
 
 def _has_format(text: str, lower: str) -> bool:
@@ -222,9 +242,10 @@ def _is_of_a_format(text: str, lower: str) -> bool:
 
 
 def _is_assigned(text: str, lower: str) -> bool:
+    rules = _ASCII_ASSIGNMENTS if text.isascii() else _ASSIGNMENTS
     return any(
         _assigns(rule, *match.groups())
-        for pattern, rule in _ASSIGNMENTS
+        for pattern, rule in rules
         for match in pattern.finditer(lower if rule.lower else text)
     )
 

@@ -37,7 +37,17 @@ const JWT = new RegExp(rules.JWT, 'g');
 const BASE64_JWT = new RegExp(rules.BASE64_JWT, 'g');
 const URL_PASSWORD = new RegExp(rules.URL_PASSWORD, 'g');
 const OPAQUE = new RegExp(`^${rules.OPAQUE}$`);
-const ESCAPED = new RegExp(rules.ESCAPED, 'g');
+const USER_PASSWORD = new RegExp(`^${rules.USER_PASSWORD}$`);
+const LOOK_ALIKES = new Map(Object.entries(rules.LOOK_ALIKES));
+const REFERENCES = new Map(Object.entries(rules.REFERENCES));
+const MAY_HIDE = new RegExp(rules.MAY_HIDE);
+const ENCODED = new RegExp(rules.ENCODED, 'g');
+const LINE_BREAK = new RegExp(rules.LINE_BREAK, 'g');
+const BROKEN_RUN = new RegExp(rules.BROKEN_RUN, 'g');
+const BASE64_TEXT = new RegExp(rules.BASE64_TEXT, 'g');
+const IS_ASCII = /^[\x00-\x7f]*$/; // eslint-disable-line no-control-regex
+const STRAY_MARKS = /([\x00-\x7f])\p{M}+/gu; // eslint-disable-line no-control-regex
+const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true });
 const NOT_ASCII = /[^\x00-\x7f]+/g; // eslint-disable-line no-control-regex
 const DIGITS = '0123456789';
 const LONGEST_PLACE = 256;
@@ -46,8 +56,15 @@ const LONGEST_PLACE = 256;
 
 /** @param {string} name @returns {boolean} whether a member of this name holds a secret */
 export function isSecretName(name) {
-  const plain = folded(name).replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
-  let words = plain.split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '');
+  const plain = folded(name);
+  return namesSecret(plain) || versions(plain).some(namesSecret);
+}
+
+/** @param {string} name @returns {boolean} */
+function namesSecret(name) {
+  const plain = name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
+  // Vowels are marks, no letters, in the scripts of India.
+  let words = plain.split(/[^\p{L}\p{N}\u0900-\u0963\u0966-\u0dff]+/u).filter((word) => word !== '');
   const joined = words.join('');
   if (rules.CONTAINED.some((word) => joined.includes(word))) return true;
   const singular = joined.endsWith('s') ? joined.slice(0, -1) : joined;
@@ -57,36 +74,113 @@ export function isSecretName(name) {
   return words.length > 0 && (SHORT.has(words.at(-1) ?? '') || EXACT.has(words.join('')));
 }
 
+/** @param {string} text @param {string} marks @returns {string} the text without these at its end */
+function withoutEnd(text, marks) {
+  let end = text.length;
+  while (end > 0 && marks.includes(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
+}
+
+/* ----- what a text says (plain_text.py) --------------------------------------------------- */
+
 /** @type {Map<string, string>} */
 const folds = new Map();
 
 /**
- * Without accents, width and other dress, character by character: to normalise a whole text
- * takes time that grows with the square of a run of accents.
+ * Without accents, width and other dress, look-alikes as the usual letters, character by
+ * character: to normalise a whole text takes time that grows with the square of a run of accents.
  * @param {string} text @returns {string}
  */
 function folded(text) {
-  return text.replace(NOT_ASCII, (run) => {
-    let plain = '';
-    for (const character of run) plain += fold(character);
-    return plain;
+  if (IS_ASCII.test(text)) return text;
+  const plain = text.replace(NOT_ASCII, (run) => {
+    let characters = '';
+    for (const character of run) characters += fold(character);
+    return characters;
   });
+  return plain.replace(STRAY_MARKS, '$1');
 }
 
 /** @param {string} character @returns {string} */
 function fold(character) {
   const known = folds.get(character);
   if (known !== undefined) return known;
-  const plain = character.normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '');
+  const plain = Array.from(character.normalize('NFKD'), foldOne).join('');
   if (folds.size < 4096) folds.set(character, plain);
   return plain;
 }
 
-/** @param {string} text @param {string} marks @returns {string} the text without these at its end */
-function withoutEnd(text, marks) {
-  let end = text.length;
-  while (end > 0 && marks.includes(text.charAt(end - 1))) end -= 1;
-  return text.slice(0, end);
+/** @param {string} character @returns {string} */
+function foldOne(character) {
+  const other = LOOK_ALIKES.get(character);
+  if (other !== undefined) return other;
+  if (/[\p{M}\p{Cf}]/u.test(character)) return /[\u0900-\u0dff]/.test(character) ? character : '';
+  if (/\p{Nd}/u.test(character)) return /\d/.test(character) ? character : '0';
+  if (character.length === 1) return character;
+  return /[\p{L}\p{N}]/u.test(character) ? '\ua000' : '\ufffd'; // one in the server's count, too
+}
+
+/**
+ * @param {string} plain folded
+ * @returns {string[]} what it says when its references and escapes are read, once and again
+ */
+function versions(plain) {
+  const found = [];
+  for (let text = plain; found.length < rules.ROUNDS && MAY_HIDE.test(text); ) {
+    const said = decoded(text);
+    if (said === text) break;
+    found.push(said);
+    text = said;
+  }
+  return found;
+}
+
+/** @param {string} text @returns {string} its references, percent signs and escapes read once, folded */
+function decoded(text) {
+  return folded(
+    text.replace(ENCODED, (match, ...groups) => {
+      const after = text.charAt(Number(groups[12]) + match.length);
+      // An escape that goes on in another encoding is left for the next round.
+      const unread = match.endsWith('\\') && after !== '' && 'uUxX01234567&%'.includes(after);
+      return unread ? '\\' : read(groups.slice(0, 12));
+    }),
+  );
+}
+
+/** @param {(string | undefined)[]} groups those of ENCODED @returns {string} */
+function read(groups) {
+  const group = groups.findIndex((text) => text !== undefined) + 1;
+  const text = String(groups[group - 1]);
+  if (group === 0) return '';
+  if (group === 3 || group === 4) return REFERENCES.get(text) ?? `&${text};`;
+  if (group === 5) return UTF8.decode(Uint8Array.from(text.slice(1).split('%'), (hex) => parseInt(hex, 16)));
+  if (group > 10) return text === 't' ? '\t' : '\n';
+  const code = parseInt(text, { 2: 10, 10: 8 }[group] ?? 16);
+  return code <= 0x10ffff ? String.fromCodePoint(code) : '\ufffd';
+}
+
+/**
+ * @param {string} text
+ * @returns {string} it, where line breaks part runs of letters, digits and signs, without those;
+ * only where a digit is in the run: words of prose stay apart
+ */
+function joined(text) {
+  if (text.search(LINE_BREAK) < 0) return text;
+  return text.replace(BROKEN_RUN, (run, lines) =>
+    lines !== '' && /\d/.test(run) ? run.replace(LINE_BREAK, '') : run,
+  );
+}
+
+/** @param {string} text @returns {string[]} the ASCII texts that are in Base64 inside it */
+function encodedTexts(text) {
+  const found = [];
+  for (const match of text.matchAll(BASE64_TEXT)) {
+    if (/[A-Za-z0-9+/_-]/.test(text.charAt(match.index - 1))) continue;
+    let content = match[0].replace(/-/g, '+').replace(/_/g, '/');
+    if (content.length % 4 === 1) content = content.slice(0, -1);
+    found.push(atob(content));
+  }
+  return found;
 }
 
 /* ----- texts ---------------------------------------------------------------------------- */
@@ -98,15 +192,32 @@ function withoutEnd(text, marks) {
  */
 export function isSecretText(text, name = '') {
   if (name && text && isSecretName(name) && !isPlaceholder(text)) return true;
-  let plain = folded(text);
-  const assigned = /[:=]/.test(plain) || /[:=]/.test(text);
-  if (!assigned && plain.length < rules.FORMAT_MINIMUM) return false;
-  if (plain.includes('\\u')) {
-    plain = plain.replace(ESCAPED, (_, code) => folded(String.fromCharCode(parseInt(code, 16))));
-  }
-  const lower = plain.toLowerCase();
-  if (hasFormat(plain, lower) || (assigned && isAssigned(plain, lower))) return true;
-  return (plain.startsWith('{') || plain.startsWith('[')) && isSecretJson(plain);
+  const plain = folded(text);
+  const hides = MAY_HIDE.test(plain);
+  if (!hides && plain.length < rules.FORMAT_MINIMUM && !/[:=]/.test(plain)) return false;
+  const said = versions(plain);
+  if (showsSecret(plain) || said.some(showsSecret)) return true;
+  const last = said.at(-1) ?? plain;
+  const together = hides ? joined(last) : last;
+  if (together !== last && hasFormat(together, together.toLowerCase())) return true;
+  const document = isDocument(plain) ? plain : last;
+  return holdsEncoded(together) || (isDocument(document) && isSecretJson(document));
+}
+
+/** @param {string} text @returns {boolean} */
+function isDocument(text) {
+  return text.startsWith('{') || text.startsWith('[');
+}
+
+/** @param {string} text @returns {boolean} */
+function showsSecret(text) {
+  const lower = text.toLowerCase();
+  return hasFormat(text, lower) || isAssigned(text, lower);
+}
+
+/** @param {string} text @returns {boolean} whether it holds a secret in Base64, or `user:password` */
+function holdsEncoded(text) {
+  return encodedTexts(text).some((inner) => USER_PASSWORD.test(inner) || showsSecret(inner));
 }
 
 /** @param {string} text @param {string} lower @returns {boolean} */
@@ -142,7 +253,9 @@ function hidesJwt(text) {
 
 /** @param {string} text @param {string} lower @returns {boolean} */
 function isAssigned(text, lower) {
+  const ascii = IS_ASCII.test(text);
   for (const rule of ASSIGNMENTS) {
+    if (ascii && !rule.ascii) continue;
     for (const [, closed, sign, opened, value] of (rule.lower ? lower : text).matchAll(rule.pattern)) {
       if (assigns(rule, closed ?? '', sign ?? '', opened ?? '', value ?? '')) return true;
     }

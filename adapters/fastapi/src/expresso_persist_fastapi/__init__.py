@@ -7,12 +7,16 @@ import contextlib
 import functools
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import anyio.from_thread
+import anyio.to_thread
 import attrs
 import fastapi
+from anyio.lowlevel import RunVar
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as NativeRequest
 from starlette.responses import Response as NativeResponse
 from starlette.responses import StreamingResponse
@@ -28,6 +32,7 @@ from expresso_persist.http.adapter import (
     EventStream,
     Keywords,
     MinimumBodyRate,
+    Permission,
     Request,
     RequestTimeout,
     Response,
@@ -37,6 +42,7 @@ from expresso_persist.http.adapter import (
     endpoint_named,
     event_loop,
     failure,
+    joined,
     name_in_host,
     open_store,
     same_origin,
@@ -45,6 +51,8 @@ from expresso_persist.http.adapter import (
 from expresso_persist_fastapi._routes import clear_paths, lookup_in
 
 __all__ = ["register_routes"]
+
+T = TypeVar("T")
 
 _NO_SOCKET = (
     "This address is for WebSockets. If that was one, the server lacks a package: "
@@ -112,17 +120,32 @@ def _view(api: Api, endpoint: Endpoint) -> Callable[[NativeRequest], Awaitable[N
             if endpoint.streams:
                 stream = io.BufferedReader(_Stream(native.stream()), 256 * 1024)
                 request = attrs.evolve(request, stream=stream)
-            return to_response(await run_in_threadpool(api.handle, endpoint, request))
-        call = await run_in_threadpool(api.receive, endpoint, request)
+            return to_response(await _in_thread(endpoint, api.handle, endpoint, request))
+        call = await _in_thread(endpoint, api.receive, endpoint, request)
         if isinstance(call, Response):
             return to_response(call)
         try:
             body = await _body(native, api.body_limit(endpoint))
         except RequestTimeout as error:
             return to_response(failure(error))
-        return to_response(await run_in_threadpool(api.answer, endpoint, call.with_body(body)))
+        return to_response(await _in_thread(endpoint, api.answer, endpoint, call.with_body(body)))
 
     return view
+
+
+_reserved: RunVar[anyio.CapacityLimiter] = RunVar("expresso_persist_reserved")
+"""Threads for what is open to all, such as health; a database that hangs may take the others."""
+
+
+async def _in_thread(endpoint: Endpoint, function: Callable[..., T], *arguments: Any) -> T:
+    if endpoint.permission is not Permission.NONE:
+        return await run_in_threadpool(function, *arguments)
+    try:
+        reserved = _reserved.get()
+    except LookupError:
+        reserved = anyio.CapacityLimiter(4)
+        _reserved.set(reserved)
+    return await anyio.to_thread.run_sync(function, *arguments, limiter=reserved)
 
 
 async def _body(native: NativeRequest, limit: int) -> bytes:
@@ -202,7 +225,7 @@ def _socket(api: Api) -> Callable[[WebSocket], Awaitable[None]]:
             "GET",
             socket.url.path,
             dict(socket.query_params),
-            socket.headers,
+            _headers(socket),
             path_params=dict(socket.path_params),
             client=socket.client.host if socket.client else "",
             scheme="https" if socket.url.scheme == "wss" else "http",
@@ -238,12 +261,17 @@ def _asset(path: str) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     return view
 
 
+def _headers(native: HTTPConnection) -> Headers:
+    """The headers, found by a name in any case."""
+    return Headers(joined(native.headers.items()))
+
+
 def to_request(native: NativeRequest) -> Request:
     return Request(
         native.method,
         native.url.path,
         dict(native.query_params),
-        native.headers,  # finds a name in any case
+        _headers(native),
         path_params=dict(native.path_params),
         client=native.client.host if native.client else "",
         scheme=native.url.scheme,

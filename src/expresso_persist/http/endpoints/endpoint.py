@@ -79,6 +79,8 @@ class Endpoint:
         links: How the answer leads to the next request: OpenAPI links by name.
         error_statuses: Statuses it may have besides those that follow from the rest.
         long_lived: The answer may take as long as the client is willing to wait.
+        takes_time: Whether it may work in the database for longer than reads and single writes
+            do: what is heavy, and what administrators do.
     """
 
     name: str
@@ -100,6 +102,11 @@ class Endpoint:
     links: Mapping[str, Schema] = attrs.field(factory=dict)
     error_statuses: tuple[int, ...] = ()
     long_lived: bool = False
+    takes_time: bool = attrs.field(
+        default=attrs.Factory(
+            lambda it: it.heavy or it.permission is Permission.ADMIN, takes_self=True
+        )
+    )
 
     @property
     def needs(self) -> Needs:

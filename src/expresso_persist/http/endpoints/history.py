@@ -103,6 +103,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "undo", "POST", "/api/inventory/undo", Permission.WRITE, undo,
         "Take a commit back; one of an import or a restore needs an administrator.",
-        body=UndoRequest, error_statuses=(410, 412),
+        body=UndoRequest, error_statuses=(410, 412), takes_time=True,
     ),
 )  # fmt: skip

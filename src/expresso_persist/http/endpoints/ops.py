@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import threading
+import time
 from typing import Any
 
 import attrs
 import msgspec
 
-from expresso_persist.db import migrations
-from expresso_persist.errors import InvalidInput, NotFound, Problem
+from expresso_persist.db import migrations, timeouts
+from expresso_persist.errors import DatabaseUnavailable, InvalidInput, NotFound, Problem
 from expresso_persist.http.access.admission import Needs
 from expresso_persist.http.access.auth import Permission
 from expresso_persist.http.access.guesses import credentials_in
@@ -18,6 +20,7 @@ from expresso_persist.http.call import Call
 from expresso_persist.http.endpoints.endpoint import FLAG, Endpoint, Query
 from expresso_persist.http.messages import Response, success
 from expresso_persist.ops.doctor import DoctorContext, examine, worst
+from expresso_persist.store import Store
 
 __all__ = ["ENDPOINTS"]
 
@@ -26,9 +29,8 @@ _TOKEN_LENGTH = 256
 
 def health(call: Call) -> Response:
     """Say that the database answers, and how the backups are; late ones are no 503."""
+    _probe(call.store).check()
     deep = _examined(call) if call.flag("deep") else {}
-    migrations.check(call.store.database)
-    call.store.inventory.head()
     return success(
         "Ready.",
         {
@@ -39,6 +41,47 @@ def health(call: Call) -> Response:
             **deep,
         },
     )
+
+
+class _Probe(threading.Thread):
+    """Asks the database whether it answers, and is waited for a short time.
+
+    Health has to say that the database hangs, and not to hang with it.
+    """
+
+    PATIENCE = 2.0
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="expresso-persist-health", daemon=True)
+        self._store = store
+        self._end = time.monotonic() + self.PATIENCE
+        self._error: Exception | None = DatabaseUnavailable(retry_after=2)
+
+    def run(self) -> None:
+        try:
+            with timeouts.request():
+                migrations.check(self._store.database)
+                self._store.inventory.head()
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+        else:
+            self._error = None
+
+    def check(self) -> None:
+        """Raise unless the database answers in time."""
+        self.join(max(0.0, self._end - time.monotonic()))
+        if self._error is not None:
+            raise self._error
+
+
+def _probe(store: Store) -> _Probe:
+    """One that is under way, or else a new one: who asks often does not fill the process."""
+    extensions, name = store.database.extensions, f"health {store.tenant}"
+    probe = extensions.get(name)
+    if not isinstance(probe, _Probe) or not probe.is_alive():
+        probe = extensions[name] = _Probe(store)
+        probe.start()
+    return probe
 
 
 _DEEP = ("deep",)
