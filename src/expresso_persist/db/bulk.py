@@ -1,4 +1,4 @@
-"""Many rows at once, by what is quickest on each database."""
+"""Rows written by what is quickest on each database, most of them many at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from sqlalchemy.engine import Connection
 
 from expresso_persist.db.driver_errors import driver_errors
 
-__all__ = ["delete", "insert", "update"]
+__all__ = ["delete", "insert", "insert_if_absent", "update"]
 
 _FEW = 8  # rows below which statements of their own are quicker than one for all
 _MANY = 5_000  # rows per statement; each takes a copy of its parameters
+
+
+def insert_if_absent(connection: Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+    """Insert ``row`` unless its primary key is there; whether it was inserted."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
+    # Drivers disagree on the count of affected rows.
+    result = connection.execute(insert.returning(*table.primary_key.columns))
+    return result.first() is not None
 
 
 def insert(

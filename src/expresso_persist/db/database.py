@@ -325,12 +325,7 @@ class Database:
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
-        if self.dialect == "sqlite":
-            text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
-            return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
-        value = connection.scalar(sa.text("SELECT clock_timestamp()"))
-        assert isinstance(value, dt.datetime)
-        return value.astimezone(dt.UTC)
+        return _clock(connection)
 
     def lock_rows(self, select: S) -> S:
         """Lock the selected rows until the transaction ends.
@@ -343,13 +338,7 @@ class Database:
         self, connection: Connection, table: sa.Table, row: Mapping[str, Any]
     ) -> bool:
         """Insert ``row`` unless its primary key is there; tell whether it was inserted."""
-        from sqlalchemy.dialects import postgresql, sqlite
-
-        dialect = sqlite if self.dialect == "sqlite" else postgresql
-        insert = dialect.insert(table).values(**row).on_conflict_do_nothing()
-        # Drivers disagree on the count of affected rows.
-        result = connection.execute(insert.returning(*table.primary_key.columns))
-        return result.first() is not None
+        return bulk.insert_if_absent(connection, table, row)
 
     def bulk_insert(
         self,
@@ -384,6 +373,15 @@ def _first(
 ) -> tuple[Any, ...] | None:
     row = connection.execute(query, parameters).first()
     return None if row is None else tuple(row)
+
+
+def _clock(connection: Connection) -> dt.datetime:
+    if connection.dialect.name == "sqlite":
+        text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
+        return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
+    value = connection.scalar(sa.text("SELECT clock_timestamp()"))
+    assert isinstance(value, dt.datetime)
+    return value.astimezone(dt.UTC)
 
 
 def _fetched(
