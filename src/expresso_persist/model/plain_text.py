@@ -146,32 +146,38 @@ _FOLDS = _Folds()
 
 def folded(text: str) -> str:
     """The text without accents and invisible characters, look-alikes as the usual letters."""
-    if text.isascii():
-        return text
-    text = text.translate(_FOLDS)
+    return text if text.isascii() else _without_strays(text.translate(_FOLDS))
+
+
+def _without_strays(text: str) -> str:
     return _STRAY_MARKS.sub(r"\1", text) if _HAS_INDIC_MARK.search(text) else text
 
 
 # -- encodings --------------------------------------------------------------------------------
 
 
-def versions(plain: str) -> Iterator[str]:
-    """What a folded text says when its references and escapes are read, once and again."""
+def versions(text: str) -> Iterator[str]:
+    """What a text says when its references and escapes are read, once and again; folded."""
+    # What seems to be a stray mark may come after an invisible character that is encoded.
+    plain = text if text.isascii() else text.translate(_FOLDS)
     for _ in range(ROUNDS):
         if not _MAY_HIDE.search(plain):
             return
         before, plain = plain, decoded(plain)
         if plain == before:
             return
-        yield plain
+        yield _without_strays(plain)
 
 
 def decoded(text: str) -> str:
-    """The text with its character references, percent signs and escapes read once, folded."""
+    """The text with its character references, percent signs and escapes read once.
+
+    Folded, but for stray marks.
+    """
     text = _ENCODED.sub(_decode, text)
     if text.isascii():
         return text
-    return folded(_SURROGATES.sub(_pair, text))
+    return _SURROGATES.sub(_pair, text).translate(_FOLDS)
 
 
 def joined(text: str) -> str:

@@ -89,12 +89,12 @@ def is_secret_text(text: str, name: str = "") -> bool:
     plain = text if text.isascii() else folded(text)
     signs = ":" in plain or "=" in plain
     if not signs and len(plain) < secret_rules.FORMAT_MINIMUM:
-        return _MAY_HIDE.search(plain) is not None and _hides_secret(plain)
+        return _MAY_HIDE.search(plain) is not None and _hides_secret(text, plain)
     lower = plain.lower()
     if _has_format(plain, lower) or (signs and _is_assigned(plain, lower)):
         return True
     if _MAY_HIDE.search(plain) is not None:
-        return _hides_secret(plain)
+        return _hides_secret(text, plain)
     if _BASE64_TEXT.search(plain) is not None and _holds_encoded(plain):
         return True
     return plain[:1] in _DOCUMENT and _is_secret_json(plain)
@@ -163,7 +163,7 @@ def _is_secret_name(name: str) -> bool:
     if _names_secret(plain):
         return True
     return _MAY_HIDE.search(plain) is not None and any(
-        map(_names_secret, plain_text.versions(plain))
+        map(_names_secret, plain_text.versions(name))
     )
 
 
@@ -196,10 +196,10 @@ _known_text = functools.lru_cache(maxsize=4096)(is_secret_text)
 # -- texts ------------------------------------------------------------------------------------
 
 
-def _hides_secret(plain: str) -> bool:
+def _hides_secret(text: str, plain: str) -> bool:
     """Whether it does when its escapes are read, or line breaks taken out of what may be a key."""
     said = plain
-    for said in plain_text.versions(plain):
+    for said in plain_text.versions(text):
         if _shows_secret(said):
             return True
     together = plain_text.joined(said)

@@ -57,7 +57,7 @@ const LONGEST_PLACE = 256;
 /** @param {string} name @returns {boolean} whether a member of this name holds a secret */
 export function isSecretName(name) {
   const plain = folded(name);
-  return namesSecret(plain) || versions(plain).some(namesSecret);
+  return namesSecret(plain) || versions(name).some(namesSecret);
 }
 
 /** @param {string} name @returns {boolean} */
@@ -92,13 +92,22 @@ const folds = new Map();
  * @param {string} text @returns {string}
  */
 function folded(text) {
+  return withoutStrays(foldedButStrays(text));
+}
+
+/** @param {string} text @returns {string} */
+function foldedButStrays(text) {
   if (IS_ASCII.test(text)) return text;
-  const plain = text.replace(NOT_ASCII, (run) => {
+  return text.replace(NOT_ASCII, (run) => {
     let characters = '';
     for (const character of run) characters += fold(character);
     return characters;
   });
-  return plain.replace(STRAY_MARKS, '$1');
+}
+
+/** @param {string} text @returns {string} */
+function withoutStrays(text) {
+  return IS_ASCII.test(text) ? text : text.replace(STRAY_MARKS, '$1');
 }
 
 /** @param {string} character @returns {string} */
@@ -121,23 +130,24 @@ function foldOne(character) {
 }
 
 /**
- * @param {string} plain folded
- * @returns {string[]} what it says when its references and escapes are read, once and again
+ * @param {string} text
+ * @returns {string[]} what it says when its references and escapes are read, once and again; folded
  */
-function versions(plain) {
+function versions(text) {
   const found = [];
-  for (let text = plain; found.length < rules.ROUNDS && MAY_HIDE.test(text); ) {
-    const said = decoded(text);
-    if (said === text) break;
-    found.push(said);
-    text = said;
+  // What seems to be a stray mark may come after an invisible character that is encoded.
+  for (let plain = foldedButStrays(text); found.length < rules.ROUNDS && MAY_HIDE.test(plain); ) {
+    const said = decoded(plain);
+    if (said === plain) break;
+    found.push(withoutStrays(said));
+    plain = said;
   }
   return found;
 }
 
-/** @param {string} text @returns {string} its references, percent signs and escapes read once, folded */
+/** @param {string} text @returns {string} its references, percent signs and escapes read once, folded but for stray marks */
 function decoded(text) {
-  return folded(
+  return foldedButStrays(
     text.replace(ENCODED, (match, ...groups) => {
       const after = text.charAt(Number(groups[12]) + match.length);
       // An escape that goes on in another encoding is left for the next round.
@@ -195,7 +205,7 @@ export function isSecretText(text, name = '') {
   const plain = folded(text);
   const hides = MAY_HIDE.test(plain);
   if (!hides && plain.length < rules.FORMAT_MINIMUM && !/[:=]/.test(plain)) return false;
-  const said = versions(plain);
+  const said = versions(text);
   if (showsSecret(plain) || said.some(showsSecret)) return true;
   const last = said.at(-1) ?? plain;
   const together = hides ? joined(last) : last;
