@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import expresso_persist
-from ci import missing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Request, Response
@@ -271,32 +269,6 @@ def modules(page: Page) -> Page:
     page.route("http://expresso.test/**", answer)
     page.goto("http://expresso.test/")
     return page
-
-
-@pytest.fixture(scope="session")
-def npm_install(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Install a package of the npm registry, and return its directory."""
-
-    def install(package: str) -> Path:
-        npm = shutil.which("npm")
-        if npm is None:
-            missing("no npm: install nodejs and npm")
-        directory = tmp_path_factory.mktemp("npm")
-        result = subprocess.run(
-            [
-                *(npm, "install", "--prefix", directory, package),
-                *("--no-save", "--no-audit", "--no-fund", "--prefer-offline"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        if result.returncode != 0:
-            missing(f"npm could not install {package}: {result.stderr[-500:]}")
-        return directory / "node_modules" / package.partition("@")[0]
-
-    return install
 
 
 @pytest.fixture

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
+from web_tools import TOOLS, installed, run_node
 
-from ci import missing
-
-WEB = Path(__file__).resolve().parents[2] / "src" / "expresso_persist" / "web"
+PROJECT = TOOLS.parents[1] / "src" / "expresso_persist" / "web" / "tsconfig.json"
 
 
-def test_modules_are_clean_under_strict_type_checking(npm_install: Any) -> None:
+def test_modules_are_clean_under_strict_type_checking() -> None:
     """`tsc --checkJs --strict` finds nothing in any module."""
-    node = shutil.which("node")
-    if node is None:
-        missing("no node: install nodejs")
-    compiler = npm_install("typescript@5") / "bin" / "tsc"
-    result = subprocess.run(
-        [node, compiler, "--project", WEB / "tsconfig.json"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    compiler = installed("typescript") / "bin" / "tsc"
+    result = run_node(compiler, "--project", PROJECT)
     assert result.returncode == 0, result.stdout

@@ -7,7 +7,6 @@ growing length; so are the functions that read what a browser holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 import expresso_persist
 from hostile import UNITS, hostile
+from web_tools import installed
 
 WEB = Path(expresso_persist.__file__).parent / "web"
 
@@ -85,11 +85,9 @@ def as_python(pattern: str) -> str:
     return re.sub(r"\\p{\w+}", "a", pattern).replace("(?<", "(?P<").replace("[^]", "[^\\0]")
 
 
-def test_every_regular_expression_is_linear(
-    modules: Any, npm_install: Callable[[str], Path]
-) -> None:
+def test_every_regular_expression_is_linear(modules: Any) -> None:
     """Those written in the modules, and those made from the rules."""
-    acorn = (npm_install("acorn@8") / "dist" / "acorn.mjs").read_text()
+    acorn = (installed("acorn") / "dist" / "acorn.mjs").read_text()
     modules.route(
         "**/acorn.mjs", lambda route: route.fulfill(body=acorn, content_type="text/javascript")
     )

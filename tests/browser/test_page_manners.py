@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from web_tools import installed
+
 Read = Callable[[str], dict[str, str]]
 
 HOSTILE = {
@@ -166,9 +168,9 @@ def walk(migration: Any, visit: Callable[[str], None]) -> None:
 
 
 @pytest.fixture
-def axe(npm_install: Any) -> str:
+def axe() -> str:
     """The accessibility rules of axe-core, as a script."""
-    script: str = (npm_install("axe-core@4") / "axe.min.js").read_text()
+    script: str = (installed("axe-core") / "axe.min.js").read_text()
     return script
 
 

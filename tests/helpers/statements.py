@@ -216,9 +216,9 @@ def watching(database: Database, *tenants: str) -> Iterator[Watch]:
     # Two ways go to the driver past SQLAlchemy's events.
     fetch_one, bulk = Database._fetch_one, Database.bulk_insert
 
-    def watched_fetch_one(self, query, parameters):  # type: ignore[no-untyped-def]
+    def watched_fetch_one(self, query, parameters, end):  # type: ignore[no-untyped-def]
         watch.execute(query, [parameters])
-        return fetch_one(self, query, parameters)
+        return fetch_one(self, query, parameters, end)
 
     def watched_bulk(self, connection, table, rows, count):  # type: ignore[no-untyped-def]
         kept = list(rows)

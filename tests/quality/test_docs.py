@@ -79,7 +79,7 @@ def test_every_block_is_checked_or_says_why_not(page: Path) -> None:
     """A block's language tells which test below reads it; `text` is for people only."""
     fences = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(fences) % 2 == 0
-    assert set(fences[::2]) <= {"python", "bash", "javascript", "text"}
+    assert set(fences[::2]) <= {"python", "bash", "javascript", "mermaid", "text"}
     assert set(fences[1::2]) <= {""}
 
 

@@ -163,11 +163,6 @@ class Database:
                 self.row_security_changed()
             raise
 
-    def _name_tenant(self, connection: Connection) -> None:
-        """Tell PostgreSQL whose rows the transaction is about; it forgets with its end."""
-        listing = "on" if self.tenant is None else ""
-        connection.execute(_NAME_TENANT, {"tenant": self.tenant or "", "listing": listing})
-
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
         if self._owned:
@@ -195,7 +190,7 @@ class Database:
                 else:
                     timeouts.begin(connection, "REPEATABLE READ", _patience(), read_only=True)
                 if secured:
-                    self._name_tenant(connection)
+                    _name_tenant(connection, self.tenant)
                 yield connection
             finally:
                 if not connection.invalidated:
@@ -235,9 +230,7 @@ class Database:
         with (
             translated(),
             self._in_turn(),
-            self.engine.connect() as connection,
-            timeouts.watched(connection, timeouts.transaction()),
-            self._noticing_row_security(),
+            self._within(self.engine, timeouts.transaction()) as connection,
         ):
             if self.dialect == "sqlite":
                 _begin_writing(connection, deadline)
@@ -245,7 +238,7 @@ class Database:
                 if self.dialect == "postgresql":
                     timeouts.begin(connection, "READ COMMITTED", engines.BUSY_TIMEOUT)
                     if secured:
-                        self._name_tenant(connection)
+                        _name_tenant(connection, self.tenant)
                 yield connection
             connection.commit()
 
@@ -289,17 +282,15 @@ class Database:
     ) -> tuple[Any, ...] | None:
         if self.row_security:  # needs a transaction that names the tenant
             with self.read() as connection:
-                row = connection.execute(query, parameters).first()
-                return None if row is None else tuple(row)
+                return _first(connection, query, parameters)
         compiled = self._compiled.get(query)
         if compiled is None:
             compiled = self._compiled[query] = query.compile(dialect=self.engine.dialect)
         left = max(timeouts.LEAST, end - time.monotonic())  # after the call before this one
         with self._within(self._single, left) as connection:
-            if compiled.dialect.driver not in ("pysqlite", "psycopg"):
-                row = connection.execute(query, parameters).first()
-                return None if row is None else tuple(row)
-            return _fetched(connection, compiled, parameters)
+            if compiled.dialect.driver in ("pysqlite", "psycopg"):
+                return _fetched(connection, compiled, parameters)
+            return _first(connection, query, parameters)
 
     def fetch_all(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
         """The rows of a query that needs no transaction around it."""
@@ -369,6 +360,19 @@ def _supported(engine: Engine) -> Literal["sqlite", "postgresql"]:
             raise InvalidConfiguration(
                 f"{name} is not supported; use SQLite or PostgreSQL 14 or newer."
             )
+
+
+def _name_tenant(connection: Connection, tenant: str | None) -> None:
+    """Say to PostgreSQL whose rows the transaction is about; it forgets with its end."""
+    listing = "on" if tenant is None else ""
+    connection.execute(_NAME_TENANT, {"tenant": tenant or "", "listing": listing})
+
+
+def _first(
+    connection: Connection, query: sa.Select[*tuple[Any, ...]], parameters: Mapping[str, str]
+) -> tuple[Any, ...] | None:
+    row = connection.execute(query, parameters).first()
+    return None if row is None else tuple(row)
 
 
 def _clock(connection: Connection) -> dt.datetime:
