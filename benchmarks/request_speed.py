@@ -69,7 +69,7 @@ def ask(port: int, request: bytes, seconds: float, counts: object) -> None:
     """Send one request again and again over one connection, and count the answers.
 
     A server that closes the connection after an answer (waitress does so after a 304) is
-    connected to anew, which is what a client has to do.
+    connected to again, which is what a client has to do.
     """
     answered, buffer = 0, bytearray(1 << 20)
     connection: socket.socket | None = None

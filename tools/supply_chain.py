@@ -26,7 +26,7 @@ FOLDERS = {
     "expresso-persist-flask": ROOT / "adapters" / "flask",
     "expresso-persist-fastapi": ROOT / "adapters" / "fastapi",
 }
-# All that may be installed beside an MIT library without a duty for whoever uses it.
+# All that may be installed beside an MIT library without a duty for those who use it.
 # LGPL is for psycopg alone: a wheel of its own that is imported and can be replaced, nothing
 # of it is copied here or changed, and that is all the LGPL asks for.
 ALLOWED = {
@@ -82,7 +82,7 @@ def licences(python: Path) -> int:
 
 
 def judged(report: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What has known weaknesses, and what nobody could be asked about."""
+    """What has known weaknesses, and what could not be looked up."""
     weak, unasked = [], []
     for package in report["dependencies"]:
         if package["name"] in OURS:

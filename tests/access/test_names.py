@@ -1,4 +1,4 @@
-"""Whoever signs somebody in decides what they are called: nothing fails for that."""
+"""The host's sign-in decides what they are called: nothing fails for that."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_first_lines_that_lie_are_refused(
 
 
 def test_a_kind_cannot_be_absent(store: Store, witness: archives.Witness, model: bytes) -> None:
-    """Restored, it would be nothing; whoever reads the list would think it was not taken."""
+    """Restored, it would be nothing; a reader of the list would think it was not taken."""
     archive = archives.read(model)
     (section,) = (item for item in archive.listed if item["name"] == "setting")
     archive.sections.pop("setting")

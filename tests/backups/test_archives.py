@@ -201,7 +201,7 @@ KEY = (FIXTURES / "archive-v1.key").read_text().splitlines()[-1]
 def test_archives_of_version_1_stay_readable(
     store: Store, name: str, options: dict[str, Any]
 ) -> None:
-    """These files were written by version 0.1 and are never written anew."""
+    """These files were written by version 0.1 and are never written again."""
     reads_version_1(store, name, options)
 
 
@@ -282,7 +282,7 @@ def test_an_archive_mends_what_has_rotted(store: Store) -> None:
 
 
 def test_an_id_that_is_taken_makes_place(store: Store) -> None:
-    """Ids are unguessable, but whoever wrote an archive chose one."""
+    """Ids are unguessable, but the writer of an archive chose one."""
     give_a_past(store)
     made = store.backups.create()
     archive = archives.read(exported(store, made.id))

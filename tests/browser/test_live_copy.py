@@ -148,7 +148,7 @@ def test_what_is_shown_before_it_is_sent_is_what_the_server_makes_of_it(
 def test_commits_of_others_are_followed_without_reading_everything(
     context: Any, server: Any
 ) -> None:
-    """A changed value is changed in the copy; whatever else happened, the copy is read anew."""
+    """A changed value is changed in the copy; whatever else happened, the copy is read again."""
     load(server, FRONT_END)
     tab = Tab.beside(context, server.url, token=server.token)
     tab.until("status.caughtUp")

@@ -24,7 +24,7 @@ PLACE = """(entry) => new Promise((resolve) => {
     transaction.oncomplete = () => { target.result.close(); resolve(); };
   };
 })"""
-# Whoever wants to lead waits until the page lets it.
+# A tab that wants to lead waits until the page lets it.
 HELD_LOCK = """
   const request = LockManager.prototype.request;
   window.released = new Promise((resolve) => { window.release = resolve; });

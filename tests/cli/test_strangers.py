@@ -126,7 +126,7 @@ def unlinked(server: Server) -> int:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "expect"])
 def test_bodies_of_strangers_are_not_received(server: Server, framing: str) -> None:
-    """Not on the disk, and not in memory; whoever may send one is told to go on."""
+    """Not on the disk, and not in memory; those who may send one get 100 Continue."""
     headers = {
         "length": ["Content-Length: 30000000"],
         "chunked": ["Transfer-Encoding: chunked"],

@@ -96,7 +96,7 @@ def test_figures_follow_the_backups(store: Store) -> None:
 
 
 def test_a_running_scheduler_is_seen_from_every_process(store: Store) -> None:
-    """Whoever it is, on this database."""
+    """The leader of any process, on this database."""
     other = Store(store.database.engine.url.render_as_string(hide_password=False))
     with other:
         other.backups._runner.lease.acquire()

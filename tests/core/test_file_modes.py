@@ -50,7 +50,7 @@ def test_a_new_database_and_what_is_beside_it(tmp_path: Path, umask: int) -> Non
 
 
 def test_a_database_that_is_there_keeps_its_rights(tmp_path: Path, umask: int) -> None:
-    """And its journal has the same, so that whoever may use the one can use the other."""
+    """And its journal has the same, so that a user of the one can use the other."""
     file = tmp_path / "expresso.db"
     Store(f"sqlite:///{file}", migrate=True).close()
     file.chmod(0o660)

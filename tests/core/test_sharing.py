@@ -39,7 +39,7 @@ def test_threads_that_wait_share_the_next_call_and_not_the_running_one() -> None
             pass
         go_on.set()
         assert first.result(10) == 0
-        # Whoever was in the queue when the second began shares it; stragglers share later ones.
+        # Those that were in the queue when the second began share it; stragglers share later ones.
         assert all(future.result(10) >= 1 for future in later)
     assert len(runs) <= 7
     assert not calls._next

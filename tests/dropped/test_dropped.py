@@ -181,7 +181,7 @@ def test_fresh_is_for_dropped_tables_only(database_url: str) -> None:
 
 
 def test_without_the_mark_it_is_a_new_database(database_url: str) -> None:
-    """Whoever drops the view as well has said so; and the view is no table to Alembic."""
+    """To drop the view as well is deliberate; and the view is no table to Alembic."""
     Store(database_url, migrate=True).close()
     drop(database_url)
     database = Database(database_url)

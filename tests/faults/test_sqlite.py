@@ -144,7 +144,7 @@ def test_a_lock_is_waited_for_and_then_told(
 
 
 def test_an_older_copy_in_its_place_is_noticed(sqlite_url: str, tmp_path: Path) -> None:
-    """A restart on the copy: whoever saw more starts anew, and the trail is whole."""
+    """A restart on the copy: a client that saw more starts again, and the trail is whole."""
     file = tmp_path / "expresso.db"
     with Store(sqlite_url, migrate=True) as store:
         put(store, 1)

@@ -57,7 +57,7 @@ def test_each_fault_of_the_database_is_told(change: dict[str, object], fault: st
         ({"revisions": [2, 4, 3, 5]}, "out of order: 3 after 4"),
         ({"revisions": [2, 3, 3, 4, 5]}, "out of order: 3 after 3"),
         ({"revisions": [2, 3, 4, 5, 6]}, "commits that are none: 6"),
-        ({"resets": 1}, "told 1 times to begin anew"),
+        ({"resets": 1}, "told 1 times to begin again"),
         ({"copy": {QUANTITY: {"quantity": 23}}}, "other data than the database in: setting:tap c"),
         ({"copy": {**RECORDS, ("setting", ("x",)): 1}}, "in: setting:x"),
         ({"copy": {**RECORDS, QUANTITY: {"quantity": 5}}}, "in: station_quantity:1/milk/oat"),

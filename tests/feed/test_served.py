@@ -297,7 +297,7 @@ def test_beyond_the_limit_it_says_so_and_waits_for_nobody(adapter: str, store: S
 
 
 def test_a_server_with_one_thread_keeps_nobody(store: Store) -> None:
-    """gunicorn's sync worker: whoever waits there would stop it for everybody."""
+    """gunicorn's sync worker: a request that waits there would stop it for everybody."""
     import flask
 
     import expresso_persist_flask

@@ -156,7 +156,7 @@ def _check_lines(name: str, content: list[bytes]) -> None:
 
 
 class Witness:
-    """Remembers every row of every table there is, whoever made it."""
+    """Remembers every row of every table there is, of any origin."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

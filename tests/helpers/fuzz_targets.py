@@ -35,7 +35,7 @@ LIMITS = ArchiveLimits(compressed=256 * 1024, expanded=1024 * 1024, line=64 * 10
 
 
 class Stores:
-    """A store for many inputs, each in a tenant of its own; made anew before it gets slow."""
+    """A store for many inputs, each in a tenant of its own; made again before it gets slow."""
 
     def __init__(self) -> None:
         self._store: Store | None = None

@@ -106,7 +106,7 @@ def private_server() -> Iterator[PrivateServer]:
 
 @contextlib.contextmanager
 def fresh_database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """A new database on the server; dropped afterwards, whoever is still connected.
+    """A new database on the server; dropped afterwards, even with clients connected.
 
     It is empty, or a copy of the database ``template``, to which nobody may be connected.
     """

@@ -25,7 +25,7 @@ _NAMES = re.compile(rf"\b({'|'.join(sorted(OURS))})\b")
 
 
 EXCEPTIONS = {
-    # The list of tenants itself, for whoever looks after the database (`tenant list`).
+    # The list of tenants itself, for those who look after the database (`tenant list`).
     "SELECT tenants.tenant_id, tenants.revision, tenants.created_at FROM tenants",
     # One look for all that wait in a process, which tells each only of its own tenant.
     (

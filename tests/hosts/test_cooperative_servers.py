@@ -87,7 +87,7 @@ def port_of(address: str) -> int:
 
 
 def test_no_request_stops_the_others(server: tuple[str, bool]) -> None:
-    """Whoever waits or listens, the host answers, and writes are taken."""
+    """While clients wait or listen, the host answers, and writes are taken."""
     address, keeps = server
     wait = {"since": "now", "wait": "6"}
     with ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stack:

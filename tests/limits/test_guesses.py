@@ -227,7 +227,7 @@ def test_a_look_up_that_failed_is_no_guess() -> None:
 
 
 def test_many_addresses_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tried most is kept."""
+    """The address that tried most is kept."""
     monkeypatch.setattr("expresso_persist.http.access.guesses._MANY", 100)
     guesses = Guesses(3, 3600)
     for number in range(3):

@@ -15,7 +15,7 @@ STOCK = {
 
 
 def test_each_tap_counts_once(store: Store) -> None:
-    """Twelve taps, each sent three times by whoever is impatient."""
+    """Twelve taps, each sent three times by an impatient person."""
     store.importer.import_(STOCK, actor="test")
 
     def tap(number: int) -> Any:

@@ -89,7 +89,7 @@ def test_one_sync_makes_a_mirror_complete(
 def test_an_empty_database_removes_nothing_by_being_empty(
     there: list[Made], rule: Rotation
 ) -> None:
-    """Somebody who starts anew on a lost database still has the copies."""
+    """Somebody who starts again on a lost database still has the copies."""
     todo = plan_sync([], there, rule, NOW)
     kept = keeps(there, rule)
     assert {copy.id for copy in there} - {copy.id for copy in todo.delete} == kept

@@ -78,7 +78,7 @@ def test_processes_that_send_each_request_twice_lose_and_double_nothing(
 
 
 def test_readers_never_see_half_a_commit(store: Store) -> None:
-    """A transfer keeps the sum; whoever reads in between sees the old or the new."""
+    """A transfer keeps the sum; a reader in between sees the old or the new."""
     keys = [RecordKey("station_quantity", (str(n), "milk", "oat")) for n in (1, 2)]
     store.inventory.commit(
         [Put(StationQuantity.of(*key.parts, data={"quantity": 50})) for key in keys], actor="t"

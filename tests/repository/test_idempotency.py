@@ -1,4 +1,4 @@
-"""A request that is sent again is done once, whoever sends it how often at a time."""
+"""A request that is sent again is done once, however often it is sent at a time."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_renamed_tenant_keeps_its_data_its_history_and_its_backups(store: Stor
     assert new.inventory.records() == records
     assert new.inventory.verify(anchors=[anchor]).ok, "an anchor kept elsewhere still holds"
     assert [(c.actor, c.source) for c in new.inventory.commits(2)] == [("boss", "rename")]
-    assert new.inventory.changes(cursor).reset, "who had the old cursor reads everything anew"
+    assert new.inventory.changes(cursor).reset, "who had the old cursor reads everything again"
     assert [backup.id for backup in new.backups.list()] == [backup.id for backup in backups]
     assert new.backups.verify(backups[0].id).ok
     new.inventory.commit([Put(Setting.of("theme", data="later"))], actor="t")

@@ -29,6 +29,11 @@ __all__ = ["BackupReader", "no_backup"]
 _NAMED = 5
 _REMEMBERED = dt.timedelta(days=7)  # for how long damage that was mended is shown
 
+_AT_A_MIRROR = (
+    "A mirror has data that this database does not have; `expresso-persist status` says which, "
+    "and how to bring it back."
+)
+
 
 class BackupReader:
     """What can be asked about the backups of one tenant; nothing here changes them.
@@ -69,25 +74,87 @@ class BackupReader:
         """
         seen = self._mirroring.look()
         with self._database.read() as connection:
-            return _status(
-                connection,
-                catalog=self._catalog,
-                chunks=self._chunks,
-                runner=self._runner,
-                rotation=self.rotation,
-                mirrors=self._mirroring.status(connection, seen),
-            )
+            return self._status(connection, self._mirroring.status(connection, seen))
+
+    def _status(
+        self, connection: Connection, mirrors: builtins.list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        catalog, runner, due = self._catalog, self._runner, self._runner.due
+        now = due.database.now(connection)
+        last = due.last(connection)
+        # One made before a restore is of a state that somebody wanted to leave.
+        latest = catalog.newest(connection, safety=False)
+        total, size = catalog.totals(connection)
+        running = runner.alive or runner.lease.view(connection).live
+        lag = _lag(now, last, due)
+        success = _success(last, latest)
+        # One in the future was made before the clock went back; the runner takes it as due now.
+        due_at = now if last is None or last > now else max(now, last + due.interval)
+        minutes = due.interval.total_seconds() / 60
+        error = runner.last_error or _failure(connection, catalog)
+        damaged = [backup.id for backup in catalog.damaged(connection)]
+        check = last_check(connection, catalog.tenant)
+        found: dict[str, Any] = {
+            "backup_running": running,
+            "backup_interval_minutes": int(minutes) if minutes.is_integer() else minutes,
+            "latest_backup": None if latest is None else latest.to_json(),
+            "total_backups": total,
+            "total_size_bytes": size,
+            "stored_bytes": self._chunks.stored_bytes(connection),
+            "last_success_at": iso(success),
+            "next_due_at": iso(due_at),
+            "lag_seconds": lag,
+            "last_error": error,
+            "damaged_backups": damaged,
+            "storage_check": check,
+            "rotation": {**attrs.asdict(self.rotation), "text": str(self.rotation)},
+            "mirrors": mirrors,
+            "warnings": [
+                *_mirror_warnings(mirrors, due.interval),
+                *_warnings(running, latest, lag, due.interval, error),
+                *_damage_warnings(damaged, check, now),
+            ],
+        }
+        if latest is None:
+            found["warnings"].append(no_backup(found))
+        return found
 
     def health(self) -> dict[str, Any]:
-        """Whether backups are made and good: ``ok``, ``last_success_at``, ``lag_seconds``."""
+        """Whether backups are made and good: the least that a monitor asks.
+
+        ``ok``: the newest backup is verified, its state was seen at most two intervals ago, no
+        attempt failed since, no stored backup is damaged, and no mirror has a newer state than
+        the database. It reads a few rows by index, whatever is stored.
+        """
         seen = self._mirroring.look()
         with self._database.read() as connection:
-            return _health(
-                connection,
-                catalog=self._catalog,
-                runner=self._runner,
-                behind=self._mirroring.behind(connection, seen),
-            )
+            return self._health(connection, self._mirroring.behind(connection, seen))
+
+    def _health(self, connection: Connection, behind: Sequence[str]) -> dict[str, Any]:
+        catalog, runner, due = self._catalog, self._runner, self._runner.due
+        now = due.database.now(connection)
+        last = due.last(connection)
+        latest = catalog.newest(connection, safety=False)
+        damaged = catalog.damaged(connection)
+        success = _success(last, latest)
+        ok = (
+            latest is not None
+            and latest.verified_at is not None
+            and success is not None
+            and now - success <= 2 * due.interval
+            and not (runner.last_error or _failure(connection, catalog))
+            and not damaged
+            and not behind
+        )
+        # Strangers may ask, so it does not say where the mirror is.
+        warning = {"warning": _AT_A_MIRROR} if behind else {}
+        return {
+            "ok": ok,
+            "last_success_at": iso(success),
+            "lag_seconds": _lag(now, last, due),
+            "damaged_backups": len(damaged),
+            **warning,
+        }
 
     def diff(self, a: str | None, b: str | None = None, kinds: Iterable[str] | None = None) -> Plan:
         """What became of the records between two backups; None is the state as it is now.
@@ -147,102 +214,6 @@ class BackupReader:
         seen = self._mirroring.look()
         with self._database.read() as connection:
             return self._mirroring.behind(connection, seen)
-
-
-def _status(
-    connection: Connection,
-    *,
-    catalog: Catalog,
-    chunks: ChunkStore,
-    runner: Runner,
-    rotation: Rotation,
-    mirrors: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """Describe the backups of a tenant; never with a payload."""
-    due = runner.due
-    now = due.database.now(connection)
-    last = due.last(connection)
-    # One made before a restore is of a state that somebody wanted to leave.
-    latest = catalog.newest(connection, safety=False)
-    total, size = catalog.totals(connection)
-    running = runner.alive or runner.lease.view(connection).live
-    lag = _lag(now, last, due)
-    success = _success(last, latest)
-    # One in the future was made before the clock went back; the runner takes it as due now.
-    due_at = now if last is None or last > now else max(now, last + due.interval)
-    minutes = due.interval.total_seconds() / 60
-    error = runner.last_error or _failure(connection, catalog)
-    damaged = [backup.id for backup in catalog.damaged(connection)]
-    check = last_check(connection, catalog.tenant)
-    found: dict[str, Any] = {
-        "backup_running": running,
-        "backup_interval_minutes": int(minutes) if minutes.is_integer() else minutes,
-        "latest_backup": None if latest is None else latest.to_json(),
-        "total_backups": total,
-        "total_size_bytes": size,
-        "stored_bytes": chunks.stored_bytes(connection),
-        "last_success_at": iso(success),
-        "next_due_at": iso(due_at),
-        "lag_seconds": lag,
-        "last_error": error,
-        "damaged_backups": damaged,
-        "storage_check": check,
-        "rotation": {**attrs.asdict(rotation), "text": str(rotation)},
-        "mirrors": mirrors,
-        "warnings": [
-            *_mirror_warnings(mirrors, due.interval),
-            *_warnings(running, latest, lag, due.interval, error),
-            *_damage_warnings(damaged, check, now),
-        ],
-    }
-    if latest is None:
-        found["warnings"].append(no_backup(found))
-    return found
-
-
-_AT_A_MIRROR = (
-    "A mirror has data that this database does not have; `expresso-persist status` says which, "
-    "and how to bring it back."
-)
-
-
-def _health(
-    connection: Connection,
-    *,
-    catalog: Catalog,
-    runner: Runner,
-    behind: Sequence[str],
-) -> dict[str, Any]:
-    """The least that a monitor asks: a few rows by index, whatever is stored.
-
-    ``ok``: the newest backup is verified, its state was seen at most two intervals ago, no
-    attempt failed since, no stored backup is damaged, and no mirror has a newer state than the
-    database.
-    """
-    due = runner.due
-    now = due.database.now(connection)
-    last = due.last(connection)
-    latest = catalog.newest(connection, safety=False)
-    damaged = catalog.damaged(connection)
-    success = _success(last, latest)
-    ok = (
-        latest is not None
-        and latest.verified_at is not None
-        and success is not None
-        and now - success <= 2 * due.interval
-        and not (runner.last_error or _failure(connection, catalog))
-        and not damaged
-        and not behind
-    )
-    # Strangers may ask, so it does not say where the mirror is.
-    warning = {"warning": _AT_A_MIRROR} if behind else {}
-    return {
-        "ok": ok,
-        "last_success_at": iso(success),
-        "lag_seconds": _lag(now, last, due),
-        "damaged_backups": len(damaged),
-        **warning,
-    }
 
 
 def _lag(now: dt.datetime, last: dt.datetime | None, due: DueMark) -> float:

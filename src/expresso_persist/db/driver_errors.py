@@ -102,7 +102,7 @@ def _translate(error: DBAPIError) -> ExpressoPersistError:
 
 
 def _is_lost(error: DBAPIError, state: str) -> bool:
-    """Whether the connection is gone, or the server lets nobody in."""
+    """Whether the connection is gone, or the server refuses everybody."""
     return error.connection_invalidated or (
         not isinstance(error.orig, sqlite3.Error)
         and not _classes(error.orig).isdisjoint({"OperationalError", "InterfaceError"})

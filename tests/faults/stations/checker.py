@@ -65,7 +65,7 @@ def _feed(seen: Seen, truth: Truth) -> Iterator[str]:
     ]
     yield from _told(f"{seen.client} was shown commits out of order", disorder)
     if seen.resets:
-        yield f"{seen.client} was told {seen.resets} times to begin anew, for no reason"
+        yield f"{seen.client} was told {seen.resets} times to begin again, for no reason"
     missed = {revision for revision in truth.commits if revision > seen.start} - {*seen.revisions}
     yield from _told(f"{seen.client} was never shown commits", map(str, sorted(missed)))
     invented = {*seen.revisions} - truth.commits.keys()

@@ -43,7 +43,7 @@ class Seen:
         client: Who followed.
         start: The revision that it began after.
         revisions: The commits, over all connections.
-        resets: How often it was told to begin anew.
+        resets: How often it was told to begin again.
         connections: How often it connected.
         copy: Its local copy in the end: (kind, key) to data.
         reads: What a browser's client answered in the end, as ``get-all`` does.

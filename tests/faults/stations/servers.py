@@ -62,7 +62,7 @@ class Server:
                     await http.get(f"http://127.0.0.1:{self.port}/api/migration/health")
                     return
                 if self._process.poll() is not None:
-                    break  # it needs its database to begin; the next try starts it anew
+                    break  # it needs its database to begin; the next try starts it again
                 await asyncio.sleep(0.05)
 
     @property
