@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import unicodedata
 from typing import Any
 
 import pytest
 
 import secret_vectors as vectors
 from expresso_persist import Store
-from expresso_persist.model import secrets
+from expresso_persist.model import secret_rules, secrets
+from hostile import UNITS
+from secret_disguises import BREAKS, DISGUISES, NOTES, SAMPLES
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 HIDDEN = base64.b64encode(JWT.encode()).decode()
@@ -142,3 +146,57 @@ def test_the_browser_decides_alike(modules: Any) -> None:
     for (key, raw), (cleaned, removed) in zip(documents, answer["documents"], strict=True):
         scan = secrets.scan(json.loads(raw), key)
         assert (json.loads(cleaned), tuple(removed)) == (scan.value, scan.removed), key
+
+
+def any_character(chance: random.Random) -> str:
+    """One that both languages' tables of Unicode know."""
+    while True:
+        character = chr(chance.choice([chance.randrange(0x3000), chance.randrange(0x1F700)]))
+        if unicodedata.category(character) not in ("Cn", "Cs"):
+            return character
+
+
+def test_the_browser_reads_disguises_alike(modules: Any) -> None:
+    """Samples in disguise, ordinary notes, and texts that chance puts together."""
+    chance = random.Random("disguises")
+    texts = [disguise(text, chance) for text in SAMPLES for disguise in DISGUISES.values()]
+    texts += [note for notes in NOTES.values() for note in notes]
+    words = [*secret_rules.CONTAINED, *secret_rules.FINAL, *secret_rules.SHORT]
+    pieces = [*texts, *words, *vectors.ASSIGNED, *vectors.HARMLESS, *UNITS, *BREAKS] + [
+        *(
+            "&",
+            "&#",
+            "&#x",
+            "%",
+            "%25",
+            "\\",
+            "\\u",
+            "\\u{",
+            ";",
+            "}",
+            "=",
+            ":",
+            '"',
+            "0070",
+            "70",
+            "1",
+        ),
+        *(
+            "\x00",
+            "\x85",
+            "\u0903",
+            "\u1100",
+            "\u0130",
+            "\u00df",
+            "e\u0301",
+            "\U0001d429",
+            "\u0663",
+        ),
+    ]
+    for _ in range(4000):
+        parts = chance.choices(pieces, k=chance.randrange(1, 4))
+        parts.insert(chance.randrange(4), any_character(chance))
+        texts.append("".join(parts))
+    answer = modules.evaluate(IN_BROWSER, {"names": texts, "texts": texts, "documents": []})
+    for text, name, found in zip(texts, answer["names"], answer["texts"], strict=True):
+        assert (secrets.is_secret_name(text), secrets.is_secret_text(text)) == (name, found), text
