@@ -162,36 +162,35 @@ def test_the_browser_reads_disguises_alike(modules: Any) -> None:
     texts = [disguise(text, chance) for text in SAMPLES for disguise in DISGUISES.values()]
     texts += [note for notes in NOTES.values() for note in notes]
     words = [*secret_rules.CONTAINED, *secret_rules.FINAL, *secret_rules.SHORT]
-    pieces = [*texts, *words, *vectors.ASSIGNED, *vectors.HARMLESS, *UNITS, *BREAKS] + [
-        *(
-            "&",
-            "&#",
-            "&#x",
-            "%",
-            "%25",
-            "\\",
-            "\\u",
-            "\\u{",
-            ";",
-            "}",
-            "=",
-            ":",
-            '"',
-            "0070",
-            "70",
-            "1",
-        ),
-        *(
-            "\x00",
-            "\x85",
-            "\u0903",
-            "\u1100",
-            "\u0130",
-            "\u00df",
-            "e\u0301",
-            "\U0001d429",
-            "\u0663",
-        ),
+    pieces = [*texts, *words, *vectors.ASSIGNED, *vectors.HARMLESS, *UNITS, *BREAKS]
+    pieces += [
+        "&",
+        "&#",
+        "&#x",
+        "%",
+        "%25",
+        "\\",
+        "\\u",
+        "\\u{",
+        ";",
+        "}",
+        "=",
+        ":",
+        '"',
+        "0070",
+        "70",
+        "1",
+    ]
+    pieces += [
+        "\x00",
+        "\x85",
+        "\u0903",
+        "\u1100",
+        "\u0130",
+        "\u00df",
+        "e\u0301",
+        "\U0001d429",
+        "\u0663",
     ]
     for _ in range(4000):
         parts = chance.choices(pieces, k=chance.randrange(1, 4))

@@ -19,14 +19,14 @@ def installed(name: str) -> Path:
     return directory
 
 
-def run_node(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run node in tools/web."""
+def run_node(*arguments: str | Path, cwd: Path = TOOLS) -> subprocess.CompletedProcess[str]:
+    """Run node, in tools/web unless given another directory."""
     node = shutil.which("node")
     if node is None:
         missing("no node: install nodejs")
     return subprocess.run(
         [node, *arguments],
-        cwd=TOOLS,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=200,

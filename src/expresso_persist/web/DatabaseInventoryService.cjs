@@ -849,6 +849,7 @@ var Leader = class {
   }
   /** @param {AbortSignal} lost */
   async #lead(lost) {
+    if (lost.aborted) return;
     const turn = new AbortController();
     lost.addEventListener("abort", () => turn.abort());
     this.#turn = turn;

@@ -90,6 +90,7 @@ export class Leader {
 
   /** @param {AbortSignal} lost */
   async #lead(lost) {
+    if (lost.aborted) return; // it was, while the turn came
     const turn = new AbortController();
     lost.addEventListener('abort', () => turn.abort());
     this.#turn = turn;
