@@ -150,7 +150,7 @@ class Store:
 
     @cached_property
     def feed(self) -> Feed:
-        """Tells of new commits."""
+        """The feed: who asks hears of new commits."""
         return Feed(self.inventory)
 
     def init(self, dry_run: bool = False) -> list[str]:

@@ -3360,7 +3360,7 @@ var Writing = class extends Reading {
     return this.#connection.write(ADJUST, { ...rest, item: itemText(item), ...station }, options);
   }
   /**
-   * Set a stock to what somebody counted; the answer tells the difference found.
+   * Set a stock to what somebody counted; the answer has the difference found.
    * @param {{stationId?: string | number | null, category: string, item: Item, quantity: number, note?: string}} counted
    * @param {WriteOptions} [options]
    */

@@ -595,7 +595,7 @@ declare class Writing extends Reading {
         note?: string;
     }, options?: WriteOptions): Promise<Written>;
     /**
-     * Set a stock to what somebody counted; the answer tells the difference found.
+     * Set a stock to what somebody counted; the answer has the difference found.
      * @param {{stationId?: string | number | null, category: string, item: Item, quantity: number, note?: string}} counted
      * @param {WriteOptions} [options]
      */

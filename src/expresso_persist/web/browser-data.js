@@ -45,18 +45,21 @@ export function thisBrowser() {
   };
 }
 
-/** @param {File} file @returns {Promise<Source>} @throws {NotADump} */
-export async function dumpFile(file) {
+/** @param {File} file @returns {Promise<any>} its content, without an answer's envelope @throws {NotADump} */
+async function parsed(file) {
   if (file.size > LARGEST_FILE) throw new NotADump(`${file.name} is too large to be a dump.`);
-  /** @type {any} */
-  let dump;
   try {
-    dump = JSON.parse(await file.text());
+    let dump = JSON.parse(await file.text());
     if (typeof dump === 'string') dump = JSON.parse(dump);
+    return isObject(dump) && dump.success === true && isObject(dump.data) ? dump.data : dump;
   } catch {
     throw new NotADump(`${file.name} is not a JSON file.`);
   }
-  if (isObject(dump) && dump.success === true && isObject(dump.data)) dump = dump.data;
+}
+
+/** @param {File} file @returns {Promise<Source>} @throws {NotADump} */
+export async function dumpFile(file) {
+  const dump = await parsed(file);
   const wrapped = isObject(dump) && isObject(dump.localStorage);
   const storage = wrapped ? dump.localStorage : dump;
   if (!isObject(storage)) {
@@ -74,7 +77,7 @@ export async function dumpFile(file) {
     kind: 'file',
     name: file.name,
     origin: wrapped && typeof dump.origin === 'string' ? dump.origin : null,
-    // Device preferences in a file are another device's; its file name tells it apart.
+    // Device preferences in a file are another device's; its file name says which.
     deviceId:
       wrapped && typeof dump.device_id === 'string' && dump.device_id
         ? dump.device_id

@@ -21,7 +21,7 @@ import * as show from './preview.js';
 import { withholdSecrets } from './secrets.js';
 import * as session from './session.js';
 import { fetchWithProgress } from './upload.js';
-import { verify } from './verification.js';
+import { clearable, verify } from './verification.js';
 
 /** @typedef {import('./browser-data.js').Source} Source */
 /** @typedef {import('./secrets.js').Filtered} Filtered */
@@ -45,9 +45,6 @@ const state = {
   kept: new Set(),
   /** @type {(() => Promise<void>) | null} what to go on with after signing in */ pending: null,
 };
-
-/** Who is signed in to the app: cleared, they would have to sign in again. */
-const LOGIN_KEYS = new Set(['coffee_system_user', 'user']);
 
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 const section = (/** @type {string} */ id) => byId(id, HTMLElement);
@@ -91,7 +88,7 @@ let underway = null;
 let connected = Promise.resolve();
 
 /**
- * Run what a button asks for: one thing at a time, and every failure told.
+ * Run what a button asks for: one thing at a time, and every failure is shown.
  * @param {string} doing
  * @param {() => Promise<void>} action
  */
@@ -359,12 +356,6 @@ async function verifyMigration() {
   const keys = receipt.keys
     .filter(({ class: name }) => ['stored', 'unchanged', 'kept', 'quarantined'].includes(name))
     .map(({ key }) => key);
-  const inRows = new Set(
-    receipt.keys.filter((key) => key.class !== 'quarantined').map(({ key }) => key),
-  );
-  const strippedByServer = new Set(
-    receipt.keys.filter((key) => key.removed_secrets.length > 0).map(({ key }) => key),
-  );
   service.configure({ deviceId: source.deviceId });
   const comparisons = await verify(
     service,
@@ -384,14 +375,7 @@ async function verifyMigration() {
     ? 'Migrated and verified.'
     : stays || 'Already migrated, and verified.';
   tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : done);
-  state.clearable = new Map(
-    comparisons
-      .filter(({ outcome }) => outcome === 'equal' || outcome === 'kept')
-      .filter(({ key }) => inRows.has(key) && !strippedByServer.has(key))
-      .filter(({ key }) => filtered.entries.get(key) === source.entries.get(key))
-      .filter(({ key }) => !LOGIN_KEYS.has(key))
-      .map(({ key }) => [key, source.entries.get(key) ?? '']),
-  );
+  state.clearable = clearable(comparisons, receipt, source.entries, filtered.entries);
   section('verify-heading').focus();
   if (!failed && source.kind === 'browser') offerToClear();
 }

@@ -45,10 +45,10 @@ const ENCODED = new RegExp(rules.ENCODED, 'g');
 const LINE_BREAK = new RegExp(rules.LINE_BREAK, 'g');
 const BROKEN_RUN = new RegExp(rules.BROKEN_RUN, 'g');
 const BASE64_TEXT = new RegExp(rules.BASE64_TEXT, 'g');
-const IS_ASCII = /^[\x00-\x7f]*$/; // eslint-disable-line no-control-regex
-const STRAY_MARKS = /([\x00-\x7f])\p{M}+/gu; // eslint-disable-line no-control-regex
+const IS_ASCII = /^[\x00-\x7f]*$/;
+const STRAY_MARKS = /([\x00-\x7f])\p{M}+/gu;
 const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true });
-const NOT_ASCII = /[^\x00-\x7f]+/g; // eslint-disable-line no-control-regex
+const NOT_ASCII = /[^\x00-\x7f]+/g;
 const DIGITS = '0123456789';
 const LONGEST_PLACE = 256;
 
@@ -205,8 +205,18 @@ export function isSecretText(text, name = '') {
   const plain = folded(text);
   const hides = MAY_HIDE.test(plain);
   if (!hides && plain.length < rules.FORMAT_MINIMUM && !/[:=]/.test(plain)) return false;
-  const said = versions(text);
-  if (showsSecret(plain) || said.some(showsSecret)) return true;
+  return showsSecret(plain) || hidesSecret(text, plain, hides);
+}
+
+/**
+ * @param {string} text
+ * @param {string} plain it, folded
+ * @param {boolean} hides whether more may be in it than it shows
+ * @returns {boolean} whether a secret shows when its escapes are read, or line breaks taken out
+ */
+function hidesSecret(text, plain, hides) {
+  const said = hides ? versions(text) : [];
+  if (said.some(showsSecret)) return true;
   const last = said.at(-1) ?? plain;
   const together = hides ? joined(last) : last;
   if (together !== last && hasFormat(together, together.toLowerCase())) return true;
@@ -363,11 +373,7 @@ export function scanEntry(key, raw) {
       : { raw, removed: [], reason: null };
   }
   if (value === null || typeof value !== 'object') {
-    const secret =
-      typeof value === 'string'
-        ? isSecretText(value, key)
-        : typeof value === 'number' && isSecretName(key);
-    return secret
+    return isSecretValue(value, key)
       ? refuse('A password or token: it stays in this browser.')
       : { raw, removed: [], reason: null };
   }
@@ -386,6 +392,12 @@ export function scanEntry(key, raw) {
       ? refuse('Nested too deeply to take the secrets out: it stays in this browser.')
       : { raw, removed: [], reason: null };
   }
+}
+
+/** @param {Json} value a text, a number or the like @param {string} name @returns {boolean} */
+function isSecretValue(value, name) {
+  if (typeof value === 'string') return isSecretText(value, name);
+  return typeof value === 'number' && isSecretName(name);
 }
 
 /**

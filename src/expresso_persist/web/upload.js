@@ -1,5 +1,5 @@
 /**
- * A `fetch` that tells how much of the body has been sent, which the browser's cannot.
+ * A `fetch` that reports how much of the body has been sent, which the browser's cannot.
  *
  * @param {(sent: number, total: number) => void} onProgress
  * @returns {import('./DatabaseInventoryService.js').Fetch}

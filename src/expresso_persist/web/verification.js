@@ -5,6 +5,7 @@
 
 /** @typedef {import('./DatabaseInventoryService.js').Json} Json */
 /** @typedef {import('./DatabaseInventoryService.js').DatabaseInventoryService} Service */
+/** @typedef {import('./preview.js').Receipt} Receipt */
 /** @typedef {'equal' | 'merged' | 'kept' | 'different' | 'missing'} Outcome */
 
 /**
@@ -21,6 +22,8 @@ const INVENTORY = {
   station_inventory_configs: (service) => service.getStationInventoryConfigs(),
   station_inventory_quantities: (service) => service.getStationInventoryQuantities(),
 };
+/** Who is signed in to the app: cleared, they would have to sign in again. */
+const LOGIN_KEYS = new Set(['coffee_system_user', 'user']);
 const KEPT = 'the database has its own value, which stays as was chosen';
 const MOST_ALIKE = 8; // items of one id that are compared with each other
 const STATION_STOCK = /^coffee_stock_station_(.+)$/;
@@ -48,6 +51,30 @@ export async function verify(service, sent, keys, kept, deviceId, onProgress) {
     onProgress?.(comparisons.length, keys.length);
   }
   return comparisons;
+}
+
+/**
+ * What the browser may lose, because all of it is in rows of the database.
+ *
+ * @param {Comparison[]} comparisons
+ * @param {Receipt} receipt
+ * @param {Map<string, string>} read what the browser has
+ * @param {Map<string, string>} sent it without secrets
+ * @returns {Map<string, string>} verified raw strings by key
+ */
+export function clearable(comparisons, receipt, read, sent) {
+  const whole = new Set(
+    receipt.keys
+      .filter((key) => key.class !== 'quarantined' && key.removed_secrets.length === 0)
+      .map(({ key }) => key),
+  );
+  return new Map(
+    comparisons
+      .filter(({ outcome }) => outcome === 'equal' || outcome === 'kept')
+      .filter(({ key }) => whole.has(key) && sent.get(key) === read.get(key))
+      .filter(({ key }) => !LOGIN_KEYS.has(key))
+      .map(({ key }) => [key, read.get(key) ?? '']),
+  );
 }
 
 /**

@@ -175,7 +175,7 @@ export class Leader {
 
   async #renew() {
     const { me, scope } = this.#context;
-    // A storage that does not answer keeps nobody from sending.
+    // A storage that does not answer keeps no tab from sending.
     return this.#storage.lease(`lead ${scope}`, me).catch(() => true);
   }
 }

@@ -313,7 +313,7 @@ function recordIn(container, id) {
  * expected and read as the commit found them; otherwise change nothing.
  * @param {any} data
  * @param {Commit} commit
- * @returns {boolean} whether the copy is as it would be if it were read anew
+ * @returns {boolean} whether the copy is as it would be if it were read again
  */
 export function applyCommit(data, commit) {
   // Others, such as an import, may also change the order, which a commit does not tell.

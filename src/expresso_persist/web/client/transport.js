@@ -118,7 +118,7 @@ export class HttpTransport {
     const { maxRetryDelay, retryDelay } = this.#options;
     const backoff = retryDelay * 2 ** attempt * (0.75 + Math.random() / 2);
     const wait = error.retryAfter === null ? backoff : error.retryAfter * 1000;
-    if (wait > maxRetryDelay) throw error; // its retryAfter tells the caller when
+    if (wait > maxRetryDelay) throw error; // its retryAfter says when
     return wait;
   }
 

@@ -102,7 +102,7 @@ export class Writing extends Reading {
   }
 
   /**
-   * Set a stock to what somebody counted; the answer tells the difference found.
+   * Set a stock to what somebody counted; the answer has the difference found.
    * @param {{stationId?: string | number | null, category: string, item: Item, quantity: number, note?: string}} counted
    * @param {WriteOptions} [options]
    */
