@@ -208,7 +208,7 @@ def test_a_safety_backup_is_no_newest_one(store: Store, tmp_path) -> None:  # ty
         assert status["latest_backup"] is None
         assert not new.backups.health()["ok"]
         (told,) = [warning for warning in status["warnings"] if "no backup" in warning]
-        assert "came from archives or was made before a restore" in told
+        assert "came from archives or was made before an import or a restore" in told
         assert doctor.backup(doctor.DoctorContext(new)).text.startswith(told)
         made = new.backups.run_once()
         assert made is not None

@@ -177,7 +177,18 @@ def test_tenants_do_not_meet(answer) -> None:
     """--tenant chooses whose data is read and written."""
     answer("import", "-", "--tenant", "a", stdin='{"coffee_wait_time": "6"}')
     assert answer("export", "--tenant", "a")["localStorage"] == {"coffee_wait_time": "6"}
+    assert answer("export")["localStorage"] == {}
+    answer("tenant", "create", "b")
     assert answer("export", "--tenant", "b")["localStorage"] == {}
+
+
+@pytest.mark.parametrize("verb", ["verify", "status", "export", "history"])
+def test_a_mistyped_tenant_is_neither_read_nor_made(run, answer, verb: str) -> None:
+    """Nothing would be all there is, and all of it well."""
+    answer("import", "-", "--tenant", "spring", stdin='{"coffee_wait_time": "6"}')
+    result = run(verb, "--tenant", "sprnig", code=1)
+    assert "There is no tenant sprnig; there are: spring" in result.stderr
+    assert [tenant["name"] for tenant in answer("tenant", "list")["tenants"]] == ["spring"]
 
 
 def test_verify_exits_with_1_when_somebody_edited_the_trail(run, answer, database_url) -> None:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import flask
+import flask.cli
 import pytest
+from click.testing import CliRunner
 
 from expresso_persist import Store
 from expresso_persist.http import BearerTokens
@@ -23,6 +25,29 @@ def test_the_scheduler_runs_only_when_asked(store: Store, backups: bool) -> None
     register_routes(flask.Flask("host"), store, authorize=BearerTokens(TOKENS), backups=backups)
     assert store.backups._runner.alive is backups
     store.backups.stop()
+
+
+def test_a_command_of_the_application_makes_no_backups(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`flask shell` and the like serve nobody; a server that another command starts does."""
+    Store(database_url, migrate=True).close()
+    made: list[flask.Flask] = []
+
+    def create_app() -> flask.Flask:
+        app = flask.Flask("host")
+        api = register_routes(app, database_url, authorize=BearerTokens(TOKENS), backups=True)
+        app.cli.command("check")(lambda: print("runs:", api.store.backups._runner.alive))
+        made.append(app)
+        return app
+
+    group = flask.cli.FlaskGroup(create_app=create_app)
+    result = CliRunner().invoke(group, ["check"])
+    assert "runs: False" in result.output
+    made[0].test_client().get("/api/migration/health")
+    store = made[0].extensions["expresso-persist"][""].store
+    assert store.backups._runner.alive
+    store.close()
 
 
 def test_a_static_folder_of_the_host_hides_nothing_and_is_not_hidden(

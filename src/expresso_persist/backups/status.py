@@ -273,7 +273,7 @@ def no_backup(status: dict[str, Any]) -> str:
     if status["total_backups"]:
         return (
             "There is no backup of the present data yet; what there is came from archives or was "
-            "made before a restore."
+            "made before an import or a restore."
         )
     if status["damaged_backups"]:
         return "There is no backup that can be restored."

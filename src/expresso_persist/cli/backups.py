@@ -183,7 +183,7 @@ def restore(
         if new and not dry_run:
             target.create()
     fetched = False
-    with target.tried() if dry_run and source else target.open() as store:
+    with target.tried() if dry_run and source else target.open(new_tenant=bool(source)) as store:
         if source is None:
             chosen = resolve(store, backup_id)
         else:

@@ -31,6 +31,7 @@ from expresso_persist.errors import (
     DatabaseUnavailable,
     ExpressoPersistError,
     InvalidInput,
+    NotFound,
     TablesMissing,
 )
 from expresso_persist.store import Store, default_url, lost_data
@@ -57,8 +58,9 @@ HOST_STORE = "expresso_persist.store"
 NEEDS_A_LOOK = 3
 NO_BACKUP_YET = "There is no backup yet; `backup create` makes one."
 _NONE_TO_CHOOSE = (
-    "No backup is the latest: those that there are failed, were damaged, or were made before a "
-    "restore. `backup list` shows them; name one by its id, or make one: `backup create`."
+    "No backup is the latest: those that there are failed, were damaged, or were made before an "
+    "import or a restore. `backup list` shows them; name one by its id, or make one: "
+    "`backup create`."
 )
 _JSON = "expresso_persist.json"
 
@@ -240,11 +242,16 @@ class Target:
         return Database(url.set(database=file, query={"mode": "ro", "uri": "true"}))
 
     @contextlib.contextmanager
-    def open(self, *, migrate: bool = False) -> Iterator[Store]:
+    def open(self, *, migrate: bool = False, new_tenant: bool = False) -> Iterator[Store]:
         """The host's store, or one that is opened here and closed afterwards.
+
+        Args:
+            migrate: Create or update the tables.
+            new_tenant: A tenant that is not there is made by what the verb does.
 
         Raises:
             TablesMissing: It has no tables yet, and ``migrate`` is not set.
+            NotFound: There is no such tenant, and neither is set.
         """
         host = click.get_current_context().meta.get(HOST_STORE)
         if host is not None and self.database is None:
@@ -262,7 +269,20 @@ class Target:
         with self.reached():
             store = Store(self.url, tenant=self.tenant or "default", migrate=migrate)
         with store:
+            if not (migrate or new_tenant):
+                self._require_tenant(store)
             yield store
+
+    def _require_tenant(self, store: Store) -> None:
+        """See that a mistyped name makes no tenant, nor passes for one without data."""
+        if self.tenant in (None, "default"):
+            return
+        names = [tenant.name for tenant in store.tenants.list()]
+        if self.tenant not in names:
+            raise NotFound(
+                f"There is no tenant {self.tenant}; there are: {', '.join(names) or 'none'}. "
+                "`import` and `tenant create` make one."
+            )
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[Store]:

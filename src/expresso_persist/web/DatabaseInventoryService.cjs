@@ -3553,15 +3553,16 @@ var DatabaseInventoryService = class extends Writing {
     return INVENTORY_KEYS.some((key) => held(key) !== null);
   }
   /**
-   * Import the inventory documents and the settings that localStorage holds. What the server
-   * then reads back as it was is removed from localStorage; anything else stays there.
+   * Import the inventory documents and the settings that localStorage holds. Values that the
+   * database has already stay as they are there: localStorage is as old as the last migration.
+   * What the server then reads back as it was is removed from localStorage; the rest stays.
    * @returns {Promise<boolean>} whether all of it is stored
    */
   async migrateLocalStorageData() {
     return this.#succeeds(async () => {
       const raw = await this.#withoutSecrets([...INVENTORY_KEYS, ...SETTING_KEYS]);
       if (raw.size === 0) return;
-      await this.migrateLocalStorage({ localStorage: Object.fromEntries(raw) });
+      await this.migrateLocalStorage({ localStorage: Object.fromEntries(raw) }, { onConflict: "existing" });
       this.#connection.forget();
       const differing = [];
       for (const [key, text] of raw) {

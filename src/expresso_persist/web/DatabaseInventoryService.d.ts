@@ -712,8 +712,9 @@ export class DatabaseInventoryService extends Writing {
     /** @returns {boolean} whether localStorage still holds inventory documents */
     checkForLocalStorageData(): boolean;
     /**
-     * Import the inventory documents and the settings that localStorage holds. What the server
-     * then reads back as it was is removed from localStorage; anything else stays there.
+     * Import the inventory documents and the settings that localStorage holds. Values that the
+     * database has already stay as they are there: localStorage is as old as the last migration.
+     * What the server then reads back as it was is removed from localStorage; the rest stays.
      * @returns {Promise<boolean>} whether all of it is stored
      */
     migrateLocalStorageData(): Promise<boolean>;

@@ -361,7 +361,7 @@ async function verifyMigration() {
     service,
     filtered.entries,
     keys,
-    show.keptKeys(receipt),
+    { kept: show.keptKeys(receipt), apart: show.keysOf(receipt, 'quarantined') },
     source.deviceId,
     (done, total) => tell(`Compared ${done} of ${total} keys.`),
   );
@@ -371,9 +371,8 @@ async function verifyMigration() {
     ({ outcome }) => outcome === 'different' || outcome === 'missing',
   );
   const stays = state.kept.size > 0 ? 'Verified: the database keeps its values, as was chosen.' : '';
-  const done = receipt.committed
-    ? 'Migrated and verified.'
-    : stays || 'Already migrated, and verified.';
+  const already = stays || (keys.length > 0 ? 'Already migrated, and verified.' : 'There was nothing to migrate.');
+  const done = receipt.committed ? 'Migrated and verified.' : already;
   tell(failed ? 'Not everything came back as it was sent. Nothing will be cleared.' : done);
   state.clearable = clearable(comparisons, receipt, source.entries, filtered.entries);
   section('verify-heading').focus();

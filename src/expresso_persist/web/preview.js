@@ -120,11 +120,7 @@ export function plan(receipt, filtered, found) {
 /** @param {Receipt} receipt @param {Filtered} filtered @returns {Node[]} */
 export function receipt(receipt, filtered) {
   const kept = keptKeys(receipt).size;
-  const done = receipt.committed
-    ? `Stored as revision ${receipt.revision}.`
-    : kept > 0
-      ? `Nothing was changed in the database (revision ${receipt.revision}).`
-      : `Nothing had to change: the database already holds all of it (revision ${receipt.revision}).`;
+  const done = receipt.committed ? `Stored as revision ${receipt.revision}.` : unchanged(receipt, kept);
   const stays =
     `Of ${counted(kept, 'key')} the database has other values. They stay, as it says under ` +
     '“How to import”; the values of this browser were not taken.';
@@ -134,6 +130,20 @@ export function receipt(receipt, filtered) {
     totals(receipt, allKeys(receipt, filtered)),
     ...lookalikes(receipt),
   ];
+}
+
+/** @param {Receipt} receipt @param {number} kept @returns {string} why nothing was stored */
+function unchanged(receipt, kept) {
+  const revision = `(revision ${receipt.revision})`;
+  if (kept > 0) return `Nothing was changed in the database ${revision}.`;
+  return keysOf(receipt, 'unchanged').size > 0
+    ? `Nothing had to change: the database already holds all of it ${revision}.`
+    : `Nothing was stored: what this browser holds stays in it ${revision}.`;
+}
+
+/** @param {Receipt} receipt @param {string} name @returns {Set<string>} the keys of a class */
+export function keysOf(receipt, name) {
+  return new Set(receipt.keys.filter((key) => key.class === name).map(({ key }) => key));
 }
 
 /**

@@ -24,6 +24,7 @@ const INVENTORY = {
 };
 /** Who is signed in to the app: cleared, they would have to sign in again. */
 const LOGIN_KEYS = new Set(['coffee_system_user', 'user']);
+const APART = 'it cannot be read: it is kept apart from the value that the database has';
 const KEPT = 'the database has its own value, which stays as was chosen';
 const MOST_ALIKE = 8; // items of one id that are compared with each other
 const STATION_STOCK = /^coffee_stock_station_(.+)$/;
@@ -32,12 +33,13 @@ const STATION_STOCK = /^coffee_stock_station_(.+)$/;
  * @param {Service} service
  * @param {Map<string, string>} sent the raw strings as they were sent
  * @param {string[]} keys those the receipt calls stored, unchanged, kept or quarantined
- * @param {Set<string>} kept those of which the database's values stay where they differ
+ * @param {{kept: Set<string>, apart: Set<string>}} others keys of which the database's values stay
+ *   where they differ, and keys that cannot be read and are kept beside those
  * @param {string} deviceId
  * @param {(done: number, total: number) => void} [onProgress]
  * @returns {Promise<Comparison[]>}
  */
-export async function verify(service, sent, keys, kept, deviceId, onProgress) {
+export async function verify(service, sent, keys, { kept, apart }, deviceId, onProgress) {
   const { localStorage: stored } = await service.getDocuments({ deviceId });
   const all = await service.getAll();
   /** @type {Comparison[]} */
@@ -46,8 +48,10 @@ export async function verify(service, sent, keys, kept, deviceId, onProgress) {
     const raw = sent.get(key) ?? '';
     const back = Object.hasOwn(stored, key) ? stored[key] : undefined;
     const found = compare(await served(service, all, key), key, raw, back);
-    const chosen = found.outcome === 'different' && back !== raw && kept.has(key);
-    comparisons.push(chosen ? { key, outcome: 'kept', how: KEPT } : found);
+    const other = found.outcome === 'different' && back !== raw;
+    const how = apart.has(key) ? APART : KEPT;
+    const stays = other && (apart.has(key) || kept.has(key));
+    comparisons.push(stays ? { key, outcome: 'kept', how } : found);
     onProgress?.(comparisons.length, keys.length);
   }
   return comparisons;

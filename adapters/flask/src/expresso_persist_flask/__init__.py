@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 import attrs
+import click
 import flask
 from werkzeug.wsgi import get_input_stream
 
@@ -78,8 +79,21 @@ def register_routes(
     app.extensions.setdefault("expresso-persist", {})[api.prefix] = api
     _add_command(app, api)
     if settings.backups:
-        api.store.backups.start()
+        _start_backups(app, api)
     return api
+
+
+def _start_backups(app: flask.Flask, api: Api) -> None:
+    """Start the automatic backups; under ``flask shell`` and the like with the first request.
+
+    Such a command ends with its work. It must not pass for a server that makes backups.
+    """
+    context = click.get_current_context(silent=True)
+    command = context is not None and context.find_object(flask.cli.ScriptInfo) is not None
+    if context is None or not command or context.info_name == "run":
+        api.store.backups.start()
+    else:
+        app.before_request(api.store.backups.start)  # safe to call again
 
 
 def _add_command(app: flask.Flask, api: Api) -> None:
