@@ -228,6 +228,31 @@ def test_a_lost_value_is_still_a_failure_when_others_are_kept(migration: Any) ->
     assert not migration.page.get_by_role("button", name="Clear migrated").is_visible()
 
 
+def test_a_damaged_key_keeps_the_others_from_nothing(migration: Any) -> None:
+    """Its text is kept apart from the good one that is stored; the rest can be cleared."""
+    migration.fill_storage({"coffee_cue_schedule": '{"a": 1}'})
+    migration.open()
+    migration.analyze()
+    migration.migrate()
+    migration.fill_storage({"coffee_cue_schedule": "{broken", "event_settings": '{"hall":"N"}'})
+    migration.page.goto(migration.server.page_url)
+    migration.press("Analyze localStorage Data")
+    migration.sees("Analyzed")
+    migration.migrate()
+    assert "kept apart" in migration.page.locator("#verification").inner_text()
+    migration.page.get_by_role("button", name="Clear migrated").wait_for()
+    assert "coffee_cue_schedule" not in migration.page.locator("#clearable").inner_text()
+
+
+def test_what_stays_in_the_browser_is_not_called_stored(migration: Any) -> None:
+    migration.fill_storage({"token": "abc", "unknown_thing": "AKIAIOSFODNN7EXAMPLE"})
+    migration.open()
+    migration.analyze()
+    migration.press("Migrate to Database")
+    migration.sees("There was nothing to migrate.")
+    assert "already holds all of it" not in migration.page.locator("main").inner_text()
+
+
 def test_migrating_verifies_by_itself(migration: Any, fixture_dump: Read) -> None:
     """Nobody has to press another button to see that everything arrived."""
     migration.fill_storage(fixture_dump("configured-event"))
