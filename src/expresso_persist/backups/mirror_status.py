@@ -148,7 +148,7 @@ def what_is_there(mirror: Mirror, copy: Copy, tenant: str, epoch: str | None = N
         f"The mirror {mirror.name} has a copy of revision {copy.revision} (backup {copy.id}, "
         f"made {iso(copy.created_at)}), {what} To bring "
         f"it back: `expresso-persist backup restore {copy.id} --from "
-        f"{shlex.quote(mirror.name)}{whose}`."
+        f"{shlex.quote(mirror.name)}{whose}`, with --database unless it is the default one."
     )
 
 

@@ -110,7 +110,7 @@ def import_(
     terminal.result(
         {**stored.to_json(), "already": made.already},
         line,
-        f"To use it: {invocation()} backup restore {stored.id}",
+        f"To use it: {invocation()} backup restore {stored.id}{target.options}",
     )
 
 

@@ -167,6 +167,16 @@ class Target:
         return self.database or default_url()
 
     @property
+    def options(self) -> str:
+        """What names this store in a command to type; a password is left out."""
+        given = ""
+        if self.database:
+            with contextlib.suppress(ArgumentError):
+                url = make_url(self.database).render_as_string(hide_password=True)
+                given += f" --database {shlex.quote(url)}"
+        return given + (f" --tenant {shlex.quote(self.tenant)}" if self.tenant else "")
+
+    @property
     def is_missing_file(self) -> bool:
         """Whether the URL names a SQLite file that does not exist."""
         try:
