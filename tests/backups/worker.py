@@ -15,7 +15,7 @@ from expresso_persist.backups.chunks import ChunkStore
 from expresso_persist.backups.making import Writer
 from expresso_persist.backups.restore import Restorer
 from expresso_persist.backups.verification import Verifier
-from expresso_persist.commits.repository import InventoryRepository
+from expresso_persist.commits.writing import CommitWriter
 from expresso_persist.model.records import Put, Setting
 
 PLACES: dict[str, tuple[type, str]] = {
@@ -29,7 +29,7 @@ PLACES: dict[str, tuple[type, str]] = {
     "in the rotation": (Catalog, "delete"),
     "in the collection": (ChunkStore, "collect"),
     "before the restore": (Restorer, "_commit"),
-    "in the restore": (InventoryRepository, "_write_log"),
+    "in the restore": (CommitWriter, "_write_log"),
     "after the restore": (Restorer, "_prove"),
 }
 

@@ -51,5 +51,10 @@ def test_the_checker_finds_what_is_switched_off(
 ) -> None:
     """A checker that could not fail would prove nothing."""
     config = Config(sabotage=sabotage, followers=3, taps=200)
-    result = asyncio.run(run(config, private_url, tmp_path, private))
-    assert any(found in fault for fault in check(result.history, result.truth))
+    faults: list[str] = []
+    for _ in range(3):  # chance says when a server is killed, and whether that meets a tap
+        result = asyncio.run(run(config, private_url, tmp_path, private))
+        faults += check(result.history, result.truth)
+        if any(found in fault for fault in faults):
+            return
+    pytest.fail(f"Nothing of this kind was found: {faults}")
