@@ -14,7 +14,7 @@ def test_parts() -> None:
     installed("fake-indexeddb")
     tests = sorted(Path(__file__).parent.glob("*.test.mjs"))
     assert len(tests) >= 5
-    ran = run_node("--import", "fake-indexeddb/auto", "--test", *tests)
+    ran = run_node("--import", "fake-indexeddb/auto", "--test-timeout=30000", "--test", *tests)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
