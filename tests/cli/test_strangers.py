@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with contextlib.closing(started):
         started.wait_until_ready()
         yield started
+
+
+def until(met: Callable[[], bool]) -> bool:
+    """Whether it comes true within half a minute."""
+    end = time.monotonic() + 30
+    while not met() and time.monotonic() < end:
+        time.sleep(0.1)
+    return met()
 
 
 @contextlib.contextmanager
@@ -189,3 +197,34 @@ def test_a_link_is_exchanged_however_it_comes(server: Server) -> None:
         time.sleep(0.3)
         stranger.sendall(body)
         assert answered(stranger) == 200
+
+
+@pytest.mark.parametrize("adapter", ["fastapi", "flask"])
+def test_who_reads_no_answer_is_cut_off(adapter: str, tmp_path: Path) -> None:
+    """Forty-five ask again and again and read nothing: others are served, and nothing stays."""
+    if BARE:
+        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
+    before = f"import expresso_persist_{adapter}._server as server; server.PATIENCE = 2"
+    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=before)
+    asset = b"GET /static/expresso-persist/DatabaseInventoryService.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    files = Path(f"/proc/{server.process.pid}/fd")
+    with contextlib.closing(server), contextlib.ExitStack() as stack:
+        server.wait_until_ready()
+        for _ in range(45):
+            stranger = stack.enter_context(line(server))
+            stranger.sendall(asset * 100)
+        assert until(lambda: len([*files.iterdir()]) > 45), "they never came"
+        assert until(lambda: len([*files.iterdir()]) < 40), "their connections are still open"
+        server.wait_until_ready()
+        assert "Traceback" not in server.errors
+
+
+@pytest.mark.parametrize("server", ["fastapi"], indirect=True)
+def test_no_large_message_before_the_hello(server: Server) -> None:
+    """Its first piece is refused, before the rest is kept in memory."""
+    client = pytest.importorskip("websockets.sync.client")
+    url = f"{server.url.replace('http', 'ws', 1)}/api/inventory/ws"
+    with client.connect(url) as connection:
+        connection.send("x" * 100_000)
+        with pytest.raises(Exception, match="message too big"):
+            connection.recv(10)

@@ -24,12 +24,13 @@ TOKEN = "a-token-of-the-serve-tests"
 class Server:
     """A server process, its address, and what it printed."""
 
-    def __init__(self, *arguments: str, cwd: Path) -> None:
+    def __init__(self, *arguments: str, cwd: Path, before: str = "") -> None:
+        """Start it; ``before`` is what its process does first, in Python."""
+        program = f"{before}; from expresso_persist.cli import main; main()"
         self.process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "expresso_persist",
+                *(("-c", program) if before else ("-m", "expresso_persist")),
                 "serve",
                 "--port",
                 "0",

@@ -19,6 +19,7 @@ from expresso_persist.cli.base import Target, Terminal, invocation, plain, verb
 from expresso_persist.demo import load_demo
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.feed.hub import close_hub
+from expresso_persist.http.live.websocket import HELLO_BYTES
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None])
         server_header=False,
         proxy_headers=False,  # there is no proxy that says who the client is
         timeout_graceful_shutdown=10,
+        ws_max_size=HELLO_BYTES,  # all that a client sends; before it no token is known
     )
     # uvicorn shuts down on SIGTERM and SIGINT, then raises the signal once more for those who
     # started it. That is us, and a stop that was asked for is no failure.

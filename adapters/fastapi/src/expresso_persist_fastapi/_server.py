@@ -1,4 +1,4 @@
-"""uvicorn for `expresso-persist serve`: a request that comes too slowly ends."""
+"""uvicorn for `expresso-persist serve`: no slow clients, and none that reads nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from expresso_persist.http.adapter import HEADERS
+from expresso_persist.http.adapter import HEADERS, PATIENCE
 
 __all__ = ["PunctualProtocol"]
 
@@ -17,15 +17,18 @@ _Base: Any = AutoHTTPProtocol
 class PunctualProtocol(_Base):  # type: ignore[misc]
     """HTTP, where the headers of a request come within :data:`HEADERS` seconds.
 
-    uvicorn waits for ever for a connection's first request, and for the rest of headers. The
-    minimum rate of bodies is the adapter's.
+    uvicorn waits for ever for a connection's first request, and for the rest of headers, and for
+    a client that does not read its answer. The minimum rate of bodies is the adapter's.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+    _unread = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._watch()
+        self._watch_reader()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -33,7 +36,17 @@ class PunctualProtocol(_Base):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
+        if self._reading is not None:
+            self._reading.cancel()
         super().connection_lost(exc)
+
+    def _watch_reader(self) -> None:
+        """End a connection that took nothing of what waits for it since the last look."""
+        before, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if 0 < before <= self._unread and self.transport.get_protocol() is self:
+            self.transport.abort()  # to close it would wait for the client to read
+            return
+        self._reading = self.loop.call_later(PATIENCE / 2, self._watch_reader)
 
     def _watch(self) -> None:
         if not self._waits():

@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from expresso_persist.http.adapter import HEADERS, MinimumBodyRate
+from expresso_persist.http.adapter import HEADERS, PATIENCE, MinimumBodyRate
 
 __all__ = ["create_server"]
 
@@ -52,6 +52,16 @@ def create_server(
         asyncore_use_poll=True,  # select() knows no file descriptor above 1023
     )
     server.channel_class = type("Channel", (_Channel,), {"app": app})
+    end_idle = server.maintenance
+
+    def maintenance(now: float) -> None:
+        """Each second. waitress waits for ever for a client that does not read its answer."""
+        end_idle(now)
+        for channel in [*server.active_channels.values()]:
+            if channel.is_stuck(now):
+                channel.handle_close()
+
+    server.maintenance = maintenance
     return server
 
 
@@ -73,6 +83,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
     app: flask.Flask
     _activity = 0.0
+    _taken = 0.0
     _deciding = False
     _rate: MinimumBodyRate | None = None
     _size = 0
@@ -93,6 +104,18 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         if not request.headers_finished:
             return rate.age() > HEADERS
         return rate.time_left(self._size) == 0
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent: int = super().send(data, do_close)
+        if sent:
+            self._taken = time.time()
+        return sent
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of its answer for :data:`PATIENCE` seconds."""
+        if not self.total_outbufs_len:
+            self._taken = now
+        return now - self._taken > PATIENCE
 
     def readable(self) -> bool:
         return not self._deciding and bool(super().readable())
