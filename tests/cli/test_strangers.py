@@ -22,6 +22,8 @@ IMPORT = "/api/migration/export-localStorage"
 ARCHIVE = "/api/migration/import-archive"
 SESSION = "/api/migration/session"
 UPDATE = "/api/inventory/settings/update"
+ASSET = b"GET /static/expresso-persist/DatabaseInventoryService.js HTTP/1.1\r\nHost: x\r\n\r\n"
+SHORT = "import expresso_persist_%s._server as server; server.STALLED = 4"
 CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 
 
@@ -204,19 +206,36 @@ def test_who_reads_no_answer_is_cut_off(adapter: str, tmp_path: Path) -> None:
     """Forty-five ask again and again and read nothing: others are served, and nothing stays."""
     if BARE:
         pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
-    before = f"import expresso_persist_{adapter}._server as server; server.PATIENCE = 2"
-    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=before)
-    asset = b"GET /static/expresso-persist/DatabaseInventoryService.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=SHORT % adapter)
     files = Path(f"/proc/{server.process.pid}/fd")
     with contextlib.closing(server), contextlib.ExitStack() as stack:
         server.wait_until_ready()
         for _ in range(45):
             stranger = stack.enter_context(line(server))
-            stranger.sendall(asset * 100)
+            stranger.sendall(ASSET * 100)
         assert until(lambda: len([*files.iterdir()]) > 45), "they never came"
         assert until(lambda: len([*files.iterdir()]) < 40), "their connections are still open"
         server.wait_until_ready()
         assert "Traceback" not in server.errors
+
+
+@pytest.mark.parametrize("adapter", ["fastapi", "flask"])
+def test_who_reads_slowly_gets_everything(adapter: str, tmp_path: Path) -> None:
+    """What waits for the client is as much at each look, because more comes after it."""
+    if BARE:
+        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
+    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=SHORT % adapter)
+    with contextlib.closing(server), line(server) as reader:
+        server.wait_until_ready()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        reader.sendall(ASSET * 60)
+        read, end = 0, time.monotonic() + 5
+        while time.monotonic() < end:
+            piece = reader.recv(40_000)
+            assert piece, f"cut off after {read} bytes"
+            read += len(piece)
+            time.sleep(0.05)
+        assert not ended(reader)
 
 
 @pytest.mark.parametrize("server", ["fastapi"], indirect=True)

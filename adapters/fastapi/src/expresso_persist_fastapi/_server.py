@@ -7,9 +7,16 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from expresso_persist.http.adapter import HEADERS, PATIENCE
+from expresso_persist.http.adapter import HEADERS
 
 __all__ = ["PunctualProtocol"]
+
+STALLED = 120
+"""Seconds in which a client has to take something of its answer.
+
+What it takes first is in the kernel's buffer, which may hold a few megabytes: a client of some
+10 KB a second needs this long until more of it is sent.
+"""
 
 _Base: Any = AutoHTTPProtocol
 
@@ -24,6 +31,7 @@ class PunctualProtocol(_Base):  # type: ignore[misc]
     _deadline: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
     _unread = 0
+    _took = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -34,6 +42,10 @@ class PunctualProtocol(_Base):  # type: ignore[misc]
         super().data_received(data)
         self._watch()
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._took = True  # more may wait after it than before
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
         if self._reading is not None:
@@ -43,10 +55,11 @@ class PunctualProtocol(_Base):  # type: ignore[misc]
     def _watch_reader(self) -> None:
         """End a connection that took nothing of what waits for it since the last look."""
         before, self._unread = self._unread, self.transport.get_write_buffer_size()
-        if 0 < before <= self._unread and self.transport.get_protocol() is self:
+        took, self._took = self._took, False
+        if not took and 0 < before <= self._unread and self.transport.get_protocol() is self:
             self.transport.abort()  # to close it would wait for the client to read
             return
-        self._reading = self.loop.call_later(PATIENCE / 2, self._watch_reader)
+        self._reading = self.loop.call_later(STALLED / 2, self._watch_reader)
 
     def _watch(self) -> None:
         if not self._waits():

@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from expresso_persist.http.adapter import HEADERS, PATIENCE, MinimumBodyRate
+from expresso_persist.http.adapter import HEADERS, MinimumBodyRate
 
 __all__ = ["create_server"]
 
@@ -27,6 +27,12 @@ logger: logging.Logger = logging.getLogger("expresso_persist.http")
 
 IDLE = 20
 """Seconds that a connection may stay open without a request."""
+STALLED = 120
+"""Seconds in which a client has to take something of its answer.
+
+What it takes first is in the kernel's buffer, which may hold a few megabytes: a client of some
+10 KB a second needs this long until more of it is sent.
+"""
 
 
 def create_server(
@@ -112,10 +118,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return sent
 
     def is_stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of its answer for :data:`PATIENCE` seconds."""
+        """Whether the client has taken nothing of its answer for :data:`STALLED` seconds."""
         if not self.total_outbufs_len:
             self._taken = now
-        return now - self._taken > PATIENCE
+        return now - self._taken > STALLED
 
     def readable(self) -> bool:
         return not self._deciding and bool(super().readable())
