@@ -45,7 +45,7 @@ async sources => {
 
 # The smaller sizes first: what is quadratic is found before it takes minutes.
 GROW = """
-const UNNOTICED = 500; // milliseconds: 64,000² steps take far longer on any machine
+const UNNOTICED = 1000; // milliseconds: 64,000² steps take far longer on any machine
 const fastest = (run, text) => {
   let best = Infinity;
   for (let round = 0; round < 5 && best >= UNNOTICED; round += 1) {
