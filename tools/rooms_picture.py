@@ -15,37 +15,19 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: made by tools/rooms_picture.py -->\n", "<!-- end of rooms -->\n"
 
 
-def imports(package: str) -> dict[str, set[str]]:
-    """What each room of a package imports from its other rooms, a room seen as one module."""
+def picture(package: str) -> str:
+    """The rooms of a package and their arrows, in Mermaid's language."""
     graph = grimp.build_graph(package.partition(".")[0])
     rooms = graph.find_children(package)
     for room in rooms:
-        graph.squash_module(room)
-    imported = {room: graph.find_modules_directly_imported_by(room) & rooms for room in rooms}
-    return {room: others - {room} for room, others in imported.items()}
-
-
-def reached(arrows: dict[str, set[str]], start: str) -> set[str]:
-    """All that a room imports, through others too."""
-    found: set[str] = set()
-    waiting = [*arrows[start]]
-    while waiting:
-        room = waiting.pop()
-        if room not in found:
-            found.add(room)
-            waiting += arrows[room]
-    return found
-
-
-def picture(package: str) -> str:
-    """The rooms of a package and their arrows, in Mermaid's language."""
-    arrows = imports(package)
-    below = {room: reached(arrows, room) for room in arrows}
+        graph.squash_module(room)  # a room is seen as one module
+    below = {room: (graph.find_upstream_modules(room) & rooms) - {room} for room in rooms}
     lines = ["```mermaid", "flowchart TD"]
-    for room in sorted(arrows, key=lambda room: (-len(below[room]), room)):
-        implied = {other for between in arrows[room] for other in below[between]}
+    for room in sorted(rooms, key=lambda room: (-len(below[room]), room)):
+        direct = (graph.find_modules_directly_imported_by(room) & rooms) - {room}
+        implied = {other for between in direct for other in below[between]}
         name = room.rpartition(".")[2]
-        shown = sorted(other.rpartition(".")[2] for other in arrows[room] - implied)
+        shown = sorted(other.rpartition(".")[2] for other in direct - implied)
         lines += [f"    {name} --> {other}" for other in shown] or [f"    {name}"]
     return "\n".join([*lines, "```", ""])
 

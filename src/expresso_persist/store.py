@@ -150,7 +150,7 @@ class Store:
 
     @cached_property
     def feed(self) -> Feed:
-        """The feed: who asks hears of new commits."""
+        """The change feed; subscribe to it to receive new commits."""
         return Feed(self.inventory)
 
     def init(self, dry_run: bool = False) -> list[str]:

@@ -29,12 +29,22 @@ CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 
 @pytest.fixture(params=["fastapi", "flask"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    yield from started(request.param, tmp_path)
+
+
+@pytest.fixture(params=["fastapi", "flask"])
+def hasty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server that gives a client four seconds to take something of its answer."""
+    yield from started(request.param, tmp_path, SHORT % request.param)
+
+
+def started(adapter: str, folder: Path, before: str = "") -> Iterator[Server]:
     if BARE:
         pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
-    started = Server("--adapter", request.param, "--no-backups", cwd=tmp_path)
-    with contextlib.closing(started):
-        started.wait_until_ready()
-        yield started
+    server = Server("--adapter", adapter, "--no-backups", cwd=folder, before=before)
+    with contextlib.closing(server):
+        server.wait_until_ready()
+        yield server
 
 
 def until(met: Callable[[], bool]) -> bool:
@@ -201,40 +211,30 @@ def test_a_link_is_exchanged_however_it_comes(server: Server) -> None:
         assert answered(stranger) == 200
 
 
-@pytest.mark.parametrize("adapter", ["fastapi", "flask"])
-def test_who_reads_no_answer_is_cut_off(adapter: str, tmp_path: Path) -> None:
+def test_who_reads_no_answer_is_cut_off(hasty: Server) -> None:
     """Forty-five ask again and again and read nothing: others are served, and nothing stays."""
-    if BARE:
-        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
-    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=SHORT % adapter)
-    files = Path(f"/proc/{server.process.pid}/fd")
-    with contextlib.closing(server), contextlib.ExitStack() as stack:
-        server.wait_until_ready()
+    files = Path(f"/proc/{hasty.process.pid}/fd")
+    with contextlib.ExitStack() as stack:
         for _ in range(45):
-            stranger = stack.enter_context(line(server))
+            stranger = stack.enter_context(line(hasty))
             stranger.sendall(ASSET * 100)
         assert until(lambda: len([*files.iterdir()]) > 45), "they never came"
         assert until(lambda: len([*files.iterdir()]) < 40), "their connections are still open"
-        server.wait_until_ready()
-        assert "Traceback" not in server.errors
+        hasty.wait_until_ready()
+        assert "Traceback" not in hasty.errors
 
 
-@pytest.mark.parametrize("adapter", ["fastapi", "flask"])
-def test_who_reads_slowly_gets_everything(adapter: str, tmp_path: Path) -> None:
+def test_who_reads_slowly_gets_everything(hasty: Server) -> None:
     """What waits for the client is as much at each look, because more comes after it."""
-    if BARE:
-        pytest.skip("EXPRESSO_TEST_BARE: no framework is installed here, on purpose")
-    server = Server("--adapter", adapter, "--no-backups", cwd=tmp_path, before=SHORT % adapter)
-    with contextlib.closing(server), line(server) as reader:
-        server.wait_until_ready()
+    with line(hasty) as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        reader.sendall(ASSET * 60)
-        read, end = 0, time.monotonic() + 5
+        reader.sendall(ASSET * 100)
+        read, end = 0, time.monotonic() + 8
         while time.monotonic() < end:
             piece = reader.recv(40_000)
             assert piece, f"cut off after {read} bytes"
             read += len(piece)
-            time.sleep(0.05)
+            time.sleep(0.02)
         assert not ended(reader)
 
 

@@ -173,6 +173,15 @@ def test_status_shows_counts_and_the_newest_backup(run, answer, dump_file: str) 
     assert "Newest backup" in run("status").stdout
 
 
+def test_a_command_starts_without_the_http_api() -> None:
+    """Only `serve` needs it, and every command would wait for it."""
+    look = (
+        "import sys, expresso_persist.cli; print([m for m in sys.modules if '_persist.http' in m])"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_tenants_do_not_meet(answer) -> None:
     """--tenant chooses whose data is read and written."""
     answer("import", "-", "--tenant", "a", stdin='{"coffee_wait_time": "6"}')

@@ -263,7 +263,7 @@ class Writer:
             packed: Chunks of it that are compressed already; the others are, here.
             kind: The type of backup.
             notes: Free text for people.
-            actor: Who asks for it.
+            actor: Who makes it.
             created_at: When the state was read, if that was long ago.
             pinned: Keep it out of the rotation.
         """

@@ -185,7 +185,7 @@ class BackupManager(BackupReader):
                 a state that equals the newest backup makes no new row: the newest is marked
                 as confirmed and given back.
             notes: Free text for people.
-            actor: Who asks for it.
+            actor: Who makes it.
             idempotency_key: A name for this request; the same again makes no second backup
                 and gives back the first.
 
@@ -290,7 +290,7 @@ class BackupManager(BackupReader):
 
         Args:
             backup_id: The backup.
-            actor: Who asks for it; it goes into the audit trail.
+            actor: Who does it; it goes into the audit trail.
             dry_run: Only say what would happen.
             kinds: Restore these kinds of record and leave the others alone.
             stations: Of these, only what belongs to these stations…
@@ -369,7 +369,7 @@ class BackupManager(BackupReader):
             passphrase: Decrypt with this instead.
             from_tenant: The tenant it was written for, if that is another one on purpose.
             progress: Called with the bytes stored, and all.
-            actor: Who asks for it; an idempotency key is one of theirs.
+            actor: Who does it; an idempotency key is one of theirs.
             idempotency_key: A name for this request; the same again gives the first answer.
 
         Raises:

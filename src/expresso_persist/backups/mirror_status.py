@@ -49,7 +49,7 @@ PATIENCE = 2.0
 
 @attrs.frozen
 class Seen:
-    """What a look found.
+    """The result of looking at a mirror.
 
     Attributes:
         copies: What is at the mirror.

@@ -19,7 +19,6 @@ from expresso_persist.cli.base import Target, Terminal, invocation, plain, verb
 from expresso_persist.demo import load_demo
 from expresso_persist.errors import InvalidConfiguration
 from expresso_persist.feed.hub import close_hub
-from expresso_persist.http.live.websocket import HELLO_BYTES
 from expresso_persist.store import Store
 
 if TYPE_CHECKING:
@@ -215,6 +214,8 @@ def _lines(data: dict[str, Any], host: str, *, named: bool) -> list[str]:
 
 
 def _uvicorn(app: Any, listener: socket.socket, end_streams: Callable[[], None]) -> None:
+    from expresso_persist.http.adapter import HELLO_BYTES  # no other command needs it
+
     uvicorn = importlib.import_module("uvicorn")
     config = uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""What goes into a commit: who asks for it, and what is decided from the stored records."""
+"""The input of a commit: the request for it, and the decision made from the stored records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Decide: TypeAlias = Callable[[State], Decision | Iterable[Operation]]
 
 @attrs.frozen(kw_only=True)
 class CommitRequest:
-    """Who asks for a commit, and when it may be made.
+    """The request for a commit: its author, its key, and its preconditions.
 
     These are the keywords of :meth:`InventoryRepository.commit`; ``fingerprint`` is the digest
     of its ``request``.

@@ -138,7 +138,7 @@ class Database:
 
     @contextlib.contextmanager
     def _reading(self, engine: Engine, seconds: float | None) -> Iterator[Connection]:
-        """A connection; PostgreSQL has so long to answer what is asked on it."""
+        """A connection for reading, on which PostgreSQL has to answer within ``seconds``."""
         with self._shared.congestion.refusing(), self._within(engine, seconds) as connection:
             yield connection
 
@@ -227,11 +227,7 @@ class Database:
         """
         secured = self.row_security
         deadline = time.monotonic() + engines.BUSY_TIMEOUT
-        with (
-            translated(),
-            self._in_turn(),
-            self._within(self.engine, timeouts.transaction()) as connection,
-        ):
+        with self._in_turn(), self._within(self.engine, timeouts.transaction()) as connection:
             if self.dialect == "sqlite":
                 _begin_writing(connection, deadline)
             with _rolled_back(connection):
@@ -325,7 +321,12 @@ class Database:
 
     def now(self, connection: Connection) -> dt.datetime:
         """The time by the database's clock, which all processes share; aware, UTC."""
-        return _clock(connection)
+        if self.dialect == "sqlite":
+            text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
+            return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
+        value = connection.scalar(sa.text("SELECT clock_timestamp()"))
+        assert isinstance(value, dt.datetime)
+        return value.astimezone(dt.UTC)
 
     def lock_rows(self, select: S) -> S:
         """Lock the selected rows until the transaction ends.
@@ -373,15 +374,6 @@ def _first(
 ) -> tuple[Any, ...] | None:
     row = connection.execute(query, parameters).first()
     return None if row is None else tuple(row)
-
-
-def _clock(connection: Connection) -> dt.datetime:
-    if connection.dialect.name == "sqlite":
-        text = connection.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
-        return dt.datetime.fromisoformat(str(text)).replace(tzinfo=dt.UTC)
-    value = connection.scalar(sa.text("SELECT clock_timestamp()"))
-    assert isinstance(value, dt.datetime)
-    return value.astimezone(dt.UTC)
 
 
 def _fetched(

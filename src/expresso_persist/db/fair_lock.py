@@ -16,7 +16,7 @@ class FairLock:
     """
 
     def __init__(self) -> None:
-        """Whether it is free."""
+        """Start unlocked, without a queue."""
         self._mutex = threading.Lock()
         self._queue: deque[threading.Lock] = deque()
         self._held = False

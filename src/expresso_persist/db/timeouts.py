@@ -138,7 +138,7 @@ def watched(
 def watched_raw(
     raw: Any, seconds: float | None, connection: Connection | None = None
 ) -> contextlib.AbstractContextManager[object]:
-    """The same for the driver's connection, which is of no more use once it was broken off."""
+    """Like :func:`watched`, for the driver's connection, which cannot be used after a timeout."""
     if seconds is None or not hasattr(raw, "pgconn"):
         return contextlib.nullcontext()
     return _Watch(raw, time.monotonic() + seconds, connection)

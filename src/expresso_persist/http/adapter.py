@@ -11,7 +11,7 @@ from typing import Any
 
 from expresso_persist.errors import RequestTimeout
 from expresso_persist.http.access.auth import Permission
-from expresso_persist.http.access.body_rate import HEADERS, MinimumBodyRate
+from expresso_persist.http.access.body_rate import HEADERS, STALLED, MinimumBodyRate
 from expresso_persist.http.access.connections import LiveSettings, Slots
 from expresso_persist.http.access.origins import same_origin
 from expresso_persist.http.api import Api
@@ -54,6 +54,7 @@ __all__ = [
     "Request",
     "RequestTimeout",
     "Response",
+    "STALLED",
     "Settings",
     "Slots",
     "Store",

@@ -7,16 +7,10 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from expresso_persist.http.adapter import HEADERS
+from expresso_persist.http.adapter import HEADERS, STALLED
 
 __all__ = ["PunctualProtocol"]
 
-STALLED = 120
-"""Seconds in which a client has to take something of its answer.
-
-What it takes first is in the kernel's buffer, which may hold a few megabytes: a client of some
-10 KB a second needs this long until more of it is sent.
-"""
 
 _Base: Any = AutoHTTPProtocol
 

@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from expresso_persist.http.adapter import HEADERS, MinimumBodyRate
+from expresso_persist.http.adapter import HEADERS, STALLED, MinimumBodyRate
 
 __all__ = ["create_server"]
 
@@ -27,12 +27,6 @@ logger: logging.Logger = logging.getLogger("expresso_persist.http")
 
 IDLE = 20
 """Seconds that a connection may stay open without a request."""
-STALLED = 120
-"""Seconds in which a client has to take something of its answer.
-
-What it takes first is in the kernel's buffer, which may hold a few megabytes: a client of some
-10 KB a second needs this long until more of it is sent.
-"""
 
 
 def create_server(

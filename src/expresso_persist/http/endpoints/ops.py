@@ -75,7 +75,7 @@ class _Probe(threading.Thread):
 
 
 def _probe(store: Store) -> _Probe:
-    """One that is under way, or else a new one: who asks often does not fill the process."""
+    """The probe that is running, or a new one; frequent requests share one thread."""
     extensions, name = store.database.extensions, f"health {store.tenant}"
     probe = extensions.get(name)
     if not isinstance(probe, _Probe) or not probe.is_alive():
