@@ -2,7 +2,7 @@
 
 Every row is tried in turn, after three kinds of event day, on both databases. With
 ``EXPRESSO_TEST_LONG`` the days have 50 backups of some 64 KB, and every column of every row is
-damaged; else there are 6 small ones, and each row is removed and damaged in one column.
+damaged; else there are 8 small ones, and each row is removed and damaged in one column.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from expresso_persist.model.records import (
 )
 
 LONG = bool(os.environ.get("EXPRESSO_TEST_LONG"))
-BACKUPS = 50 if LONG else 6
+BACKUPS = 50 if LONG else 8
 ITEMS = 400 if LONG else 30
 UNSEEN = {  # changes of these cannot be seen in what the library wrote
     "backup_status", "confirmed_at", "verified_at", "verification", "stored_bytes", "pinned",

@@ -112,7 +112,7 @@ wrappers = st.lists(
 )
 
 
-@settings(max_examples=75)
+@settings(max_examples=150)
 @given(name=secret_names, wrap=wrappers, key=st.sampled_from(["event_menu", "staff", "new_key"]))
 def test_a_secret_is_found_at_any_depth(name: str, wrap: list[Any], key: str) -> None:
     value: Any = {name: SECRET, "kept": 1}
