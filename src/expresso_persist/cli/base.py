@@ -285,14 +285,13 @@ class Target:
 
     def _require_tenant(self, store: Store) -> None:
         """See that a mistyped name makes no tenant, nor passes for one without data."""
-        if self.tenant in (None, "default"):
+        if self.tenant in (None, "default") or store.inventory.exists():
             return
-        names = [tenant.name for tenant in store.tenants.list()]
-        if self.tenant not in names:
-            raise NotFound(
-                f"There is no tenant {self.tenant}; there are: {', '.join(names) or 'none'}. "
-                "`import` and `tenant create` make one."
-            )
+        names = ", ".join(tenant.name for tenant in store.tenants.list())
+        raise NotFound(
+            f"There is no tenant {self.tenant}; there are: {names or 'none'}. "
+            "`import` and `tenant create` make one."
+        )
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[Store]:
